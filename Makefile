@@ -1,0 +1,24 @@
+# The whole interface of a fresh checkout; after `make setup`, plain Snakemake (.venv/bin/snakemake) is the interface.
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+SHELL := /bin/bash
+
+.PHONY: help setup demo test lint format clean
+
+help: ## show the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: .venv/workflow.stamp ## make .venv with the workflow's environment (does nothing when it is up to date)
+
+.venv/bin/uv:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/workflow.stamp: envs/workflow.txt | .venv/bin/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r envs/workflow.txt
+	touch $@
+
+.venv/test.stamp: envs/test.txt .venv/workflow.stamp
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r envs/test.txt
+	touch $@

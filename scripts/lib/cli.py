@@ -1,0 +1,30 @@
+"""What every command-line program of the workflow has in common: one-sentence errors and a log on standard error."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+
+class UserError(Exception):
+    """A mistake the user can mend: the message is one sentence that names the thing and the remedy."""
+
+
+Main = Callable[[Sequence[str] | None], int]
+
+
+def command(main: Main) -> Main:
+    """Wrap a program's ``main(argv) -> int``: log to standard error, turn ``UserError`` into one line and exit status 1."""
+
+    @functools.wraps(main)
+    def wrapped(argv: Sequence[str] | None = None) -> int:
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+        try:
+            return main(argv)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+
+    return wrapped
