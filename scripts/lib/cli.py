@@ -16,7 +16,7 @@ Main = Callable[[Sequence[str] | None], int]
 
 
 def command(main: Main) -> Main:
-    """Wrap a program's ``main(argv) -> int``: log to standard error, turn ``UserError`` into one line and exit status 1."""
+    """Wrap a program's ``main(argv) -> int``: log to standard error, turn ``UserError`` into one line and status 1."""
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:

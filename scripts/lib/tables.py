@@ -106,7 +106,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         if error.errno in (28, 122):  # ENOSPC, EDQUOT
             raise UserError(f"no space left to write {path}: free some, then run again.") from error
@@ -122,7 +122,7 @@ def write_text(text: str, path: Path | str) -> None:
 
 
 def write_table(table: pl.DataFrame | pl.LazyFrame, path: Path | str, schema: Schema) -> None:
-    """Write a table atomically, with the columns of ``schema`` first, in its order and types; further columns follow."""
+    """Write a table atomically: the columns of ``schema`` in its order and types, then any further ones."""
     names = table.collect_schema().names()
     missing = [name for name in schema if name not in names]
     if missing:
