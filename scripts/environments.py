@@ -1,0 +1,30 @@
+"""Build the environments that engines run in.
+
+``environments.py NAME...`` builds each one that is not there yet (see ``lib/environments.py`` for the files that
+describe an environment); built ones are found in no time. ``--pin`` makes the exact pins of NAME anew instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lib.cli import command
+from lib.environments import build, names, pin
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Build (or pin) the named environments and print their folders."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", metavar="NAME", help=f"one of: {', '.join(names())}")
+    parser.add_argument("--pin", action="store_true", help="make envs/NAME.txt of envs/NAME.in instead of building")
+    options = parser.parse_args(argv)
+    for name in options.names:
+        print(pin(name) if options.pin else build(name))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
