@@ -1,0 +1,375 @@
+"""The completion store: every answer ever had of a model, raw, in a Delta Lake table that many writers append to.
+
+Layout of the folder: ``store.json`` (the format), ``completions/`` (the table, partitioned by model and by the first
+hex digit of the question's id, so that a shard, a contiguous range of ids, touches few files), ``journals/`` (answers
+not yet in the table), ``leases/`` and ``writers/`` (who is alive and what it holds).
+
+An answer is first appended to the writer's journal and from there folded into the table every ``FOLD_SECONDS``. The
+commit carries the journal's segment number as an application transaction of Delta Lake, so a segment is folded once,
+whoever folds it and whenever its writer died. Rows are never changed; of several rows of a key reading keeps the first
+stored one, and an answer before a failure.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from lib.cli import UserError
+from lib.hashing import canonical_json, digest
+from lib.journal import Journal, Row, StoreFullError, read_segment, segments
+from lib.leases import Presence, is_present, leased
+from lib.tables import Schema
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+FORMAT = 1
+FOLD_SECONDS = 60.0
+COMMIT_RETRIES = 10_000
+"""Delta Lake's default of 15 is too few for eager writers: each lost race costs one."""
+BLOCK_BYTES = 128 * 2**20
+"""Text read at a time."""
+
+ROWS: Schema = {
+    "key": pl.String,  # what was asked: digest of model, messages, sampling, response schema, sample and seed
+    "model_id": pl.String,  # partition: readable part of the model's identity and a digest of its key
+    "bucket": pl.String,  # partition: first hex digit of question_id
+    "model": pl.String,  # the model's name when it was asked
+    "question_id": pl.String,
+    "sample": pl.Int64,
+    "seed": pl.Int64,
+    "text": pl.String,  # the content as it came; null with an error
+    "reasoning": pl.String,  # what the server split off as reasoning; null where it split nothing
+    "finish_reason": pl.String,
+    "prompt_tokens": pl.Int64,
+    "completion_tokens": pl.Int64,
+    "error": pl.String,  # why there is no text and never will be
+    "size": pl.Int64,  # bytes of text and reasoning
+    "usd": pl.Float64,  # price of the answer where the model has one
+    "request": pl.String,  # JSON: sampling settings, digest of the messages, name of the response schema
+    "response": pl.String,  # JSON: id, model, system_fingerprint and usage as the server gave them
+    "answered_at": pl.Int64,  # microseconds since 1970
+    "stored_at": pl.Int64,  # microseconds since 1970, when folded into the table
+    "writer": pl.String,
+}
+
+FIRST = ["failed", "stored_at", "answered_at", "writer"]
+"""Of several rows of a key, the smallest in these columns counts."""
+
+log = logging.getLogger(__name__)
+
+
+def model_partition(key: Mapping[str, Any]) -> str:
+    """The ``model_id`` of a model's canonical key: part of its identity, to be read by people, and a digest."""
+    identity = str(key.get("identity", "model"))
+    readable = "".join(character if character.isalnum() or character in "._-" else "-" for character in identity)
+    return f"{readable[:48]}-{digest(key, 12)}"
+
+
+class Store:
+    """One process' view of a store; a context manager, whose end folds what was appended.
+
+    ``append`` and ``rotate`` belong to one thread; everything else may be called from any.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self._presence: Presence | None = None
+        self._journal: Journal | None = None
+        self._table_to_write: DeltaTable | None = None
+        self._files: pl.DataFrame | None = None
+        self._check_format()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---------------------------------------------------------------- the folder
+
+    @property
+    def _table_path(self) -> Path:
+        return self.folder / "completions"
+
+    @property
+    def _journals(self) -> Path:
+        return self.folder / "journals"
+
+    @property
+    def _writers(self) -> Path:
+        return self.folder / "writers"
+
+    def _check_format(self) -> None:
+        path = self.folder / "store.json"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                temporary = path.with_name(f".store.{time.time_ns()}.tmp")
+                temporary.write_text(json.dumps({"format": FORMAT}) + "\n")
+                temporary.replace(path)
+            found = json.loads(path.read_text()).get("format")
+        except (OSError, ValueError, AttributeError) as error:
+            raise UserError(f"{self.folder} cannot be used as a completion store ({error}).") from error
+        if not isinstance(found, int) or not 1 <= found <= FORMAT:
+            raise UserError(
+                f"{self.folder} is a store of format {found}, this version reads up to {FORMAT}: use a newer version."
+            )
+
+    def _present(self) -> Presence:
+        if self._presence is None:
+            self._presence = Presence(self._writers)
+        return self._presence
+
+    @contextmanager
+    def lease(self, name: str, wait: float) -> Iterator[bool]:
+        """Hold the lease on ``name``, waiting up to ``wait`` seconds; yields whether it was had."""
+        holder = self._present().name
+        with leased(self.folder / "leases", name, self._writers, holder, wait) as had:
+            yield had
+
+    # ---------------------------------------------------------------- writing
+
+    def append(self, row: Row) -> None:
+        """Write one answer to the journal (columns of ``ROWS``; what is derived may be left out)."""
+        if self._journal is None:
+            self._journal = Journal(self._journals, self._present().name)
+        self._journal.append(row)
+
+    @property
+    def unfolded(self) -> int:
+        """Answers in the open segment of the journal."""
+        return len(self._journal.rows) if self._journal else 0
+
+    def rotate(self) -> tuple[str, int, list[Row]] | None:
+        """Close the journal's segment for ``commit``; None where there is nothing to fold."""
+        journal = self._journal
+        if journal is None or not journal.rows:
+            return None
+        if journal.is_lost():
+            journal = self._move_journal(journal)
+        segment, rows = journal.rotate()
+        return journal.writer, segment, rows
+
+    def _move_journal(self, lost: Journal) -> Journal:
+        """Go on under a new name after another process took this one for dead and folded its journal."""
+        log.warning("the journal of this writer was taken over while it could not be reached: starting a new one")
+        former, self._presence = self._presence, None
+        self._journal = journal = Journal(self._journals, self._present().name)
+        for row in lost.rows:
+            journal.append(row)
+        lost.close()
+        if former is not None:
+            former.close()
+        return journal
+
+    def commit(self, writer: str, segment: int, rows: Sequence[Row]) -> None:
+        """Fold one closed segment into the table, once, and remove it."""
+        from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        table = self._table_to_write = self._table_to_write or self._open_table()
+        while rows:
+            done = table.transaction_version(writer)
+            if done is not None and done >= segment:
+                break
+            try:
+                write_deltalake(
+                    table,
+                    _table_rows(rows, writer),
+                    mode="append",
+                    writer_properties=WriterProperties(compression="ZSTD", statistics_truncate_length=64),
+                    commit_properties=CommitProperties(
+                        max_commit_retries=COMMIT_RETRIES, app_transactions=[Transaction(writer, segment)]
+                    ),
+                )
+                break
+            except CommitFailedError as error:
+                if "oncurrent transaction" not in str(error):
+                    raise
+                table = self._table_to_write = self._open_table()
+            except (OSError, DeltaError) as error:
+                if "No space left" in str(error) or "quota exceeded" in str(error):
+                    raise StoreFullError(self.folder) from error
+                raise
+        (self._journals / f"{writer}.{segment:06d}.jsonl").unlink(missing_ok=True)
+
+    def fold(self) -> int:
+        """Fold everything appended so far into the table; how many rows that was."""
+        closed = self.rotate()
+        if closed is None:
+            return 0
+        self.commit(*closed)
+        return len(closed[2])
+
+    def adopt_orphans(self) -> int:
+        """Fold the journals that dead writers left; how many rows they held."""
+        if not self._journals.is_dir():
+            return 0
+        mine = self._presence.name if self._presence else None
+        orphans = {writer for writer, _, _ in segments(self._journals) if writer != mine}
+        folded = 0
+        for writer in sorted(orphans):
+            if is_present(self._writers, writer):
+                continue
+            with self.lease(f"journal-{writer}", wait=0) as had:
+                if not had:
+                    continue
+                for name, segment, path in list(segments(self._journals)):
+                    if name == writer:
+                        with suppress(FileNotFoundError):
+                            rows = read_segment(path)
+                            self.commit(writer, segment, rows)
+                            folded += len(rows)
+                (self._writers / f"{writer}.json").unlink(missing_ok=True)
+        if folded:
+            log.info("took over %d answers from the journals of writers that died", folded)
+        return folded
+
+    def close(self) -> None:
+        """Fold what is left and stop being present. What cannot be folded stays in the journal for the next comer."""
+        try:
+            self.fold()
+        finally:
+            if self._journal is not None:
+                self._journal.close()
+                self._journal = None
+            if self._presence is not None:
+                self._presence.close()
+                self._presence = None
+
+    def _open_table(self) -> DeltaTable:
+        from deltalake import DeltaTable, Field, Schema
+        from deltalake.schema import PrimitiveType
+
+        names = {"String": "string", "Int64": "long", "Float64": "double"}
+        return DeltaTable.create(
+            self._table_path,
+            schema=Schema([Field(name, PrimitiveType(names[str(dtype)])) for name, dtype in ROWS.items()]),
+            mode="ignore",
+            partition_by=["model_id", "bucket"],
+            configuration={"delta.dataSkippingStatsColumns": "question_id,sample"},
+        )
+
+    # ---------------------------------------------------------------- reading
+
+    def refresh(self) -> None:
+        """See what others have committed since the last look."""
+        self._files = None
+
+    def files(self) -> pl.DataFrame:
+        """The table's files: path, partition.model_id, partition.bucket, min.question_id, max.question_id, sizes."""
+        if self._files is None:
+            from deltalake import DeltaTable
+
+            if not DeltaTable.is_deltatable(str(self._table_path)):
+                return pl.DataFrame(schema={"path": pl.String, "partition.model_id": pl.String})
+            self._files = pl.DataFrame(DeltaTable(self._table_path).get_add_actions(flatten=True))
+        return self._files
+
+    def scan(self, model_id: str, first: str = "", last: str = "g") -> pl.LazyFrame | None:
+        """The rows of a model whose question ids lie in [first, last]; None where no file can hold any.
+
+        The partition columns are not among the columns.
+        """
+        files = self.files()
+        if not files.is_empty():
+            files = files.filter(pl.col("partition.model_id") == model_id)
+        if not files.is_empty():
+            files = files.filter(
+                (pl.col("max.question_id").str.slice(0, 8) >= first[:8])
+                & (pl.col("min.question_id").str.slice(0, 8) <= last[:8])
+            )
+        if files.is_empty():
+            return None
+        paths = [self._table_path / path for path in files.get_column("path").sort()]
+        schema = {name: dtype for name, dtype in ROWS.items() if name not in ("model_id", "bucket")}
+        return pl.scan_parquet(
+            paths,
+            glob=False,
+            hive_partitioning=False,
+            schema=schema,
+            missing_columns="insert",
+            extra_columns="ignore",
+        ).filter(pl.col("question_id").is_between(pl.lit(first), pl.lit(last)))
+
+    def index(self, model_id: str, first: str, last: str) -> pl.DataFrame:
+        """What is there for a range of questions, without the texts: key, failed, size. One row a key."""
+        schema: Schema = {"key": pl.String, "failed": pl.Boolean, "size": pl.Int64}
+        rows = self.scan(model_id, first, last)
+        if rows is None:
+            return pl.DataFrame(schema=dict(schema))
+        return _first_of_key(rows.select("key", "size", *_rank())).select(*schema)
+
+    def read(self, model_id: str, keys: pl.DataFrame) -> pl.DataFrame:
+        """The rows (``ROWS`` without the partition columns) of the wanted keys (columns key, question_id)."""
+        schema = {name: dtype for name, dtype in ROWS.items() if name not in ("model_id", "bucket")}
+        ids = keys.get_column("question_id")
+        rows = None if keys.is_empty() else self.scan(model_id, str(ids.min()), str(ids.max()))
+        if rows is None:
+            return pl.DataFrame(schema=schema)
+        wanted = rows.join(keys.lazy().select("key").unique(), on="key", how="semi")
+        return _first_of_key(wanted.with_columns(*_rank())).select(*schema)
+
+
+def _rank() -> list[pl.Expr]:
+    return [pl.col("error").is_not_null().alias("failed"), *[pl.col(name) for name in FIRST if name != "failed"]]
+
+
+def _first_of_key(rows: pl.LazyFrame) -> pl.DataFrame:
+    return rows.collect().sort(*FIRST).unique("key", keep="first", maintain_order=True)
+
+
+def _table_rows(rows: Sequence[Row], writer: str) -> pl.DataFrame:
+    """Journal rows as rows of the table, ordered so that a file's rows of one question lie together."""
+    now = time.time_ns() // 1000
+    table = pl.DataFrame(
+        [[row.get(name) for name in ROWS] for row in rows],
+        schema=dict(ROWS),
+        orient="row",
+    )
+    return table.with_columns(
+        bucket=pl.col("question_id").str.slice(0, 1),
+        size=pl.col("text").str.len_bytes().fill_null(0) + pl.col("reasoning").str.len_bytes().fill_null(0),
+        stored_at=pl.lit(now, dtype=pl.Int64),
+        writer=pl.lit(writer),
+    ).sort("question_id", "sample", "key", "answered_at")
+
+
+def blocks(expected: pl.DataFrame, size: int = BLOCK_BYTES) -> Iterator[pl.DataFrame]:
+    """Cut a table (ordered by question; column ``size``) into runs of about ``size`` bytes of text."""
+    numbered = expected.with_columns(block=pl.col("size").cum_sum().floordiv(size))
+    yield from numbered.partition_by("block", maintain_order=True, include_key=False)
+
+
+def request_key(model: Mapping[str, Any], messages: Any, sampling: Any, schema: Any, sample: int, seed: int) -> str:
+    """The store key of one request: 32 hex digits over everything that decides the answer."""
+    return KeyMaker(model, sampling, schema)(messages, sample, seed)
+
+
+class KeyMaker:
+    """``request_key`` for many requests of one model and one set of settings."""
+
+    def __init__(self, model: Mapping[str, Any], sampling: Any, schema: Any) -> None:
+        self._settings = digest({"model": dict(model), "sampling": sampling, "response_schema": schema}, 64)
+
+    def __call__(self, messages: Any, sample: int, seed: int) -> str:
+        return digest([self._settings, digest(messages, 64), sample, seed])
+
+
+def loads(text: str | None) -> dict[str, Any]:
+    """A JSON column's value; an empty object where there is none."""
+    return json.loads(text) if text else {}
+
+
+def dumps(value: Mapping[str, Any]) -> str:
+    """A JSON column's text."""
+    return canonical_json(dict(value))
