@@ -1,0 +1,54 @@
+"""Keep the answers that a filter chooses, and say of every other one why it was dropped.
+
+The filter is one of lib.filters.FILTERS (``none`` keeps all); completions that failed for good are always dropped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lib.cli import UserError, command
+from lib.filters import filter_answers
+
+
+def options(text: str) -> dict[str, Any]:
+    """A JSON object from the command line; raises ``UserError`` for anything else."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"--options is not JSON ({error}): give an object, such as {{}}.") from error
+    if not isinstance(value, dict):
+        raise UserError(f"--options is {text}: give a JSON object, such as {{}}.")
+    return value
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", type=Path, required=True, help="drawn questions")
+    parser.add_argument("--answers", type=Path, required=True, help="merged completions")
+    parser.add_argument("--by", required=True, metavar="FILTER", help="name of the filter")
+    parser.add_argument("--options", default="{}", metavar="JSON", help="options of the filter")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--dropped", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    kept, dropped = filter_answers(
+        arguments.questions,
+        arguments.answers,
+        arguments.by,
+        options(arguments.options),
+        arguments.output,
+        arguments.dropped,
+    )
+    logging.info("%s: kept %d answers, dropped %d", arguments.by, kept, dropped)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

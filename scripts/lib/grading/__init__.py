@@ -1,0 +1,1 @@
+"""Graders: what a response answers, and whether that is right."""

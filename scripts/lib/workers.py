@@ -1,0 +1,182 @@
+"""Run a function on many tasks in worker processes, each task under a limit of its own.
+
+The limit is processor time of the worker since it received the task: waiting in a queue or for a busy machine never
+counts. A task over its limit, or one that kills its worker, costs that worker (which is replaced at once) and yields an
+outcome that says so, so that "gave up" is never taken for an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+_POLL_SECONDS = 0.2
+_STALLED_FACTOR = 60  # wall time, in processor limits, after which a worker that uses no processor is given up
+_WINDOW = 10_000  # results waiting for an earlier one
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one task: its value, or the reason why there is none (``error``)."""
+
+    value: Any = None
+    error: str | None = None
+
+
+def usable_processors() -> int:
+    """How many processors this process may use (its affinity, as set by a cluster's job)."""
+    return len(os.sched_getaffinity(0))
+
+
+class Workers:
+    """Worker processes that apply one picklable module-level ``function`` to tasks.
+
+    ``cpu_seconds`` limits each task, ``memory_bytes`` the address space of each worker; ``preload`` names the slow
+    imports, made once and shared. Use as a context manager: on leaving, every worker is gone.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        count: int = 0,
+        cpu_seconds: float = 10.0,
+        memory_bytes: int = 8 << 30,
+        preload: Sequence[str] = (),
+    ) -> None:
+        self._function = function
+        self._count = count or usable_processors()
+        self._cpu_seconds = cpu_seconds
+        self._memory_bytes = memory_bytes
+        self._context = get_context("forkserver")
+        self._context.set_forkserver_preload(list(preload))
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._workers:
+            self._workers.pop().stop()
+
+    def map(self, tasks: Iterable[Any]) -> Iterator[Outcome]:
+        """The outcome of every task, in the order of the tasks; tasks are taken lazily."""
+        pending = enumerate(tasks)
+        finished: dict[int, Outcome] = {}
+        following = 0
+        exhausted = False
+        while True:
+            while not exhausted and len(finished) < _WINDOW and (worker := self._idle()) is not None:
+                number, task = next(pending, (-1, None))
+                exhausted = number < 0
+                if not exhausted:
+                    worker.start(number, task)
+            busy = [worker for worker in self._workers if worker.task is not None]
+            if not busy and exhausted:
+                break
+            finished.update(self._collect(busy))
+            while following in finished:
+                yield finished.pop(following)
+                following += 1
+
+    def _idle(self) -> _Worker | None:
+        for worker in self._workers:
+            if worker.task is None:
+                return worker
+        if len(self._workers) < self._count:
+            self._workers.append(_Worker(self._context, self._function, self._memory_bytes))
+            return self._workers[-1]
+        return None
+
+    def _collect(self, busy: list[_Worker]) -> dict[int, Outcome]:
+        """The outcomes that are there, and those of workers over their limit; waits a moment where there are none."""
+        ready = set(wait([worker.connection for worker in busy], timeout=_POLL_SECONDS))
+        outcomes = {}
+        for worker in busy:
+            number = worker.task
+            assert number is not None
+            if worker.connection in ready:
+                outcome = worker.receive()
+            elif worker.over_limit(self._cpu_seconds):
+                outcome = Outcome(error=f"gave up after {self._cpu_seconds:g} s of processor time")
+                worker.dead = True
+            else:
+                continue
+            outcomes[number] = outcome
+            if worker.dead:
+                worker.stop()
+                self._workers.remove(worker)
+        return outcomes
+
+
+class _Worker:
+    """One worker process and the task it is at (null when idle)."""
+
+    def __init__(self, context: Any, function: Callable[[Any], Any], memory_bytes: int) -> None:
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, function, memory_bytes), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.task: int | None = None
+        self.dead = False
+        self._cpu_at_start = 0.0
+        self._started = 0.0
+
+    def start(self, number: int, task: Any) -> None:
+        self.task = number
+        self._cpu_at_start = self._cpu_time()
+        self._started = time.monotonic()
+        self.connection.send(task)
+
+    def receive(self) -> Outcome:
+        self.task = None
+        try:
+            value, error = self.connection.recv()
+        except (EOFError, OSError):
+            self.dead = True
+            return Outcome(error="the worker died")
+        return Outcome(value, error)
+
+    def over_limit(self, cpu_seconds: float) -> bool:
+        stalled = time.monotonic() - self._started > cpu_seconds * _STALLED_FACTOR
+        return stalled or self._cpu_time() - self._cpu_at_start > cpu_seconds
+
+    def _cpu_time(self) -> float:
+        try:
+            times = psutil.Process(self.process.pid).cpu_times()
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system)
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+        self.process.close()
+
+
+def _serve(connection: Connection, function: Callable[[Any], Any], memory_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    while True:
+        try:
+            task = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            reply: tuple[Any, str | None] = (function(task), None)
+        except MemoryError:
+            reply = (None, "ran out of memory")
+        except Exception as error:
+            reply = (None, f"{type(error).__name__}: {error}"[:500])
+        connection.send(reply)
