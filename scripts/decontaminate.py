@@ -1,0 +1,61 @@
+"""Drop the questions that a benchmark question gives away.
+
+A question is dropped when, against any benchmark question, its normalised Indel similarity (``rapidfuzz.fuzz.ratio`` on
+the raw text) reaches ``--similarity``, or when it shares any run of ``--ngram`` token ids with one. The dropped table
+names every match: the benchmark, its question, and the score (similarity in per cent, or length of the longest shared
+run in tokens with its text). ``--min-chars`` leaves questions shorter than that out of the similarity test, where short
+template phrases are flagged most; it is the one departure from the published rule.
+
+Questions without a text match nothing and are kept. Rows are sorted by question_id, source and source_row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.cli import UserError, command
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    from lib.decontamination import Rule, decontaminate
+    from lib.tokens import load_tokenizer
+
+    arguments = parse(argv)
+    rule = Rule(arguments.similarity, arguments.ngram, arguments.min_chars)
+    decontaminate(
+        arguments.questions,
+        arguments.benchmarks,
+        rule,
+        load_tokenizer(arguments.tokenizer),
+        output=arguments.output,
+        dropped=arguments.dropped,
+    )
+    return 0
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", type=Path, required=True, help="questions to clean")
+    parser.add_argument("--benchmarks", type=Path, nargs="+", required=True, help="benchmark questions")
+    parser.add_argument("--similarity", type=float, default=75.0, help="drop at this Indel similarity, 0 to 100")
+    parser.add_argument("--ngram", type=int, default=13, help="drop at a shared run of this many tokens")
+    parser.add_argument("--tokenizer", default="qwen", help="qwen, a Qwen repository's name, or a model.json")
+    parser.add_argument(
+        "--min-chars", type=int, default=0, help="similarity only for questions of this many characters"
+    )
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--dropped", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    if not 0 < arguments.similarity <= 100:
+        raise UserError(f"--similarity {arguments.similarity:g} is not a per cent: give a number above 0, up to 100.")
+    if arguments.ngram < 1:
+        raise UserError(f"--ngram {arguments.ngram} is not a length: give at least 1.")
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())
