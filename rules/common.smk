@@ -1,0 +1,234 @@
+# The plan, and the few helpers that look things up in it.
+import json
+import sys
+
+sys.path.insert(0, workflow.current_basedir.join("../scripts").get_path_or_uri(secret_free=True))
+
+from snakemake.exceptions import WorkflowError
+
+from lib.catalog import read_catalog
+from lib.cli import UserError
+from lib.plan import make_plan
+
+try:
+    PLAN = make_plan(config, read_catalog(config.get("catalog", ["catalog"])))
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+# Constants in shell lines, never params: where things lie and which interpreter runs must not cause a rerun.
+PY = sys.executable
+STORE = config.get("store", "store")
+ACCELERATOR = config.get("accelerator", "cuda")
+RESULTS = PLAN.results
+LOGS = f"{RESULTS}/logs"
+USAGE = f"{RESULTS}/usage"
+
+
+wildcard_constraints:
+    id=r"[a-z0-9._-]+-[0-9a-f]{12}",
+    shard=r"\d+",
+    shards=r"\d+",
+
+
+def files(kind, role, file="questions.parquet"):
+    """Input function: the file of every stage that plays a role for the stage of the wildcard id."""
+    return lambda wildcards: [
+        PLAN.path(stage, file) for stage in PLAN.stage(kind, wildcards.id).inputs.get(role, ())
+    ]
+
+
+def setting(kind, *names):
+    """Params function: a setting of the stage of the wildcard id; mappings and lists as JSON."""
+
+    def lookup(wildcards):
+        value = PLAN.stage(kind, wildcards.id).settings
+        for name in names:
+            value = value[name]
+        return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
+
+    return lookup
+
+
+def shard_files(kind, folder):
+    """Input function: the shards of the stage of the wildcard id."""
+
+    def lookup(wildcards):
+        stage = PLAN.stage(kind, wildcards.id)
+        shards = stage.execution["shards"]
+        width = len(str(shards - 1))
+        return [PLAN.path(stage, f"{folder}/{shard:0{width}}-of-{shards}.parquet") for shard in range(shards)]
+
+    return lookup
+
+
+def revision_flag(kind):
+    """Params function: the argument of the pinned revision, or nothing where the lock has none."""
+
+    def lookup(wildcards):
+        pin = PLAN.stage(kind, wildcards.id).settings.get("pin")
+        return f"--revision {pin['revision']}" if isinstance(pin, dict) and "revision" in pin else ""
+
+    return lookup
+
+
+def prompt_flag(kind):
+    """Params function: the prompt's argument, or nothing where the bare question is asked."""
+
+    def lookup(wildcards):
+        path = PLAN.stage(kind, wildcards.id).execution["prompt"]
+        return f"--prompt {path}" if path else ""
+
+    return lookup
+
+
+def catalog_entry(model):
+    """The catalog's entry of a model; a student is served like the model it was trained from."""
+    return model.input("model").execution if model.kind == "student" else model.execution
+
+
+def served(kind, wildcards):
+    """The catalog's entry of the model that a stage asks."""
+    return catalog_entry(PLAN.stage(kind, wildcards.id).input("model"))
+
+
+def asks_api(kind, wildcards):
+    """Whether the model that a stage asks is a hosted one."""
+    return served(kind, wildcards)["kind"] == "api"
+
+
+def serving(kind, name, default):
+    """Resource function: one of the catalog's settings of how the asked model is served."""
+    return lambda wildcards: served(kind, wildcards).get("serving", {}).get(name, default)
+
+
+def engine_gpus(kind):
+    """Resource function: GPUs of the engine that the job may start."""
+
+    def lookup(wildcards):
+        if ACCELERATOR == "cpu" or asks_api(kind, wildcards):
+            return 0
+        return serving(kind, "tensor_parallel", 1)(wildcards) * serving(kind, "data_parallel", 1)(wildcards)
+
+    return lookup
+
+
+def engine_threads(kind):
+    """Threads function: an engine on GPUs needs some cores of its own."""
+    return lambda wildcards: 1 + 3 * max(1, engine_gpus(kind)(wildcards))
+
+
+def asking(kind):
+    """The resources of a rule that asks a model; none of them changes an answer."""
+    return {
+        "gpu": engine_gpus(kind),
+        "engine": lambda wildcards: 0 if asks_api(kind, wildcards) else 1,
+        "network": lambda wildcards: 1 if asks_api(kind, wildcards) else 0,
+        "accelerator": ACCELERATOR,
+        "max_failed": str(config.get("max_failed", 0.01)),
+        "concurrency": serving(kind, "concurrency", 64),
+        "tensor_parallel": serving(kind, "tensor_parallel", 1),
+        "data_parallel": serving(kind, "data_parallel", 1),
+        "engine_args": serving(kind, "engine_args", ""),
+        "requests_per_minute": serving(kind, "requests_per_minute", 0),
+        "tokens_per_minute": serving(kind, "tokens_per_minute", 0),
+    }
+
+
+# What every rule that asks a model appends to its shell line.
+ASKING = (
+    " --store {STORE} --max-failed {resources.max_failed} --accelerator {resources.accelerator}"
+    " --concurrency {resources.concurrency} --tensor-parallel {resources.tensor_parallel}"
+    " --data-parallel {resources.data_parallel} --engine-args {resources.engine_args:q}"
+    " --requests-per-minute {resources.requests_per_minute} --tokens-per-minute {resources.tokens_per_minute}"
+    " > {log} 2>&1"
+)
+
+
+def asking_memory(kind, wildcards):
+    """Memory (MB) of a client and of the engine it may start: 64 GB and 32 GB a GPU, 8 GB without one."""
+    gpus = engine_gpus(kind)(wildcards)
+    return 64000 + 32000 * gpus if gpus else 8000
+
+
+def answers_runtime(wildcards):
+    """Minutes of one shard: twice what its tokens take at the catalog's speed, at least two hours."""
+    stage = PLAN.stage("answers", wildcards.id)
+    speed = served("answers", wildcards).get("serving", {})
+    if not {"tokens_per_second", "tokens_per_answer"} <= set(speed):
+        return 720
+    tokens = stage.execution["expected"] / stage.execution["shards"] * speed["tokens_per_answer"]
+    return max(120, round(2 * tokens / speed["tokens_per_second"] / 60))
+
+
+def domain_flags(wildcards):
+    """The domains of a dataset with their questions and their answers."""
+    stage = PLAN.stage("dataset", wildcards.id)
+    return " ".join(
+        f"--domain {domain} {PLAN.path(drawn)} {PLAN.path(answers)}"
+        for domain, drawn, answers in zip(
+            stage.settings["domains"], stage.inputs["drawn"], stage.inputs["answers"], strict=True
+        )
+    )
+
+
+def source_licences(wildcards):
+    """Licence of every source of a dataset, as JSON."""
+    stages = PLAN.stage("dataset", wildcards.id).upstream()
+    licences = {
+        stage.settings["name"]: stage.execution.get("licence", "unknown") for stage in stages if stage.kind == "source"
+    }
+    return json.dumps(licences, sort_keys=True)
+
+
+def training_gpus(wildcards):
+    """GPUs a node of a training."""
+    return 0 if ACCELERATOR == "cpu" else PLAN.stage("student", wildcards.id).execution["gpus"]
+
+
+def training_nodes(wildcards):
+    """Nodes of a training."""
+    return PLAN.stage("student", wildcards.id).execution["nodes"]
+
+
+def sampling_tasks(wildcards):
+    """The benchmarks of an evaluation with their questions, prompts and numbers of answers."""
+    stage = PLAN.stage("evaluation", wildcards.id)
+    return " ".join(
+        f"--benchmark {task['benchmark']} {PLAN.path(questions)} {prompt or '-'} {task['samples']}"
+        for task, questions, prompt in zip(
+            stage.settings["tasks"], stage.inputs["benchmarks"], stage.execution["prompts"], strict=True
+        )
+    )
+
+
+def grading_tasks(wildcards):
+    """The benchmarks of an evaluation with their questions and graders."""
+    stage = PLAN.stage("evaluation", wildcards.id)
+    return " ".join(
+        f"--benchmark {task['benchmark']} {PLAN.path(questions)} {task['grader']}"
+        for task, questions in zip(stage.settings["tasks"], stage.inputs["benchmarks"], strict=True)
+    )
+
+
+def arm_flags(wildcards):
+    """The arms of an experiment with their scores and grades."""
+    stage = PLAN.stage("experiment", wildcards.id)
+    return " ".join(
+        f"--arm {arm} {PLAN.path(evaluation)} {PLAN.path(evaluation, 'grades.parquet')}"
+        for arm, evaluation in zip(stage.settings["arms"], stage.inputs["evaluations"], strict=True)
+    )
+
+
+def recipe_paths(recipe, kind, file=None):
+    """The file of every stage of a kind in a recipe."""
+    return [PLAN.path(stage, file) for stage in PLAN.recipes[recipe].stages() if stage.kind == kind]
+
+
+def recipe_goals(name):
+    """What a recipe is asked for: its manifest and the plots that it has data for."""
+    recipe = PLAN.recipes[name]
+    plots = ["funnel", "lengths", "decontamination", "resources"]
+    plots += ["difficulty"] if any(stage.kind == "labels" for stage in recipe.stages()) else []
+    plots += ["training"] if recipe.student else []
+    plots += ["scores"] if recipe.evaluations else []
+    return [f"{RESULTS}/recipes/{name}/manifest.json", *(f"{RESULTS}/recipes/{name}/plots/{p}.svg" for p in plots)]

@@ -1,0 +1,27 @@
+# One dataset of all domains, in ShareGPT form.
+rule assemble_dataset:
+    "Assemble the domains into one shuffled dataset with its card."
+    input:
+        drawn=files("dataset", "drawn"),
+        answers=files("dataset", "answers", "completions.parquet"),
+    output:
+        dataset=RESULTS + "/datasets/{id}/dataset.parquet",
+        info=RESULTS + "/datasets/{id}/dataset_info.json",
+        card=RESULTS + "/datasets/{id}/README.md",
+        counts=RESULTS + "/datasets/{id}/counts.json",
+    log:
+        LOGS + "/assemble_dataset/{id}.log",
+    benchmark:
+        USAGE + "/assemble_dataset/{id}.jsonl"
+    resources:
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        domains=domain_flags,
+        difficulty=lambda wildcards: " ".join(PLAN.stage("dataset", wildcards.id).settings["difficulty"]),
+        licences=source_licences,
+        seed=setting("dataset", "seed"),
+    shell:
+        "{PY} scripts/assemble_dataset.py {params.domains} --difficulty {params.difficulty}"
+        " --recipe {wildcards.id} --seed {params.seed} --licences {params.licences:q}"
+        " --output {output.dataset} --info {output.info} --card {output.card} --counts {output.counts} > {log} 2>&1"

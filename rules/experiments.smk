@@ -1,0 +1,36 @@
+# The arms of an experiment side by side.
+rule compare_arms:
+    "Compare the arms of an experiment, with errors."
+    input:
+        scores=files("experiment", "evaluations", "scores.parquet"),
+        grades=files("experiment", "evaluations", "grades.parquet"),
+    output:
+        table=report(
+            RESULTS + "/experiments/{id}/scores.tsv",
+            caption="../report/comparison.rst",
+            category="Experiments",
+            labels={"experiment": "{id}", "what": "scores"},
+        ),
+        scores=RESULTS + "/experiments/{id}/scores.parquet",
+        plot=report(
+            RESULTS + "/experiments/{id}/plot.svg",
+            caption="../report/comparison.rst",
+            category="Experiments",
+            labels={"experiment": "{id}", "what": "plot"},
+        ),
+        summary=RESULTS + "/experiments/{id}/summary.md",
+    log:
+        LOGS + "/compare_arms/{id}.log",
+    benchmark:
+        USAGE + "/compare_arms/{id}.jsonl"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        experiment=setting("experiment", "experiment"),
+        arms=arm_flags,
+        compare_to=setting("experiment", "compare_to"),
+    shell:
+        "{PY} scripts/compare_arms.py --experiment {params.experiment} {params.arms}"
+        " --compare-to {params.compare_to} --table {output.table} --output {output.scores} --plot {output.plot}"
+        " --summary {output.summary} > {log} 2>&1"

@@ -1,0 +1,21 @@
+# Models as small files: who they are, and where their weights lie.
+rule fetch_model:
+    "Fetch one model of the catalog (of a hosted one only its card is written)."
+    output:
+        model=RESULTS + "/models/{id}/model.json",
+    log:
+        LOGS + "/fetch_model/{id}.log",
+    benchmark:
+        USAGE + "/fetch_model/{id}.jsonl"
+    resources:
+        network=1,
+        mem_mb=4000,
+        runtime=lambda wildcards, attempt: 480 * attempt,
+        accelerator=ACCELERATOR,
+    params:
+        name=setting("model", "name"),
+        entry=setting("model", "entry"),
+        revision=revision_flag("model"),
+    shell:
+        "{PY} scripts/fetch_model.py --name {params.name} --entry {params.entry:q} {params.revision}"
+        " --accelerator {resources.accelerator} --output {output.model} > {log} 2>&1"

@@ -1,0 +1,43 @@
+# Question sources and benchmarks, each pinned by the catalog's lock, as tables of questions.
+rule fetch_source:
+    "Fetch one question source of the catalog."
+    output:
+        questions=RESULTS + "/sources/{id}/questions.parquet",
+    log:
+        LOGS + "/fetch_source/{id}.log",
+    benchmark:
+        USAGE + "/fetch_source/{id}.jsonl"
+    resources:
+        network=1,
+        mem_mb=4000,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        name=setting("source", "name"),
+        domain=setting("source", "entry", "domain"),
+        entry=setting("source", "entry"),
+        revision=revision_flag("source"),
+    shell:
+        "{PY} scripts/fetch_source.py --name {params.name} --domain {params.domain} --entry {params.entry:q}"
+        " {params.revision} --output {output.questions} > {log} 2>&1"
+
+
+rule fetch_benchmark:
+    "Fetch the questions of one benchmark of the catalog."
+    output:
+        questions=RESULTS + "/benchmarks/{id}/questions.parquet",
+    log:
+        LOGS + "/fetch_benchmark/{id}.log",
+    benchmark:
+        USAGE + "/fetch_benchmark/{id}.jsonl"
+    resources:
+        network=1,
+        mem_mb=4000,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        name=setting("benchmark", "name"),
+        domain=setting("benchmark", "entry", "domain"),
+        entry=setting("benchmark", "entry"),
+        revision=revision_flag("benchmark"),
+    shell:
+        "{PY} scripts/fetch_benchmark.py --name {params.name} --domain {params.domain} --entry {params.entry:q}"
+        " {params.revision} --output {output.questions} > {log} 2>&1"

@@ -1,0 +1,59 @@
+# The dataset in tokens, and the student.
+rule tokenize_dataset:
+    "Tokenize and pack the dataset before any GPU is booked; prints how much of it is cut."
+    input:
+        dataset=files("tokenized", "dataset", "dataset.parquet"),
+        info=files("tokenized", "dataset", "dataset_info.json"),
+        model=files("tokenized", "model", "model.json"),
+    output:
+        tokenized=temp(directory(RESULTS + "/tokenized/{id}/rows")),
+        statistics=RESULTS + "/tokenized/{id}/statistics.json",
+    log:
+        LOGS + "/tokenize_dataset/{id}.log",
+    benchmark:
+        USAGE + "/tokenize_dataset/{id}.jsonl"
+    threads: 16
+    resources:
+        mem_mb=lambda wildcards, attempt: 32000 * attempt,
+        runtime=lambda wildcards, attempt: 480 * attempt,
+        accelerator=ACCELERATOR,
+    params:
+        template=setting("tokenized", "template"),
+        cutoff=setting("tokenized", "cutoff"),
+        settings=setting("tokenized", "settings"),
+    shell:
+        "{PY} scripts/tokenize_dataset.py --dataset {input.dataset} --info {input.info} --model {input.model}"
+        " --template {params.template} --cutoff {params.cutoff} --settings {params.settings:q}"
+        " --accelerator {resources.accelerator} --workers {threads}"
+        " --output {output.tokenized} --statistics {output.statistics} > {log} 2>&1"
+
+
+rule train_student:
+    "Train the student by supervised fine-tuning of all weights (LLaMA-Factory, DeepSpeed ZeRO-3)."
+    input:
+        tokenized=files("student", "tokenized", "rows"),
+        statistics=files("student", "tokenized", "statistics.json"),
+        model=files("student", "model", "model.json"),
+    output:
+        model=RESULTS + "/students/{id}/model.json",
+        metrics=RESULTS + "/students/{id}/metrics.parquet",
+    log:
+        LOGS + "/train_student/{id}.log",
+    benchmark:
+        USAGE + "/train_student/{id}.jsonl"
+    threads: 16
+    resources:
+        mem_mb=lambda wildcards, attempt: 200000 if ACCELERATOR == "cuda" else 8000,
+        runtime=lambda wildcards, attempt: 2880,
+        gpu=training_gpus,
+        nodes=training_nodes,
+        accelerator=ACCELERATOR,
+        engine=1,
+    params:
+        settings=setting("student", "settings"),
+        seed=setting("student", "seed"),
+    shell:
+        "{PY} scripts/train_student.py --tokenized {input.tokenized} --statistics {input.statistics}"
+        " --model {input.model} --name {wildcards.id} --settings {params.settings:q} --seed {params.seed}"
+        " --accelerator {resources.accelerator} --nodes {resources.nodes} --gpus {resources.gpu}"
+        " --output {output.model} --metrics {output.metrics} > {log} 2>&1"

@@ -1,0 +1,145 @@
+"""Validation of the configuration and the catalog: every problem at once, each with its path and a suggestion."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib.cli import UserError
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
+
+
+class ConfigurationError(UserError):
+    """All problems of a configuration, one line each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = sorted(set(problems))
+        count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
+        super().__init__(f"the configuration has {count}:\n" + "\n".join(f"  - {line}" for line in self.problems))
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file; ``UserError`` names the line of a syntax error."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return yaml.load(file, Loader=yaml.CSafeLoader)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: check the path.") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+
+
+@functools.cache
+def schema(name: str) -> dict[str, Any]:
+    """The schema ``schemas/NAME.schema.yaml``."""
+    loaded: dict[str, Any] = read_yaml(SCHEMAS / f"{name}.schema.yaml")
+    return loaded
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """`` (did you mean X?)`` for a near miss, else what there is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
+    if close:
+        return f" (did you mean {close[0]}?)"
+    return f" (known: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''})" if names else ""
+
+
+def schema_problems(value: Any, schema: Mapping[str, Any], root: str = "") -> list[str]:
+    """Every violation of a schema, as ``path: what is wrong``."""
+    from jsonschema import Draft202012Validator
+
+    problems: list[str] = []
+    for error in Draft202012Validator(schema).iter_errors(value):
+        problems += _describe(error, root)
+    return problems
+
+
+def _describe(error: Any, root: str) -> Iterator[str]:
+    path = ".".join([*([root] if root else []), *map(str, error.absolute_path)]) or "(top level)"
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = set(error.schema.get("properties", {}))
+        for key in error.instance:
+            if key not in known:
+                yield f"{path}: unknown key '{key}'{did_you_mean(key, known)}"
+    elif error.validator == "enum":
+        choices = did_you_mean(error.instance, map(str, error.validator_value))
+        yield f"{path}: {error.instance!r} is not one of the choices{choices}"
+    elif error.validator == "type":
+        wanted = error.validator_value if isinstance(error.validator_value, str) else " or ".join(error.validator_value)
+        hint = ""
+        if isinstance(error.instance, str) and ("number" in wanted or "integer" in wanted):
+            hint = " (YAML reads 1e-5 as text: write 1.0e-5)" if "e" in error.instance.lower() else ""
+        yield f"{path}: {error.instance!r} should be of type {wanted}{hint}"
+    elif error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        for key in missing:
+            yield f"{path}: the key '{key}' is missing"
+    elif error.validator in {"oneOf", "anyOf"}:
+        branches = [[p for e in group for p in _describe(e, root)] for group in _by_branch(error.context)]
+        best = min(branches, key=len, default=[])
+        yield from best or [f"{path}: {error.message}"]
+    else:
+        yield f"{path}: {error.message}"
+
+
+def _by_branch(errors: Iterable[Any]) -> list[list[Any]]:
+    """The errors of a oneOf, grouped by branch."""
+    groups: dict[int, list[Any]] = {}
+    for error in errors:
+        groups.setdefault(error.schema_path[0], []).append(error)
+    return list(groups.values())
+
+
+def with_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:
+    """A copy of ``value`` in which every absent key with a ``default`` in the schema is filled in."""
+    root = root if root is not None else schema
+    if "$ref" in schema:
+        target: Any = root
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        return with_defaults(value, target, root)
+    if isinstance(value, dict):
+        filled = dict(value)
+        properties: Mapping[str, Any] = schema.get("properties", {})
+        for key, subschema in properties.items():
+            if key not in filled and "default" in subschema:
+                filled[key] = copy.deepcopy(subschema["default"])
+        others = schema.get("additionalProperties")
+        for key, item in filled.items():
+            subschema = properties.get(key, others if isinstance(others, dict) else {})
+            filled[key] = with_defaults(item, subschema, root)
+        return filled
+    if isinstance(value, list) and isinstance(schema.get("items"), dict):
+        return [with_defaults(item, schema["items"], root) for item in value]
+    return value
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``over`` laid on it, mappings merged key by key, everything else replaced."""
+    result = dict(base)
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merged(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def with_setting(tree: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of ``tree`` in which the dotted ``path`` (``domains.code.top``) has ``value``."""
+    head, _, rest = path.partition(".")
+    result = dict(tree)
+    if rest:
+        child = result.get(head, {})
+        result[head] = with_setting(child if isinstance(child, Mapping) else {}, rest, value)
+    else:
+        result[head] = value
+    return result

@@ -1,0 +1,580 @@
+"""From the configuration to the plan: every stage of every recipe, with its settings, its inputs and its id.
+
+``make_plan`` is a pure function of the configuration and the catalog. The Snakefile only looks things up in its result,
+so the graph, the costs and the experiment matrix cannot disagree. It is run again by every cluster job: it imports
+nothing heavy and touches no network.
+
+The id of a stage is a label of what it is about (never a recipe's name: recipes that agree share the stage) and 12 hex
+digits of the hash of its kind, the kind's version, its settings that affect the output, and the ids of its inputs. How
+a stage is run (shards, GPUs, concurrency) is ``execution`` and never part of an id.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lib.catalog import Catalog, ContentOf, content_of
+from lib.config import ConfigurationError, did_you_mean, merged, schema, schema_problems, with_defaults, with_setting
+from lib.hashing import digest
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of stage: its folder and main file, and a version raised when its output changes for equal settings."""
+
+    folder: str
+    file: str = "questions.parquet"
+    version: int = 1
+
+
+KINDS: Mapping[str, Kind] = {
+    "source": Kind("sources"),
+    "benchmark": Kind("benchmarks"),
+    "model": Kind("models", "model.json"),
+    "clean": Kind("clean"),
+    "labels": Kind("labels", "labels.parquet"),
+    "selected": Kind("selected"),
+    "mixed": Kind("mixed"),
+    "limited": Kind("limited"),
+    "deduplicated": Kind("deduplicated"),
+    "drawn": Kind("drawn"),
+    "answers": Kind("answers", "completions.parquet"),
+    "filtered": Kind("filtered", "completions.parquet"),
+    "dataset": Kind("datasets", "dataset.parquet"),
+    "tokenized": Kind("tokenized", "statistics.json"),
+    "student": Kind("students", "model.json"),
+    "evaluation": Kind("evaluations", "scores.parquet"),
+    "experiment": Kind("experiments", "scores.parquet"),
+}
+"""In the order the data flows."""
+
+DESCRIPTIVE = frozenset(
+    {"licence", "homepage", "rank", "rows", "verified", "note", "price", "serving", "parameters", "grader", "prompt",
+     "samples", "group", "template", "published"}
+)  # fmt: skip
+"""Keys of catalog entries that describe; they never change what is fetched, so they are not part of an id."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One node of the plan.
+
+    ``inputs`` maps a role to the stages of that role, in order; ``settings`` is what changes the output, ``execution``
+    what does not.
+    """
+
+    kind: str
+    id: str
+    settings: Settings
+    inputs: Mapping[str, tuple[Stage, ...]]
+    execution: Settings = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """The stage's folder, relative to the results."""
+        return f"{KINDS[self.kind].folder}/{self.id}"
+
+    def input(self, role: str) -> Stage:
+        """The one stage of a role."""
+        (only,) = self.inputs[role]
+        return only
+
+    def upstream(self) -> Iterator[Stage]:
+        """Every stage this one is made of, each once, inputs before what is made of them; last the stage itself."""
+        seen: set[tuple[str, str]] = set()
+
+        def walk(stage: Stage) -> Iterator[Stage]:
+            if (stage.kind, stage.id) in seen:
+                return
+            seen.add((stage.kind, stage.id))
+            for stages in stage.inputs.values():
+                for other in stages:
+                    yield from walk(other)
+            yield stage
+
+        yield from walk(self)
+
+
+@dataclass(frozen=True)
+class RecipePlan:
+    """The stages of one recipe, by domain and for the whole."""
+
+    name: str
+    domains: Mapping[str, Mapping[str, Stage]]
+    dataset: Stage
+    student: Stage | None
+    evaluations: Mapping[str, Stage]
+
+    def goals(self) -> list[Stage]:
+        """The stages at the end of the recipe."""
+        return [self.dataset, *([self.student] if self.student else []), *self.evaluations.values()]
+
+    def stages(self) -> list[Stage]:
+        """Every stage of the recipe, each once, inputs first."""
+        unique: dict[tuple[str, str], Stage] = {}
+        for goal in self.goals():
+            for stage in goal.upstream():
+                unique.setdefault((stage.kind, stage.id), stage)
+        return list(unique.values())
+
+
+@dataclass(frozen=True)
+class ExperimentPlan:
+    """The arms of one experiment and the stage that compares them."""
+
+    name: str
+    arms: Mapping[str, tuple[RecipePlan, ...]]
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that the configuration defines; ``targets`` are what it asks for."""
+
+    results: str
+    recipes: Mapping[str, RecipePlan]
+    experiments: Mapping[str, ExperimentPlan]
+    targets: tuple[str, ...]
+    warnings: tuple[str, ...]
+    index: Mapping[tuple[str, str], Stage]
+
+    def stage(self, kind: str, id: str) -> Stage:
+        """The stage of a kind and id; ``KeyError`` where no configured recipe has it."""
+        return self.index[kind, id]
+
+    def path(self, stage: Stage, file: str | None = None) -> str:
+        """Path of a file of a stage; of its main file where none is named."""
+        return f"{self.results}/{stage.folder}/{file or KINDS[stage.kind].file}"
+
+
+class Planner:
+    """Builds the stages of recipes; stages that agree are one object."""
+
+    def __init__(self, catalog: Catalog, content: ContentOf = content_of) -> None:
+        self.catalog = catalog
+        self.content = content
+        self.index: dict[tuple[str, str], Stage] = {}
+        self._fetched: dict[tuple[str, str], Stage] = {}
+
+    def add(
+        self,
+        kind: str,
+        label: str,
+        settings: Settings,
+        inputs: Mapping[str, Iterable[Stage]] | None = None,
+        execution: Settings | None = None,
+    ) -> Stage:
+        """The stage of these settings and inputs (an existing one where there is one)."""
+        roles = {role: tuple(stages) for role, stages in (inputs or {}).items()}
+        made_of = {role: [f"{stage.kind}/{stage.id}" for stage in stages] for role, stages in roles.items()}
+        key = digest([kind, KINDS[kind].version, settings, made_of], 12)
+        identifier = f"{label}-{key}"
+        stage = self.index.get((kind, identifier))
+        if stage is None:
+            stage = Stage(kind, identifier, settings, roles, execution or {})
+            self.index[kind, identifier] = stage
+        return stage
+
+    def fetched(self, kind: str, name: str) -> Stage:
+        """A source, benchmark or model of the catalog, at the revision of the lock."""
+        known = self._fetched.get((kind, name))
+        if known is None:
+            entries: Mapping[str, Mapping[str, Any]] = getattr(self.catalog, f"{kind}s")
+            entry = {key: value for key, value in entries[name].items() if key not in DESCRIPTIVE}
+            settings: dict[str, Any] = {"name": name, "entry": entry}
+            pin = self.catalog.lock.get(f"{kind}s", {}).get(name)
+            if pin is not None:
+                settings["pin"] = pin
+            elif entry.get("connector", entry.get("kind")) in {"local", "folder"}:
+                settings["pin"] = self.content(entry["path"])
+            known = self.add(kind, name, settings, execution=entries[name])
+            self._fetched[kind, name] = known
+        return known
+
+    def model(self, name: str) -> Stage:
+        """A model of the catalog."""
+        return self.fetched("model", name)
+
+    def prompt(self, name: str | None) -> tuple[str | None, str | None]:
+        """Digest and path of a prompt."""
+        if name is None:
+            return None, None
+        prompt = self.catalog.prompts[name]
+        return prompt.digest, prompt.path
+
+    def clean(self, source: str, settings: Settings) -> Stage:
+        """A source without the questions of the benchmarks."""
+        benchmarks = [self.fetched("benchmark", name) for name in sorted(settings["benchmarks"])]
+        rule = {key: settings[key] for key in ("similarity", "ngram", "tokenizer", "min_chars")}
+        questions = self.fetched("source", source)
+        return self.add(
+            "clean", source, rule, {"questions": [questions], "benchmarks": benchmarks}, questions.execution
+        )
+
+    def labels(self, source: str, clean: Stage, select: Settings) -> Stage:
+        """One label a question of a source."""
+        prompt, path = self.prompt(select["prompt"])
+        settings = {
+            "method": select["by"],
+            "prompt": prompt,
+            "sampling": select["sampling"],
+            "seed": select["seed"],
+        }
+        rows = clean.execution.get("rows") or 1
+        shards = max(1, math.ceil(rows / select["questions_per_shard"]))
+        inputs = {"questions": [clean], "model": [self.model(select["model"])]}
+        return self.add("labels", source, settings, inputs, {"prompt": path, "shards": shards})
+
+    def selected(self, source: str, clean: Stage, select: Settings, keep: int | None) -> Stage:
+        """The best questions of a source."""
+        inputs = {"questions": [clean]}
+        if select["by"] != "random":
+            inputs["labels"] = [self.labels(source, clean, select)]
+        settings: dict[str, Any] = {"by": select["by"], "keep": keep}
+        if select["by"] == "random":
+            settings["seed"] = select["seed"]
+        return self.add("selected", source, settings, inputs)
+
+    def domain(self, name: str, block: Settings) -> dict[str, Stage]:
+        """The stages of one domain, from its sources to its filtered answers."""
+        sources = block["sources"][: block["top"]]
+        keep = block["select"]["keep"]
+        shares = [None if keep is None else _share(keep, len(sources), place) for place in range(len(sources))]
+        selected = [
+            self.selected(source, self.clean(source, block["decontaminate"]), block["select"], share)
+            for source, share in zip(sources, shares, strict=True)
+        ]
+        mixed = self.add("mixed", name, {"seed": block["mix_seed"]}, {"questions": selected})
+        limited = self.limited(name, mixed, block)
+        duplicates = block["deduplicate"]
+        rule = {"level": duplicates["level"]}
+        if duplicates["level"] == "fuzzy":
+            rule["similarity"] = duplicates["similarity"]
+        deduplicated = self.add("deduplicated", name, rule, {"questions": [limited]})
+        draw = {"count": block["draw"], "seed": block["draw_seed"]}
+        drawn = self.add("drawn", name, draw, {"questions": [deduplicated]})
+        answers = self.answers(name, drawn, block)
+        chosen = {"by": block["filter"]["by"], "options": block["filter"]["options"]}
+        filtered = self.add("filtered", name, chosen, {"questions": [drawn], "answers": [answers]})
+        return {
+            "mixed": mixed,
+            "limited": limited,
+            "deduplicated": deduplicated,
+            "drawn": drawn,
+            "answers": answers,
+            "filtered": filtered,
+        }
+
+    def limited(self, name: str, mixed: Stage, block: Settings) -> Stage:
+        """Questions of bounded length."""
+        tokenizer = block["limit"]["tokenizer"]
+        inputs = {"questions": [mixed]}
+        if tokenizer == "teacher":
+            teacher = block["answers"]["teacher"]
+            tokenizer = self.catalog.models[teacher].get("tokenizer")
+            if tokenizer is None:
+                inputs["model"] = [self.model(teacher)]
+        settings = {"max_tokens": block["limit"]["max_tokens"], "tokenizer": tokenizer}
+        return self.add("limited", name, settings, inputs)
+
+    def answers(self, name: str, drawn: Stage, block: Settings) -> Stage:
+        """The teacher's answers to the drawn questions of a domain."""
+        wanted = block["answers"]
+        prompt, path = self.prompt(wanted["prompt"])
+        settings = {
+            "prompt": prompt,
+            "sampling": wanted["sampling"],
+            "samples": wanted["samples"],
+            "seed": wanted["seed"],
+        }
+        expected = (block["draw"] or block["select"]["keep"] or 1) * wanted["samples"]
+        shards = wanted["shards"] or math.ceil(expected / wanted["answers_per_shard"])
+        inputs = {"questions": [drawn], "model": [self.model(wanted["teacher"])]}
+        execution = {"prompt": path, "shards": shards, "expected": expected}
+        return self.add("answers", name, settings, inputs, execution)
+
+    def recipe(self, name: str, recipe: Settings) -> RecipePlan:
+        """All stages of a recipe."""
+        domains = {domain: self.domain(domain, resolved_domain(recipe, domain)) for domain in recipe["domains"]}
+        inputs: dict[str, list[Stage]] = {"drawn": [], "answers": []}
+        for stages in domains.values():
+            inputs["drawn"].append(stages["drawn"])
+            inputs["answers"].append(stages["filtered"])
+        difficulty = sorted(d for d in domains if recipe["domains"][d]["select"]["by"] == "difficulty")
+        settings = {
+            "domains": list(domains),
+            "difficulty": difficulty,
+            "seed": recipe.get("shuffle_seed", 42),
+        }
+        dataset = self.add("dataset", "-".join(domains), settings, inputs)
+        student = self.student(dataset, recipe["training"]) if "training" in recipe else None
+        evaluations: dict[str, Stage] = {}
+        if student and "evaluation" in recipe:
+            wanted = with_defaults(recipe["evaluation"], {"$ref": "#/$defs/evaluation"}, schema("config"))
+            base = recipe["training"]["student"]
+            evaluations["student"] = self.evaluation(f"{base}-student", student, wanted)
+            if wanted["base"]:
+                evaluations["base"] = self.evaluation(base, self.model(base), wanted)
+        return RecipePlan(name, domains, dataset, student, evaluations)
+
+    def student(self, dataset: Stage, training: Settings) -> Stage:
+        """The base model trained on the dataset."""
+        training = with_defaults(training, {"$ref": "#/$defs/training"}, schema("config"))
+        scale = merged(self.catalog.scales[training["scale"]], training["overrides"])
+        entry = self.catalog.models[training["student"]]
+        base = self.model(training["student"])
+        packing = {key: scale[key] for key in ("packing", "neat_packing") if key in scale}
+        preparation = {"template": entry["template"], "cutoff": scale["cutoff"], "settings": packing}
+        inputs = {"dataset": [dataset], "model": [base]}
+        tokenized = self.add("tokenized", training["student"], preparation, inputs, scale)
+        execution = {key: training[key] for key in ("nodes", "gpus")}
+        return self.add(
+            "student",
+            training["student"],
+            {"settings": scale, "seed": training["seed"], "max_model_len": entry["max_model_len"]},
+            {"tokenized": [tokenized], "model": [base]},
+            execution,
+        )
+
+    def evaluation(self, label: str, model: Stage, wanted: Settings) -> Stage:
+        """A model's answers to benchmarks, and their grades."""
+        tasks, prompts = [], []
+        for name in sorted(wanted["benchmarks"]):
+            entry = self.catalog.benchmarks[name]
+            prompt, path = self.prompt(entry.get("prompt"))
+            samples = wanted["samples"] or entry.get("samples", 1)
+            tasks.append({"benchmark": name, "grader": entry["grader"], "prompt": prompt, "samples": samples})
+            prompts.append(path)
+        settings = {"tasks": tasks, "sampling": wanted["sampling"], "seed": wanted["seed"]}
+        benchmarks = [self.fetched("benchmark", task["benchmark"]) for task in tasks]
+        inputs = {"model": [model], "benchmarks": benchmarks}
+        return self.add("evaluation", label, settings, inputs, {"prompts": prompts})
+
+    def experiment(self, name: str, experiment: Settings, recipes: Mapping[str, Settings]) -> ExperimentPlan:
+        """The arms of an experiment and their comparison."""
+        arms: dict[str, tuple[RecipePlan, ...]] = {}
+        for arm, variants in arm_recipes(name, experiment, recipes).items():
+            arms[arm] = tuple(self.recipe(f"{name}.{arm}", variant) for variant in variants)
+        evaluations = [plan.evaluations["student"] for plans in arms.values() for plan in plans]
+        settings = {
+            "experiment": name,
+            "arms": [arm for arm, plans in arms.items() for _ in plans],
+            "compare_to": experiment["compare_to"] or next(iter(arms)),
+        }
+        return ExperimentPlan(name, arms, self.add("experiment", name, settings, {"evaluations": evaluations}))
+
+
+def _share(total: int, parts: int, place: int) -> int:
+    """Part ``place`` of ``total`` in ``parts`` shares that differ by at most one."""
+    return total // parts + (place < total % parts)
+
+
+def resolved_domain(recipe: Settings, domain: str) -> dict[str, Any]:
+    """A domain's settings: its own over the recipe's over the schema's defaults."""
+    shared = {key: recipe[key] for key in ("decontaminate", "limit", "answers", "filter") if key in recipe}
+    block = merged(shared, recipe["domains"][domain])
+    filled: dict[str, Any] = with_defaults(block, {"$ref": "#/$defs/domain"}, schema("config"))
+    return filled
+
+
+def arm_overrides(experiment: Settings) -> dict[str, dict[str, Any]]:
+    """The dotted settings of each arm, by the arm's name: the grid of ``vary``, crossed with the named ``arms``."""
+    grid: dict[str, dict[str, Any]] = {}
+    for values in itertools.product(*experiment["vary"].values()):
+        label = "-".join(_value_label(value) for value in values)
+        grid[label] = dict(zip(experiment["vary"], values, strict=True))
+    named: Mapping[str, Settings] = experiment["arms"] or {"": {}}
+    arms = {}
+    for (label, setting), (arm, more) in itertools.product(grid.items(), named.items()):
+        arms["-".join(part for part in (arm, label) if part) or "base"] = {**setting, **more}
+    return arms
+
+
+def _value_label(value: Any) -> str:
+    """A value as part of an arm's name."""
+    if isinstance(value, Mapping):
+        return "_".join(_value_label(item) for item in value.values())
+    if isinstance(value, list):
+        return "+".join(_value_label(item) for item in value)
+    return "none" if value is None else str(value).lower()
+
+
+def arm_recipes(name: str, experiment: Settings, recipes: Mapping[str, Settings]) -> dict[str, list[dict[str, Any]]]:
+    """The recipes of each arm: one for each draw of questions and training seed."""
+    base = recipes[experiment["base"]]
+    arms: dict[str, list[dict[str, Any]]] = {}
+    for arm, overrides in arm_overrides(experiment).items():
+        recipe: dict[str, Any] = dict(base)
+        for path, value in overrides.items():
+            recipe = with_setting(recipe, path, value)
+        if experiment["benchmarks"] is not None:
+            recipe = with_setting(recipe, "evaluation.benchmarks", experiment["benchmarks"])
+        arms[arm] = [
+            _with_draw(with_setting(recipe, "training.seed", seed), draw)
+            for draw in range(experiment["draws"])
+            for seed in experiment["seeds"]
+        ]
+    return arms
+
+
+def _with_draw(recipe: dict[str, Any], draw: int) -> dict[str, Any]:
+    """The recipe with its ``draw``-th independent draw of questions (the 0-th is the recipe's own)."""
+    for domain in recipe["domains"] if draw else ():
+        seed = recipe["domains"][domain].get("draw_seed", 42)
+        recipe = with_setting(recipe, f"domains.{domain}.draw_seed", seed + draw)
+    return recipe
+
+
+def make_plan(config: Settings, catalog: Catalog, content: ContentOf = content_of) -> Plan:
+    """The plan of a configuration. ``ConfigurationError`` lists every problem found."""
+    problems = schema_problems(config, schema("config"))
+    if problems:
+        raise ConfigurationError(problems)
+    plain = with_defaults({k: v for k, v in config.items() if k != "recipes"}, schema("config"))
+    recipes: Mapping[str, Settings] = config["recipes"]
+    experiments: Mapping[str, Settings] = plain["experiments"]
+    problems += reference_problems(recipes, experiments, plain["targets"], catalog)
+    if problems:
+        raise ConfigurationError(problems)
+    planner = Planner(catalog, content)
+    wanted = set(plain["targets"])
+    recipe_plans = {name: planner.recipe(name, recipe) for name, recipe in recipes.items() if name in wanted}
+    experiment_plans = {
+        name: planner.experiment(name, experiment, recipes)
+        for name, experiment in experiments.items()
+        if name in wanted
+    }
+    warnings = tuple(dict.fromkeys(w for name in recipe_plans for w in recipe_warnings(name, recipes[name])))
+    return Plan(plain["results"], recipe_plans, experiment_plans, tuple(plain["targets"]), warnings, planner.index)
+
+
+def recipe_warnings(name: str, recipe: Settings) -> Iterator[str]:
+    """What is allowed and probably not meant."""
+    evaluated = set(recipe.get("evaluation", {}).get("benchmarks", []))
+    for domain in recipe["domains"]:
+        missing = evaluated - set(resolved_domain(recipe, domain)["decontaminate"]["benchmarks"])
+        for benchmark in sorted(missing):
+            yield f"{name}.{domain}: {benchmark} is evaluated, yet the questions are not decontaminated against it."
+
+
+def reference_problems(
+    recipes: Mapping[str, Settings],
+    experiments: Mapping[str, Settings],
+    targets: Iterable[str],
+    catalog: Catalog,
+) -> list[str]:
+    """Names that nothing defines, and settings that do not go together, in recipes, experiments and targets."""
+    problems: list[str] = []
+    for target in targets:
+        if target not in recipes and target not in experiments:
+            known = [*recipes, *experiments]
+            problems.append(f"targets: there is no recipe or experiment '{target}'{did_you_mean(target, known)}")
+        if target in recipes and target in experiments:
+            problems.append(f"targets: '{target}' names a recipe and an experiment: rename one")
+    for name, recipe in recipes.items():
+        problems += recipe_problems(f"recipes.{name}", recipe, catalog)
+    for name, experiment in experiments.items():
+        where = f"experiments.{name}"
+        if experiment["base"] not in recipes:
+            known_base = did_you_mean(experiment["base"], recipes)
+            problems.append(f"{where}.base: there is no recipe '{experiment['base']}'{known_base}")
+            continue
+        problems += experiment_problems(where, experiment, recipes, catalog)
+    return problems
+
+
+def experiment_problems(
+    where: str, experiment: Settings, recipes: Mapping[str, Settings], catalog: Catalog
+) -> list[str]:
+    """Problems of an experiment: each distinct setting is tried on the base recipe alone."""
+    problems: list[str] = []
+    base = recipes[experiment["base"]]
+    if "training" not in base or "evaluation" not in base:
+        problems.append(f"{where}.base: '{experiment['base']}' needs `training` and `evaluation` to be compared")
+    arms = arm_overrides(experiment)
+    compare_to = experiment["compare_to"]
+    if compare_to is not None and compare_to not in arms:
+        problems.append(f"{where}.compare_to: there is no arm '{compare_to}'{did_you_mean(compare_to, arms)}")
+    tried: set[str] = set()
+    for arm, overrides in arms.items():
+        new = {path: value for path, value in overrides.items() if f"{path}={value!r}" not in tried}
+        tried |= {f"{path}={value!r}" for path, value in overrides.items()}
+        if not new:
+            continue
+        recipe: dict[str, Any] = dict(base)
+        for path, value in overrides.items():
+            recipe = with_setting(recipe, path, value)
+        rules = {"$ref": "#/$defs/recipe", "$defs": schema("config")["$defs"]}
+        broken = schema_problems(recipe, rules, root=f"{where}.arms.{arm}")
+        problems += broken or recipe_problems(f"{where}.arms.{arm}", recipe, catalog)
+    for place, benchmark in enumerate(experiment["benchmarks"] or []):
+        problems += _unknown(f"{where}.benchmarks.{place}", "benchmark", benchmark, catalog.benchmarks)
+    return problems
+
+
+def recipe_problems(where: str, recipe: Settings, catalog: Catalog) -> list[str]:
+    """Problems of a recipe that its schema cannot know."""
+    problems: list[str] = []
+    for domain in recipe["domains"]:
+        problems += domain_problems(f"{where}.domains.{domain}", resolved_domain(recipe, domain), catalog)
+    training, evaluation = recipe.get("training"), recipe.get("evaluation")
+    if training:
+        problems += _unknown(f"{where}.training.student", "model", training["student"], catalog.models)
+        problems += _unknown(f"{where}.training.scale", "scale", training["scale"], catalog.scales)
+        if "template" not in catalog.models.get(training["student"], {"template": ""}):
+            problems.append(f"{where}.training.student: the catalog's entry has no `template` to train with: add one")
+        known = catalog.scales.get(training["scale"], {})
+        for key in training.get("overrides", {}):
+            if known and key not in known:
+                problems.append(f"{where}.training.overrides: unknown key '{key}'{did_you_mean(key, known)}")
+    if evaluation:
+        if not training:
+            problems.append(f"{where}.evaluation: there is no student to evaluate: add `training`")
+        for place, name in enumerate(evaluation["benchmarks"]):
+            path = f"{where}.evaluation.benchmarks.{place}"
+            problems += _unknown(path, "benchmark", name, catalog.benchmarks)
+            grader = catalog.benchmarks.get(name, {}).get("grader", "math")
+            if grader in {"none", None}:
+                problems.append(f"{path}: {name} has no grader and can only be decontaminated against")
+    return problems
+
+
+def domain_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
+    """Problems of a domain whose settings are resolved."""
+    problems: list[str] = []
+    for place, source in enumerate(block["sources"]):
+        problems += _unknown(f"{where}.sources.{place}", "source", source, catalog.sources)
+    if block["top"] and block["top"] > len(block["sources"]):
+        problems.append(f"{where}.top: {block['top']} of {len(block['sources'])} sources: list more or lower it")
+    for place, benchmark in enumerate(block["decontaminate"].get("benchmarks", [])):
+        problems += _unknown(f"{where}.decontaminate.benchmarks.{place}", "benchmark", benchmark, catalog.benchmarks)
+    select = block["select"]
+    if select["by"] != "random":
+        if "model" not in select:
+            problems.append(f"{where}.select: the key 'model' is missing: {select['by']} asks a model")
+        else:
+            problems += _unknown(f"{where}.select.model", "model", select["model"], catalog.models)
+        if select["by"] in {"difficulty", "ask_llm"} and select["prompt"] is None:
+            problems.append(f"{where}.select: the key 'prompt' is missing: {select['by']} needs a rubric")
+    answers = block["answers"]
+    if "teacher" not in answers:
+        problems.append(f"{where}.answers: the key 'teacher' is missing")
+    else:
+        problems += _unknown(f"{where}.answers.teacher", "model", answers["teacher"], catalog.models)
+    for section in ("select", "answers"):
+        prompt = block[section]["prompt"]
+        if prompt is not None:
+            problems += _unknown(f"{where}.{section}.prompt", "prompt", prompt, catalog.prompts)
+    return problems
+
+
+def _unknown(path: str, what: str, name: str, known: Iterable[str]) -> list[str]:
+    """A problem where the catalog does not know ``name``."""
+    names = set(known)
+    return [] if name in names else [f"{path}: the catalog has no {what} '{name}'{did_you_mean(name, names)}"]
