@@ -24,7 +24,10 @@ include: "rules/recipes.smk"
 rule all:
     "Everything that `targets:` asks for."
     default_target: True
-    localrule: True
     input:
         [recipe_goals(name) for name in PLAN.recipes],
-        [PLAN.path(experiment.stage, "scores.tsv") for experiment in PLAN.experiments.values()],
+        [
+            PLAN.path(experiment.stage, "scores.tsv")
+            for experiment in PLAN.experiments.values()
+        ],
+    localrule: True

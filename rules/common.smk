@@ -2,7 +2,9 @@
 import json
 import sys
 
-sys.path.insert(0, workflow.current_basedir.join("../scripts").get_path_or_uri(secret_free=True))
+sys.path.insert(
+    0, workflow.current_basedir.join("../scripts").get_path_or_uri(secret_free=True)
+)
 
 from snakemake.exceptions import WorkflowError
 
@@ -33,7 +35,8 @@ wildcard_constraints:
 def files(kind, role, file="questions.parquet"):
     """Input function: the file of every stage that plays a role for the stage of the wildcard id."""
     return lambda wildcards: [
-        PLAN.path(stage, file) for stage in PLAN.stage(kind, wildcards.id).inputs.get(role, ())
+        PLAN.path(stage, file)
+        for stage in PLAN.stage(kind, wildcards.id).inputs.get(role, ())
     ]
 
 
@@ -44,7 +47,11 @@ def setting(kind, *names):
         value = PLAN.stage(kind, wildcards.id).settings
         for name in names:
             value = value[name]
-        return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
+        return (
+            json.dumps(value, sort_keys=True)
+            if isinstance(value, (dict, list))
+            else value
+        )
 
     return lookup
 
@@ -56,7 +63,10 @@ def shard_files(kind, folder):
         stage = PLAN.stage(kind, wildcards.id)
         shards = stage.execution["shards"]
         width = len(str(shards - 1))
-        return [PLAN.path(stage, f"{folder}/{shard:0{width}}-of-{shards}.parquet") for shard in range(shards)]
+        return [
+            PLAN.path(stage, f"{folder}/{shard:0{width}}-of-{shards}.parquet")
+            for shard in range(shards)
+        ]
 
     return lookup
 
@@ -66,7 +76,11 @@ def revision_flag(kind):
 
     def lookup(wildcards):
         pin = PLAN.stage(kind, wildcards.id).settings.get("pin")
-        return f"--revision {pin['revision']}" if isinstance(pin, dict) and "revision" in pin else ""
+        return (
+            f"--revision {pin['revision']}"
+            if isinstance(pin, dict) and "revision" in pin
+            else ""
+        )
 
     return lookup
 
@@ -83,7 +97,9 @@ def prompt_flag(kind):
 
 def catalog_entry(model):
     """The catalog's entry of a model; a student is served like the model it was trained from."""
-    return model.input("model").execution if model.kind == "student" else model.execution
+    return (
+        model.input("model").execution if model.kind == "student" else model.execution
+    )
 
 
 def served(kind, wildcards):
@@ -98,7 +114,9 @@ def asks_api(kind, wildcards):
 
 def serving(kind, name, default):
     """Resource function: one of the catalog's settings of how the asked model is served."""
-    return lambda wildcards: served(kind, wildcards).get("serving", {}).get(name, default)
+    return (
+        lambda wildcards: served(kind, wildcards).get("serving", {}).get(name, default)
+    )
 
 
 def engine_gpus(kind):
@@ -107,7 +125,9 @@ def engine_gpus(kind):
     def lookup(wildcards):
         if ACCELERATOR == "cpu" or asks_api(kind, wildcards):
             return 0
-        return serving(kind, "tensor_parallel", 1)(wildcards) * serving(kind, "data_parallel", 1)(wildcards)
+        return serving(kind, "tensor_parallel", 1)(wildcards) * serving(
+            kind, "data_parallel", 1
+        )(wildcards)
 
     return lookup
 
@@ -156,7 +176,11 @@ def answers_runtime(wildcards):
     speed = served("answers", wildcards).get("serving", {})
     if not {"tokens_per_second", "tokens_per_answer"} <= set(speed):
         return 720
-    tokens = stage.execution["expected"] / stage.execution["shards"] * speed["tokens_per_answer"]
+    tokens = (
+        stage.execution["expected"]
+        / stage.execution["shards"]
+        * speed["tokens_per_answer"]
+    )
     return max(120, round(2 * tokens / speed["tokens_per_second"] / 60))
 
 
@@ -166,7 +190,10 @@ def domain_flags(wildcards):
     return " ".join(
         f"--domain {domain} {PLAN.path(drawn)} {PLAN.path(answers)}"
         for domain, drawn, answers in zip(
-            stage.settings["domains"], stage.inputs["drawn"], stage.inputs["answers"], strict=True
+            stage.settings["domains"],
+            stage.inputs["drawn"],
+            stage.inputs["answers"],
+            strict=True,
         )
     )
 
@@ -175,14 +202,20 @@ def source_licences(wildcards):
     """Licence of every source of a dataset, as JSON."""
     stages = PLAN.stage("dataset", wildcards.id).upstream()
     licences = {
-        stage.settings["name"]: stage.execution.get("licence", "unknown") for stage in stages if stage.kind == "source"
+        stage.settings["name"]: stage.execution.get("licence", "unknown")
+        for stage in stages
+        if stage.kind == "source"
     }
     return json.dumps(licences, sort_keys=True)
 
 
 def training_gpus(wildcards):
     """GPUs a node of a training."""
-    return 0 if ACCELERATOR == "cpu" else PLAN.stage("student", wildcards.id).execution["gpus"]
+    return (
+        0
+        if ACCELERATOR == "cpu"
+        else PLAN.stage("student", wildcards.id).execution["gpus"]
+    )
 
 
 def training_nodes(wildcards):
@@ -196,7 +229,10 @@ def sampling_tasks(wildcards):
     return " ".join(
         f"--benchmark {task['benchmark']} {PLAN.path(questions)} {prompt or '-'} {task['samples']}"
         for task, questions, prompt in zip(
-            stage.settings["tasks"], stage.inputs["benchmarks"], stage.execution["prompts"], strict=True
+            stage.settings["tasks"],
+            stage.inputs["benchmarks"],
+            stage.execution["prompts"],
+            strict=True,
         )
     )
 
@@ -206,7 +242,9 @@ def grading_tasks(wildcards):
     stage = PLAN.stage("evaluation", wildcards.id)
     return " ".join(
         f"--benchmark {task['benchmark']} {PLAN.path(questions)} {task['grader']}"
-        for task, questions in zip(stage.settings["tasks"], stage.inputs["benchmarks"], strict=True)
+        for task, questions in zip(
+            stage.settings["tasks"], stage.inputs["benchmarks"], strict=True
+        )
     )
 
 
@@ -215,20 +253,33 @@ def arm_flags(wildcards):
     stage = PLAN.stage("experiment", wildcards.id)
     return " ".join(
         f"--arm {arm} {PLAN.path(evaluation)} {PLAN.path(evaluation, 'grades.parquet')}"
-        for arm, evaluation in zip(stage.settings["arms"], stage.inputs["evaluations"], strict=True)
+        for arm, evaluation in zip(
+            stage.settings["arms"], stage.inputs["evaluations"], strict=True
+        )
     )
 
 
 def recipe_paths(recipe, kind, file=None):
     """The file of every stage of a kind in a recipe."""
-    return [PLAN.path(stage, file) for stage in PLAN.recipes[recipe].stages() if stage.kind == kind]
+    return [
+        PLAN.path(stage, file)
+        for stage in PLAN.recipes[recipe].stages()
+        if stage.kind == kind
+    ]
 
 
 def recipe_goals(name):
     """What a recipe is asked for: its manifest and the plots that it has data for."""
     recipe = PLAN.recipes[name]
     plots = ["funnel", "lengths", "decontamination", "resources"]
-    plots += ["difficulty"] if any(stage.kind == "labels" for stage in recipe.stages()) else []
+    plots += (
+        ["difficulty"]
+        if any(stage.kind == "labels" for stage in recipe.stages())
+        else []
+    )
     plots += ["training"] if recipe.student else []
     plots += ["scores"] if recipe.evaluations else []
-    return [f"{RESULTS}/recipes/{name}/manifest.json", *(f"{RESULTS}/recipes/{name}/plots/{p}.svg" for p in plots)]
+    return [
+        f"{RESULTS}/recipes/{name}/manifest.json",
+        *(f"{RESULTS}/recipes/{name}/plots/{p}.svg" for p in plots),
+    ]

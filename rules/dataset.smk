@@ -18,7 +18,9 @@ rule assemble_dataset:
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         domains=domain_flags,
-        difficulty=lambda wildcards: " ".join(PLAN.stage("dataset", wildcards.id).settings["difficulty"]),
+        difficulty=lambda wildcards: " ".join(
+            PLAN.stage("dataset", wildcards.id).settings["difficulty"]
+        ),
         licences=source_licences,
         seed=setting("dataset", "seed"),
     shell:

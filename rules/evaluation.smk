@@ -13,7 +13,8 @@ rule sample_evaluation:
     threads: engine_threads("evaluation")
     resources:
         **asking("evaluation"),
-        mem_mb=lambda wildcards, attempt: asking_memory("evaluation", wildcards) * attempt,
+        mem_mb=lambda wildcards, attempt: asking_memory("evaluation", wildcards)
+        * attempt,
         runtime=lambda wildcards, attempt: 720 * attempt,
     params:
         benchmarks=sampling_tasks,

@@ -36,7 +36,10 @@ rule limit_length:
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         max_tokens=setting("limited", "max_tokens"),
-        tokenizer=lambda wildcards, input: PLAN.stage("limited", wildcards.id).settings["tokenizer"] or input.model,
+        tokenizer=lambda wildcards, input: PLAN.stage(
+            "limited", wildcards.id
+        ).settings["tokenizer"]
+        or input.model,
     shell:
         "{PY} scripts/limit_length.py --questions {input.questions} --tokenizer {params.tokenizer}"
         " --max-tokens {params.max_tokens} --output {output.questions} --dropped {output.dropped} > {log} 2>&1"
@@ -59,7 +62,9 @@ rule deduplicate:
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         level=setting("deduplicated", "level"),
-        similarity=lambda wildcards: PLAN.stage("deduplicated", wildcards.id).settings.get("similarity", 100),
+        similarity=lambda wildcards: PLAN.stage(
+            "deduplicated", wildcards.id
+        ).settings.get("similarity", 100),
     shell:
         "{PY} scripts/deduplicate.py --questions {input.questions} --level {params.level}"
         " --similarity {params.similarity} --threads {threads}"
@@ -81,7 +86,8 @@ rule draw_questions:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        draw=lambda wildcards: PLAN.stage("drawn", wildcards.id).settings["count"] or "all",
+        draw=lambda wildcards: PLAN.stage("drawn", wildcards.id).settings["count"]
+        or "all",
         seed=setting("drawn", "seed"),
     shell:
         "{PY} scripts/draw_questions.py --questions {input.questions} --count {params.draw} --seed {params.seed}"

@@ -4,7 +4,11 @@
 def stages_flag(wildcards):
     """Every stage of a recipe: kind, domain (or -), id and path."""
     recipe = PLAN.recipes[wildcards.recipe]
-    domain_of = {stage: domain for domain, stages in recipe.domains.items() for stage in map(id, stages.values())}
+    domain_of = {
+        stage: domain
+        for domain, stages in recipe.domains.items()
+        for stage in map(id, stages.values())
+    }
     return " ".join(
         f"--stage {stage.kind} {domain_of.get(id(stage), '-')} {stage.id} {PLAN.path(stage)}"
         for stage in recipe.stages()
@@ -20,12 +24,18 @@ def links_flag(wildcards):
         links["model"] = recipe.student
     for name, stage in recipe.evaluations.items():
         links["scores" if name == "student" else f"scores-{name}"] = stage
-    return " ".join(f"--link {name} {RESULTS}/{stage.folder}" for name, stage in links.items())
+    return " ".join(
+        f"--link {name} {RESULTS}/{stage.folder}" for name, stage in links.items()
+    )
 
 
 def manifest_inputs(wildcards):
     """The main file of every stage of a recipe."""
-    return [PLAN.path(stage) for stage in PLAN.recipes[wildcards.recipe].stages() if stage.kind != "tokenized"]
+    return [
+        PLAN.path(stage)
+        for stage in PLAN.recipes[wildcards.recipe].stages()
+        if stage.kind != "tokenized"
+    ]
 
 
 def funnel_flags(wildcards):
@@ -63,7 +73,8 @@ def length_series(wildcards):
     """The answer lengths of every domain of a recipe."""
     domains = PLAN.recipes[wildcards.recipe].domains
     return " ".join(
-        f"--series {domain} {PLAN.path(stages['answers'])} completion_tokens" for domain, stages in domains.items()
+        f"--series {domain} {PLAN.path(stages['answers'])} completion_tokens"
+        for domain, stages in domains.items()
     )
 
 
@@ -79,7 +90,9 @@ def dropped_flags(wildcards):
 def score_flags(wildcards):
     """The scores of the models of a recipe."""
     evaluations = PLAN.recipes[wildcards.recipe].evaluations
-    return " ".join(f"--scores {name} {PLAN.path(stage)}" for name, stage in evaluations.items())
+    return " ".join(
+        f"--scores {name} {PLAN.path(stage)}" for name, stage in evaluations.items()
+    )
 
 
 rule describe_recipe:
@@ -98,7 +111,9 @@ rule describe_recipe:
     params:
         stages=stages_flag,
         links=links_flag,
-        counts=lambda wildcards: PLAN.path(PLAN.recipes[wildcards.recipe].dataset, "counts.json"),
+        counts=lambda wildcards: PLAN.path(
+            PLAN.recipes[wildcards.recipe].dataset, "counts.json"
+        ),
     shell:
         "{PY} scripts/describe_recipe.py --recipe {wildcards.recipe} {params.stages} {params.links}"
         " --counts {params.counts} --output {output.manifest} > {log} 2>&1"
@@ -184,7 +199,9 @@ rule plot_lengths:
 rule plot_decontamination:
     "Plot what decontamination dropped, by benchmark and method."
     input:
-        dropped=lambda wildcards: recipe_paths(wildcards.recipe, "clean", "dropped.parquet"),
+        dropped=lambda wildcards: recipe_paths(
+            wildcards.recipe, "clean", "dropped.parquet"
+        ),
     output:
         plot=report(
             RESULTS + "/recipes/{recipe}/plots/decontamination.svg",
@@ -215,7 +232,9 @@ rule plot_decontamination:
 rule plot_training:
     "Plot the training loss and learning rate of a recipe's student."
     input:
-        metrics=lambda wildcards: recipe_paths(wildcards.recipe, "student", "metrics.parquet"),
+        metrics=lambda wildcards: recipe_paths(
+            wildcards.recipe, "student", "metrics.parquet"
+        ),
     output:
         plot=report(
             RESULTS + "/recipes/{recipe}/plots/training.svg",

@@ -64,9 +64,14 @@ rule select_questions:
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         by=setting("selected", "by"),
-        keep=lambda wildcards: PLAN.stage("selected", wildcards.id).settings["keep"] or "all",
-        seed=lambda wildcards: PLAN.stage("selected", wildcards.id).settings.get("seed", 0),
-        labels=lambda wildcards, input: f"--labels {input.labels}" if input.labels else "",
+        keep=lambda wildcards: PLAN.stage("selected", wildcards.id).settings["keep"]
+        or "all",
+        seed=lambda wildcards: PLAN.stage("selected", wildcards.id).settings.get(
+            "seed", 0
+        ),
+        labels=lambda wildcards, input: (
+            f"--labels {input.labels}" if input.labels else ""
+        ),
     shell:
         "{PY} scripts/select_questions.py --questions {input.questions} {params.labels} --by {params.by}"
         " --keep {params.keep} --seed {params.seed}"
