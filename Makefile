@@ -4,7 +4,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup environments demo test lint format clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -22,3 +22,27 @@ setup: .venv/workflow.stamp ## make .venv with the workflow's environment (does 
 .venv/test.stamp: envs/test.txt .venv/workflow.stamp
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r envs/test.txt
 	touch $@
+
+environments: setup ## build the CPU engines' environments (vLLM, LLaMA-Factory)
+	$(BIN)/python scripts/environments.py vllm-cpu llamafactory-cpu
+
+demo: environments ## run the whole recipe on this machine's CPU and say where the results are
+	$(BIN)/python demo/run.py
+
+test: environments .venv/test.stamp ## run all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/test.stamp ## check style, types and the workflow's own rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint --workflow-profile profiles/demo
+
+format: .venv/test.stamp ## format Python and Snakemake code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/snakefmt Snakefile rules
+
+clean: ## remove the demo's results and store; environments stay
+	rm -rf results/demo store/demo

@@ -24,7 +24,7 @@ rule tokenize_dataset:
     shell:
         "{PY} scripts/tokenize_dataset.py --dataset {input.dataset} --info {input.info} --model {input.model}"
         " --template {params.template} --cutoff {params.cutoff} --settings {params.settings:q}"
-        " --accelerator {resources.accelerator} --workers {threads}"
+        " --accelerator {resources.accelerator} --processes {threads}"
         " --output {output.tokenized} --statistics {output.statistics} > {log} 2>&1"
 
 
