@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from typing import Any
 
 from lib.extraction import after_reasoning, final_answer
 from lib.workers import Workers
@@ -100,13 +101,12 @@ def equality_workers(count: int = 0, cpu_seconds: float = CPU_SECONDS) -> Worker
     return Workers(equal_answers, count, cpu_seconds, preload=PRELOAD)
 
 
-def grade(task: tuple[str | None, str]) -> tuple[str | None, float | None]:
+def grade(response: str, reference: str, metadata: Mapping[str, Any]) -> tuple[str | None, float | None]:
     """Grade one response against a reference: what was extracted (null: nothing), and 1 or 0 (null with it).
 
     Runs in a worker: it may not end.
     """
-    response, reference = task
-    text = after_reasoning(response) if response is not None else None
+    text = after_reasoning(response)
     if text is None:
         return None, None
     stated = final_answer(text)

@@ -1,0 +1,75 @@
+"""Grade a table of completions against the benchmarks they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from lib.cli import UserError
+from lib.grading import GRADERS, Task, grade_all
+from lib.tables import EVALUATION_COMPLETIONS, GRADES, QUESTIONS, read_table
+
+NEEDS_REFERENCE = ("math", "choice")
+
+
+@dataclass(frozen=True)
+class BenchmarkQuestions:
+    """One benchmark: its name, its questions and how they are graded."""
+
+    name: str
+    questions: Path
+    grader: str
+
+
+def grade_completions(completions: Path, benchmarks: Sequence[BenchmarkQuestions]) -> pl.DataFrame:
+    """The table GRADES of all completions (EVALUATION_COMPLETIONS), sorted by benchmark, question and sample.
+
+    Raises ``UserError`` for an unknown grader, a question without what its grader needs, and answers that are missing,
+    uneven or of no listed benchmark.
+    """
+    for benchmark in benchmarks:
+        if benchmark.grader not in GRADERS:
+            raise UserError(f"there is no grader {benchmark.grader!r}: use one of {', '.join(sorted(GRADERS))}.")
+    answers = read_table(completions, EVALUATION_COMPLETIONS)
+    strangers = sorted(set(answers["benchmark"]) - {benchmark.name for benchmark in benchmarks})
+    if strangers:
+        raise UserError(f"{completions} has answers to the benchmark {strangers[0]}: name it with --benchmark.")
+    joined = pl.concat([_answers_of(benchmark, answers, completions) for benchmark in benchmarks])
+    joined = joined.sort("benchmark", "question_id", "sample")
+    tasks = (Task(*row) for row in joined.select("grader", "text", "reference_answer", "metadata").iter_rows())
+    grades = list(grade_all(tasks, {benchmark.grader for benchmark in benchmarks}))
+    return (
+        joined.select("benchmark", "question_id", "sample")
+        .with_columns(
+            answer=pl.Series([grade.answer for grade in grades], dtype=pl.String),
+            score=pl.Series([grade.score for grade in grades], dtype=pl.Float64),
+            outcome=pl.Series([grade.outcome for grade in grades], dtype=pl.String),
+        )
+        .select(GRADES)
+    )
+
+
+def _answers_of(benchmark: BenchmarkQuestions, answers: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """The answers to one benchmark beside their questions; each question must have the same samples."""
+    questions = read_table(benchmark.questions, QUESTIONS).sort("source", "source_row")
+    questions = questions.unique("question_id", keep="first", maintain_order=True)
+    unanswerable = questions.filter(pl.col("reference_answer").is_null())
+    if benchmark.grader in NEEDS_REFERENCE and not unanswerable.is_empty():
+        raise UserError(
+            f"{benchmark.questions}: question {unanswerable['question_id'][0]} has no reference answer, which the "
+            f"grader {benchmark.grader} needs: choose another grader or leave the question out."
+        )
+    own = answers.filter(pl.col("benchmark") == benchmark.name)
+    samples = own["sample"].n_unique()
+    expected = questions.select("question_id").join(own.select("sample").unique(), how="cross")
+    missing = expected.join(own, on=["question_id", "sample"], how="anti")
+    if own.is_empty() or not missing.is_empty() or own.height != questions.height * samples:
+        raise UserError(
+            f"{path} has {own.height} answers to the {questions.height} questions of {benchmark.name}, "
+            "not the same number for each: run sample_evaluation again."
+        )
+    columns = questions.select("question_id", "reference_answer", "metadata")
+    return own.join(columns, on="question_id", how="inner").with_columns(grader=pl.lit(benchmark.grader))
