@@ -51,7 +51,12 @@ def grade(response: str, reference: str | None, metadata: Mapping[str, Any]) -> 
         return answer, 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        score = float(_verifier(family)(answer, metadata["entry"]))
+        try:
+            score = float(_verifier(family)(answer, metadata["entry"]))
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:  # what a verifier does not expect of an answer is not in the form that the task asks for
+            score = 0.0
     return answer, min(1.0, max(0.0, score))
 
 
@@ -78,8 +83,13 @@ def _module(family: str) -> ModuleType:
         import reasoning_gym  # noqa: F401
         from reasoning_gym.factory import DATASETS
     module = sys.modules[DATASETS[family][0].__module__]
-    module.__dict__["eval"] = ast.literal_eval
+    if _evaluates_answer(module):
+        module.__dict__["eval"] = ast.literal_eval
     return module
+
+
+def _evaluates_answer(module: ModuleType) -> bool:
+    return re.search(r"\beval\(\s*answer", inspect.getsource(module)) is not None
 
 
 @cache
