@@ -1,0 +1,27 @@
+"""Fetch one benchmark of the catalog into a table of questions.
+
+The rows keep the benchmark's own order. ``lib.sources.keys`` and the connectors' docstrings say what an entry
+may hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lib.cli import command
+from lib.sources.fetch import add_arguments, fetch
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the benchmark's entry and write its questions."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser)
+    fetch(parser.parse_args(argv))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
