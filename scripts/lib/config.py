@@ -46,7 +46,7 @@ def schema(name: str) -> dict[str, Any]:
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """`` (did you mean X?)`` for a near miss, else what there is."""
     names = sorted(known)
-    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
     if close:
         return f" (did you mean {close[0]}?)"
     return f" (known: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''})" if names else ""

@@ -1,16 +1,17 @@
 """Stable hashes: who a question is, which shard it belongs to, and which n of many are chosen.
 
 Everything here is a pure function of text and integers, the same on every machine and in every release: results are
-addressed by these values.
+addressed by these values. Polars is imported where it is used: every cluster job reads the plan, and so this module.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
+if TYPE_CHECKING:
+    import polars as pl
 
 QUESTION_ID_DIGITS = 32
 """Hex digits of a question id (128 bits of BLAKE2b)."""
@@ -23,6 +24,8 @@ def question_id(text: str) -> str:
 
 def question_ids(texts: pl.Series) -> pl.Series:
     """``question_id`` of every text of a string column; null stays null."""
+    import polars as pl
+
     return pl.Series("question_id", [None if text is None else question_id(text) for text in texts], dtype=pl.String)
 
 
@@ -57,5 +60,7 @@ def shard_of(question_id: str, shards: int) -> int:
 
 def shard_expression(shards: int) -> pl.Expr:
     """``shard_of`` as a Polars expression over the column ``question_id``."""
+    import polars as pl
+
     head = pl.col("question_id").str.slice(0, 8).str.to_integer(base=16, dtype=pl.UInt64)
     return ((head * shards) // 2**32).cast(pl.UInt32)

@@ -1,0 +1,239 @@
+"""The plan: ids that follow what a result is made of, and every problem of a configuration at once."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from lib.catalog import Catalog, Prompt
+from lib.config import ConfigurationError, with_setting
+from lib.plan import Plan, arm_overrides, make_plan
+
+CATALOG = Catalog(
+    sources={
+        "algebra": {"connector": "hub", "domain": "math", "rows": 120_000, "licence": "mit"},
+        "geometry": {"connector": "hub", "domain": "math", "rows": 10},
+        "puzzles": {"connector": "hub", "domain": "code", "rows": 10},
+    },
+    benchmarks={
+        "olympiad": {"connector": "hub", "domain": "math", "grader": "math", "samples": 3},
+        "trivia": {"connector": "hub", "domain": "math", "grader": "choice"},
+        "programs": {"connector": "hub", "domain": "code", "grader": "none"},
+    },
+    models={
+        "teacher": {"kind": "hub", "repository": "a/b", "tokenizer": "qwen", "serving": {"concurrency": 4}},
+        "other": {"kind": "hub", "repository": "a/c"},
+        "student": {"kind": "hub", "repository": "a/d", "template": "qwen", "max_model_len": 512},
+    },
+    scales={"tiny": {"global_batch": 8, "cutoff": 512, "packing": False, "learning_rate": 1e-5}},
+    prompts={"rubric": Prompt("catalog/prompts/rubric.md", "0123456789abcdef")},
+)
+
+CONFIG: dict[str, Any] = {
+    "targets": ["small"],
+    "recipes": {
+        "small": {
+            "decontaminate": {"benchmarks": ["olympiad", "trivia", "programs"]},
+            "answers": {"teacher": "teacher", "samples": 4},
+            "domains": {
+                "math": {
+                    "sources": ["algebra", "geometry"],
+                    "select": {"by": "response_length", "model": "teacher", "keep": 11},
+                    "draw": 8,
+                },
+                "code": {"sources": ["puzzles"], "select": {"by": "random"}, "deduplicate": {"level": "none"}},
+            },
+            "training": {"student": "student", "scale": "tiny"},
+            "evaluation": {"benchmarks": ["olympiad"]},
+        }
+    },
+}
+
+
+def plan(*changes: tuple[str, Any], catalog: Catalog = CATALOG) -> Plan:
+    """The plan of ``CONFIG`` with some dotted settings changed."""
+    config = copy.deepcopy(CONFIG)
+    for path, value in changes:
+        config = with_setting(config, path, value)
+    return make_plan(config, catalog)
+
+
+def ids(made: Plan) -> set[tuple[str, str]]:
+    return {(stage.kind, stage.id) for recipe in made.recipes.values() for stage in recipe.stages()}
+
+
+def changed_kinds(*changes: tuple[str, Any], catalog: Catalog = CATALOG) -> set[str]:
+    """Kinds of the stages that a change makes anew."""
+    return {kind for kind, _ in ids(plan(*changes, catalog=catalog)) - ids(plan())}
+
+
+AFTER_ANSWERS = {"dataset", "tokenized", "student", "evaluation"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "made_anew"),
+    [
+        ("recipes.small.answers.samples", 8, {"answers", "filtered"} | AFTER_ANSWERS),
+        ("recipes.small.filter.by", "majority", {"filtered"} | AFTER_ANSWERS),
+        ("recipes.small.training.seed", 1, {"student", "evaluation"}),
+        ("recipes.small.training.overrides", {"learning_rate": 2.0e-5}, {"student", "evaluation"}),
+        ("recipes.small.evaluation.benchmarks", ["olympiad", "trivia"], {"evaluation", "benchmark"} - {"benchmark"}),
+        ("recipes.small.domains.math.draw", 9, {"drawn", "answers", "filtered"} | AFTER_ANSWERS),
+        (
+            "recipes.small.limit.max_tokens",
+            99,
+            {"limited", "deduplicated", "drawn", "answers", "filtered"} | AFTER_ANSWERS,
+        ),
+    ],
+)
+def test_a_changed_setting_makes_its_stage_and_what_follows_anew(path: str, value: Any, made_anew: set[str]) -> None:
+    assert changed_kinds((path, value)) == made_anew
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("recipes.small.answers.shards", 7),
+        ("recipes.small.answers.answers_per_shard", 2),
+        ("recipes.small.domains.math.select.questions_per_shard", 5),
+        ("recipes.small.training.nodes", 4),
+        ("recipes.small.training.gpus", 4),
+        ("accelerator", "cpu"),
+        ("max_failed", 0.5),
+        ("store", "elsewhere"),
+    ],
+)
+def test_how_a_stage_is_run_is_no_part_of_its_id(path: str, value: Any) -> None:
+    assert changed_kinds((path, value)) == set()
+
+
+def test_descriptions_and_serving_of_the_catalog_are_no_part_of_an_id() -> None:
+    models = copy.deepcopy(dict(CATALOG.models))
+    models["teacher"] = {**models["teacher"], "serving": {"tensor_parallel": 8}, "licence": "mit"}
+    sources = {**CATALOG.sources, "algebra": {**CATALOG.sources["algebra"], "licence": "odc-by", "rows": 5}}
+    catalog = Catalog(sources, CATALOG.benchmarks, models, CATALOG.scales, CATALOG.prompts)
+    assert changed_kinds(catalog=catalog) == set()
+
+
+def test_a_pin_is_part_of_the_id_of_what_it_pins_and_of_all_that_follows() -> None:
+    catalog = Catalog(
+        CATALOG.sources, CATALOG.benchmarks, CATALOG.models, CATALOG.scales, CATALOG.prompts,
+        lock={"sources": {"puzzles": {"revision": "f" * 40}}},
+    )  # fmt: skip
+    anew = ids(plan(catalog=catalog)) - ids(plan())
+    assert {id.rsplit("-", 1)[0] for kind, id in anew if kind in {"source", "clean", "selected"}} == {"puzzles"}
+    assert not any(id.startswith("math-") for kind, id in anew if kind == "answers")
+
+
+def test_domains_take_the_recipes_settings_and_override_them() -> None:
+    made = plan(("recipes.small.domains.code.answers.samples", 2)).recipes["small"]
+    assert made.domains["math"]["answers"].settings["samples"] == 4
+    assert made.domains["code"]["answers"].settings["samples"] == 2
+
+
+def test_the_questions_kept_are_shared_by_the_sources() -> None:
+    selected = plan().recipes["small"].domains["math"]["mixed"].inputs["questions"]
+    assert [stage.settings["keep"] for stage in selected] == [6, 5]
+
+
+def test_top_takes_the_first_sources_and_divides_among_them() -> None:
+    made = plan(("recipes.small.domains.math.top", 1)).recipes["small"]
+    selected = made.domains["math"]["mixed"].inputs["questions"]
+    assert [stage.settings["keep"] for stage in selected] == [11]
+
+
+def test_shards_follow_from_the_expected_rows() -> None:
+    made = plan(("recipes.small.answers.answers_per_shard", 10))
+    assert made.recipes["small"].domains["math"]["answers"].execution["shards"] == 4
+    labels = {stage.id: stage for stage in made.recipes["small"].stages() if stage.kind == "labels"}
+    assert sorted(stage.execution["shards"] for stage in labels.values()) == [1, 3]
+
+
+def test_a_file_on_this_machine_is_pinned_by_its_content(tmp_path: Any) -> None:
+    path = tmp_path / "own.jsonl"
+    own = {"connector": "local", "domain": "code", "path": str(path)}
+    catalog = Catalog(
+        {**CATALOG.sources, "puzzles": own}, CATALOG.benchmarks, CATALOG.models, CATALOG.scales, CATALOG.prompts
+    )
+    path.write_text("one")
+    before = ids(plan(catalog=catalog))
+    path.write_text("two")
+    after = ids(plan(catalog=catalog))
+    path.write_text("one")
+    assert before != after
+    assert before == ids(plan(catalog=catalog))
+
+
+EXPERIMENT = ("experiments.which", {"base": "small", "vary": {"filter.by": ["none", "majority"]}})
+TARGET = ("targets", ["which", "small"])
+
+
+def test_arms_share_every_stage_before_the_one_that_differs() -> None:
+    made = plan(EXPERIMENT, TARGET)
+    none, majority = (plans[0] for plans in made.experiments["which"].arms.values())
+    assert none.dataset is made.recipes["small"].dataset
+    assert none.student is made.recipes["small"].student
+    differing = {(s.kind, s.id) for s in majority.stages()} - {(s.kind, s.id) for s in none.stages()}
+    assert {kind for kind, _ in differing} == {"filtered"} | AFTER_ANSWERS
+
+
+def test_draws_and_seeds_are_repetitions_of_an_arm() -> None:
+    more = {**EXPERIMENT[1], "draws": 2, "seeds": [1, 2]}
+    made = plan(("experiments.which", more), TARGET)
+    arms = made.experiments["which"].arms
+    assert {len(plans) for plans in arms.values()} == {4}
+    drawn = {plan.domains["math"]["drawn"].id for plan in arms["none"]}
+    assert len(drawn) == 2
+
+
+def test_several_varied_settings_make_a_grid_and_named_arms_move_settings_together() -> None:
+    grid = {"base": "small", "vary": {"answers.samples": [1, 4], "filter.by": ["none", "random"]}, "arms": {}}
+    assert list(arm_overrides(grid)) == ["1-none", "1-random", "4-none", "4-random"]
+    named = {"base": "small", "vary": {}, "arms": {"wide": {"answers.samples": 1, "domains.math.draw": 16}}}
+    assert arm_overrides(named) == {"wide": {"answers.samples": 1, "domains.math.draw": 16}}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("recipes.small.answer", {}, "recipes.small: unknown key 'answer' (did you mean answers?)"),
+        ("recipes.small.answers.samples", "four", "recipes.small.answers.samples: 'four' should be of type integer"),
+        ("recipes.small.filter.by", "majorty", "'majorty' is not one of the choices (did you mean majority?)"),
+        ("recipes.small.answers.teacher", "teachr", "the catalog has no model 'teachr' (did you mean teacher?)"),
+        ("recipes.small.domains.math.sources", ["algebr"], "has no source 'algebr' (did you mean algebra?)"),
+        ("recipes.small.evaluation.benchmarks", ["olympia"], "no benchmark 'olympia' (did you mean olympiad?)"),
+        ("recipes.small.evaluation.benchmarks", ["programs"], "programs has no grader"),
+        ("recipes.small.training.scale", "tin", "the catalog has no scale 'tin' (did you mean tiny?)"),
+        ("recipes.small.training.student", "other", "the catalog's entry has no `template`"),
+        ("recipes.small.training.overrides", {"lr": "1e-5"}, "unknown key 'lr'"),
+        ("recipes.small.domains.code.select", {"by": "difficulty"}, "the key 'model' is missing"),
+        ("recipes.small.domains.math.top", 3, "3 of 2 sources"),
+        ("targets", ["smal"], "there is no recipe or experiment 'smal' (did you mean small?)"),
+        ("max_failed", "1e-2", "write 1.0e-5"),
+        ("experiments.x", {"base": "smal"}, "experiments.x.base: there is no recipe 'smal' (did you mean small?)"),
+        ("experiments.x", {"base": "small", "vary": {"filter.bi": ["none"]}}, "unknown key 'bi' (did you mean by?)"),
+        ("experiments.x", {"base": "small", "compare_to": "nine"}, "there is no arm 'nine'"),
+        ("experiments.x", {"base": "small", "vary": {"answers.teacher": ["techer"]}}, "did you mean teacher?"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_path_and_a_suggestion(path: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        plan((path, value))
+    assert message in str(caught.value)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        plan(("recipes.small.answers.teacher", "x"), ("targets", ["y"]), ("recipes.small.training.scale", "z"))
+    text = "\n".join(caught.value.problems)
+    assert len(caught.value.problems) == 4, text
+    for path in ("targets", "domains.math.answers.teacher", "domains.code.answers.teacher", "training.scale"):
+        assert path in text
+
+
+def test_a_benchmark_that_is_evaluated_but_not_decontaminated_against_is_warned_about() -> None:
+    made = plan(("recipes.small.decontaminate.benchmarks", ["trivia"]))
+    assert any("olympiad is evaluated" in warning for warning in made.warnings)
+    assert plan().warnings == ()
