@@ -1,0 +1,117 @@
+"""One process of a training. Runs in LLaMA-Factory's environment, started by ``torchrun``.
+
+``llamafactory_train.py TRAIN.yaml``: LLaMA-Factory's arguments, as written by ``lib/training.py``. Beside what
+LLaMA-Factory does, it writes one line a step to ``steps.jsonl`` in the output folder, and marks a checkpoint as whole
+once every process has written its part.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MARKER = "complete.json"
+"""In a whole checkpoint: the sizes of its files. ``lib/training.py`` trusts only checkpoints that agree with it."""
+
+PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "H800": 989e12, "A100": 312e12, "A800": 312e12, "L40S": 362e12}
+"""Peak dense bfloat16 operations a second (NVIDIA's data sheets), for the utilisation (MFU) of a training."""
+
+
+def main() -> None:
+    """Train as the arguments in the file named on the command line say."""
+    die_with_parent()
+    arguments = yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    if arguments.get("use_cpu"):
+        prepare_cpu()
+    from llamafactory.train.tuner import run_exp  # type: ignore[import-not-found]
+
+    run_exp(args=arguments, callbacks=[recorder(Path(arguments["output_dir"]))])
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when torchrun dies: a worker has a process group of its own."""
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        sys.exit("torchrun is gone")
+
+
+def prepare_cpu() -> None:
+    """Set DeepSpeed up for processors.
+
+    accelerate leaves DeepSpeed's communication closed on processors, so it is opened here. DeepSpeed would compile an
+    operator for reductions in shared memory first (over a minute, and a compiler); gloo reduces as well.
+    """
+    import deepspeed  # type: ignore[import-not-found]
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed("gloo")
+
+
+def recorder(output: Path) -> Any:
+    """The callback that writes ``steps.jsonl`` and marks whole checkpoints."""
+    import torch  # type: ignore[import-not-found]
+    from transformers import TrainerCallback  # type: ignore[import-not-found]
+
+    class Recorder(TrainerCallback):
+        """One line a step: step, epoch, loss, learning_rate, grad_norm, tokens_per_second, mfu (null without a GPU)."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Start the clock."""
+            self.time, self.tokens = time.monotonic(), state.num_input_tokens_seen
+            # ZeRO-3 leaves a process the shapes of its parameters in ds_shape.
+            parameters = sum(getattr(p, "ds_numel", p.numel()) for p in kwargs["model"].parameters())
+            name = torch.cuda.get_device_name() if torch.cuda.is_available() and not args.use_cpu else ""
+            peak = next((flops for device, flops in PEAK_FLOPS.items() if device in name), None)
+            # 6 operations a parameter and token: Kaplan et al. 2020, section 2.1. Recomputation does not count.
+            self.tokens_at_peak = peak * args.world_size / (6 * parameters) if peak else None
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
+            """Write a step's line."""
+            if "loss" not in logs or not state.is_world_process_zero:
+                return
+            now, tokens = time.monotonic(), state.num_input_tokens_seen
+            speed = (tokens - self.tokens) / (now - self.time)
+            self.time, self.tokens = now, tokens
+            values = {name: logs.get(name) for name in ("epoch", "loss", "learning_rate", "grad_norm")}
+            mfu = speed / self.tokens_at_peak if self.tokens_at_peak else None
+            line = {"step": state.global_step, **values, "tokens_per_second": speed, "mfu": mfu}
+            with (output / "steps.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, default=float) + "\n")
+            print(f"step {state.global_step}/{state.max_steps} loss {values['loss']:.4f}", file=sys.stderr, flush=True)
+
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Mark the checkpoint as whole once every process has written its part."""
+            torch.distributed.barrier()
+            if state.is_world_process_zero:
+                mark_whole(output / f"checkpoint-{state.global_step}", state.global_step >= state.max_steps)
+            self.time = time.monotonic()
+
+    return Recorder()
+
+
+def mark_whole(checkpoint: Path, last: bool) -> None:
+    """Write the sizes of a checkpoint's files, synced, and whether it ends the training."""
+    sizes = {
+        path.relative_to(checkpoint).as_posix(): path.stat().st_size
+        for path in sorted(checkpoint.rglob("*"))
+        if path.is_file() and path.name != MARKER
+    }
+    temporary = checkpoint / f".{MARKER}"
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump({"last": last, "files": sizes}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(checkpoint / MARKER)
+
+
+if __name__ == "__main__":
+    main()
