@@ -1,0 +1,71 @@
+"""Read the labels out of the answers of all shards: one row for every distinct question, ordered by its id.
+
+Of several answers to a question the first that can be read counts. Where none can, the value is null and ``error``
+says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from lib.cli import UserError, command
+from lib.labels import METHODS, Label, read_label
+from lib.streams import read_batches
+from lib.tables import COMPLETIONS, LABELS, QUESTIONS, scan_table, write_table
+
+log = logging.getLogger(__name__)
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--questions", type=Path, required=True)
+    parser.add_argument("--completions", type=Path, nargs="+", required=True)
+    parser.add_argument("--method", choices=METHODS, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args(argv)
+    wanted = scan_table(options.questions, QUESTIONS).select("question_id").unique().sort("question_id").collect()
+    labels = read_labels(options.completions, options.method)
+    missing = wanted.join(labels, on="question_id", how="anti").height
+    if missing:
+        raise UserError(f"{missing} questions of {options.questions} have no answer: run label_questions for them.")
+    table = wanted.join(labels, on="question_id", how="left", maintain_order="left")
+    write_table(table, options.output, LABELS)
+    unread = table.filter(pl.col("value").is_null())
+    log.info("%s: %d labels, %d without a value", options.output, table.height, unread.height)
+    if table.height and unread.height == table.height:
+        raise UserError(
+            f"no label could be read out of {table.height} answers (the first: {unread.item(0, 'error')}): "
+            "see to the prompt, the model or max_tokens."
+        )
+    return 0
+
+
+def read_labels(paths: Sequence[Path], method: str) -> pl.DataFrame:
+    """The labels (columns of ``LABELS``) of every question that tables of completions hold."""
+    labels: dict[str, tuple[int, Label]] = {}
+    for path in paths:
+        for batch in read_batches(path, COMPLETIONS):
+            for row in batch.iter_rows(named=True):
+                question, sample = row["question_id"], row["sample"]
+                label = read_label(method, row)
+                known = labels.get(question)
+                if known is None or _is_better(sample, label, *known):
+                    labels[question] = (sample, label)
+    rows = [(question, label.value, label.rationale, label.error) for question, (_, label) in labels.items()]
+    return pl.DataFrame(rows, schema=dict(LABELS), orient="row")
+
+
+def _is_better(sample: int, label: Label, known_sample: int, known: Label) -> bool:
+    return (label.value is None, sample) < (known.value is None, known_sample)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
