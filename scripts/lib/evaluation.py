@@ -48,7 +48,7 @@ def grade_completions(completions: Path, benchmarks: Sequence[BenchmarkQuestions
             score=pl.Series([grade.score for grade in grades], dtype=pl.Float64),
             outcome=pl.Series([grade.outcome for grade in grades], dtype=pl.String),
         )
-        .select(GRADES)
+        .select(*GRADES)
     )
 
 

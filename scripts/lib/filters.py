@@ -286,7 +286,7 @@ def _answers(path: Path, drawn: pl.DataFrame, samples: int) -> Iterator[pl.DataF
     if keys.equals(keys.sort("question_id", "sample")):
         batches = read_batches(path, COMPLETIONS, list(COMPLETIONS))
     else:
-        batches = iter([scan_table(path, COMPLETIONS).select(COMPLETIONS).sort("question_id", "sample").collect()])
+        batches = iter([scan_table(path, COMPLETIONS).select(*COMPLETIONS).sort("question_id", "sample").collect()])
     for batch in batches:
         numbered = batch.with_columns(occurrence=pl.col("sample") // samples)
         joined = numbered.join(drawn, on=["question_id", "occurrence"], how="left", maintain_order="left")

@@ -98,25 +98,36 @@ def benchmark_scores(grades: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=dict(SCORES))
 
 
-def paired_bootstrap(differences: Mapping[str, Values], seed: int, resamples: int = RESAMPLES) -> Difference:
-    """The mean over benchmarks of the mean difference over questions, with its interval and p-value.
+def paired_bootstrap(
+    arm: Mapping[str, Values], other: Mapping[str, Values], seed: int, resamples: int = RESAMPLES
+) -> Difference:
+    """How much higher ``arm`` scores than ``other`` on the same questions, averaged over benchmarks.
 
-    ``differences``: for each benchmark, the difference of each question's score between two arms. Questions are drawn
-    with replacement within each benchmark. The interval is of the 2.5 and 97.5 percentiles; the p-value is twice the
-    smaller share of resamples on either side of zero, counting the observed one, at most 1.
+    Both map a benchmark to the scores of its runs and questions, shape (runs, questions), the questions in one order.
+    Each resample draws questions with replacement within each benchmark (the same for both), and runs with replacement
+    within each arm (the same for all benchmarks). The interval is of the 2.5 and 97.5 percentiles; the p-value is twice
+    the smaller share of resamples on either side of zero, counting the observed one, at most 1.
     """
     generator = np.random.default_rng(seed)
+    weights = [_run_weights(generator, next(iter(scores.values())).shape[0], resamples) for scores in (arm, other)]
     means = np.zeros(resamples)
     observed = 0.0
-    for name in sorted(differences):
-        values = np.asarray(differences[name], dtype=np.float64)
-        observed += float(values.mean()) / len(differences)
+    for name in sorted(arm):
+        observed += float(arm[name].mean() - other[name].mean()) / len(arm)
+        questions = arm[name].shape[1]
         for start in range(0, resamples, 1000):
-            count = min(1000, resamples - start)
-            drawn = generator.integers(0, values.size, size=(count, values.size))
-            means[start : start + count] += values[drawn].mean(axis=1) / len(differences)
+            rows = slice(start, min(start + 1000, resamples))
+            differences = weights[0][rows] @ arm[name] - weights[1][rows] @ other[name]
+            drawn = generator.integers(0, questions, size=differences.shape)
+            means[rows] += np.take_along_axis(differences, drawn, axis=1).mean(axis=1) / len(arm)
     low, high = (float(value) for value in np.percentile(means, (2.5, 97.5)))
-    tolerance = 1e-9  # a difference of exactly zero, up to rounding
-    below = (int((means <= tolerance).sum()) + 1) / (resamples + 1)
-    above = (int((means >= -tolerance).sum()) + 1) / (resamples + 1)
+    rounding = 1e-9
+    below = (int((means <= rounding).sum()) + 1) / (resamples + 1)
+    above = (int((means >= -rounding).sum()) + 1) / (resamples + 1)
     return Difference(observed, low, high, min(1.0, 2 * min(below, above)))
+
+
+def _run_weights(generator: np.random.Generator, runs: int, resamples: int) -> Values:
+    """For each resample the weight of each run, drawn with replacement; shape (resamples, runs)."""
+    counts = generator.multinomial(runs, np.full(runs, 1 / runs), size=resamples)
+    return np.asarray(counts / runs, dtype=np.float64)
