@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from lib.cli import UserError
 from lib.hashing import keyed_hash, question_ids
 from lib.sources.keys import check_entry
-from lib.tables import QUESTIONS, Schema, atomic_path
+from lib.streams import TableWriter
+from lib.tables import QUESTIONS, Schema
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,9 @@ RAW: Schema = {
 
 BATCH_ROWS = 20_000
 """Rows of a batch where the connector chooses."""
+
+REPORTED_ROWS = 100_000
+"""Rows between two lines of the log."""
 
 Row = tuple[str, str | None, str | None, str]
 """A row of ``RAW`` as Python values, in its order."""
@@ -102,7 +105,7 @@ def read_questions(name: str, domain: str, entry: Entry, revision: str | None = 
         raise UserError(f"{name}: {error}") from error
 
 
-def _repeats(table: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
+def repeats(table: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
     """Rows that bring ``table`` up to ``count`` rows: whole rounds, and of the last one the rows of smallest rank.
 
     A repeat keeps its question; ``~1``, ``~2``, … after its source row tell the rounds apart.
@@ -123,28 +126,21 @@ def write_questions(name: str, domain: str, entry: Entry, revision: str | None, 
 
     Raises ``UserError`` when there is no row, or when two rows have the same key.
     """
-    rows = 0
     keys: list[pl.Series] = []
     kept: list[pl.DataFrame] = []
     repeat_to = entry.get("repeat_to", 0)
-    schema = pl.DataFrame(schema=dict(QUESTIONS)).to_arrow().schema
-    with atomic_path(output) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with TableWriter(output, QUESTIONS) as writer:
         for batch in read_questions(name, domain, entry, revision):
-            if batch.is_empty():
-                continue
-            rows += batch.height
             keys.append(batch["source_row"].hash(seed=0))
-            writer.write_table(batch.to_arrow().cast(schema))
-            if rows < repeat_to:
+            if writer.rows < repeat_to:
                 kept.append(batch)
-            if rows // 100_000 != (rows - batch.height) // 100_000:
-                log.info("%s: %d rows", name, rows)
-        if rows == 0:
+            if writer.rows // REPORTED_ROWS != (writer.rows + batch.height) // REPORTED_ROWS:
+                log.info("%s: %d rows", name, writer.rows + batch.height)
+            writer.write(batch)
+        if writer.rows == 0:
             raise UserError(f"{name} has no question: check its path, columns and filters in the catalog.")
-        if pl.concat(keys).n_unique() < rows:
+        if pl.concat(keys).n_unique() < writer.rows:
             raise UserError(f"{name} has rows that share a key: name a column of unique values as `key`, or none.")
-        if rows < repeat_to:
-            repeats = _repeats(pl.concat(kept), repeat_to, int(entry.get("seed", 0)))
-            writer.write_table(repeats.to_arrow().cast(schema))
-            rows += repeats.height
-    return rows
+        if writer.rows < repeat_to:
+            writer.write(repeats(pl.concat(kept), repeat_to, int(entry.get("seed", 0))))
+    return writer.rows

@@ -6,6 +6,7 @@ question's hash, so no problem is on both sides. ``numeric: true`` keeps the pro
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import re
@@ -29,20 +30,21 @@ def part_of(question: str) -> str:
 
 
 def is_number(answer: str | None) -> bool:
-    """Whether an answer is a plain decimal number."""
-    return answer is not None and re.fullmatch(r"-?\d+(\.\d+)?", answer) is not None
+    """Whether an answer is a plain number: an integer, a decimal or a fraction."""
+    return answer is not None and re.fullmatch(r"-?\d+(\.\d+|/\d+)?", answer) is not None
 
 
-def _problems() -> list[Row]:
+@functools.cache
+def _problems() -> tuple[Row, ...]:
     spec = importlib.util.find_spec("champ_dataset")
     if spec is None or spec.origin is None:
         raise UserError("the package champ-dataset is not installed: run `make setup`.")
     path = Path(spec.origin).parent / "dataset_files" / "v0.json"
     problems = json.loads(path.read_text(encoding="utf-8"))["problems"]
-    return [
+    return tuple(
         (key, valid_text(one["_text"]), answer_text(one["_answer"]), metadata_json(category=one["category"]))
         for key, one in problems.items()
-    ]
+    )
 
 
 def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:

@@ -1,0 +1,165 @@
+"""Which questions are kept, and in which order: the best by a label, or the first by a keyed hash.
+
+Order and choice come from the smallest keyed hashes (seed, question, occurrence), never from a shuffle: keeping more
+rows, or adding a source, keeps the rows that were kept before. Occurrences number the rows of one question, by source
+and source_row, so rows of one question are apart from each other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from lib.cli import UserError
+from lib.hashing import keyed_hash
+from lib.tables import DRAWN, DROPPED, LABELLED, LABELS, QUESTIONS, read_table, scan_table, write_table
+
+log = logging.getLogger(__name__)
+
+IDENTITY = ("question_id", "source", "source_row")
+ALL = "all"
+
+
+def wanted(text: str, option: str) -> int | None:
+    """The number of rows an option asks for, None for ``all``. Raises ``UserError`` for anything else."""
+    if text == ALL:
+        return None
+    if not text.isdigit() or int(text) == 0:
+        raise UserError(f"{option} {text} is no number of questions: give one from 1, or {ALL}.")
+    return int(text)
+
+
+def with_rank(rows: pl.DataFrame, seed: int, salt: str) -> pl.DataFrame:
+    """``rows`` (columns of ``IDENTITY``) with ``rank``, the 64-bit keyed hash of each, in the order of ``IDENTITY``."""
+    rows = rows.sort(IDENTITY).with_columns(pl.int_range(pl.len()).over("question_id").alias("occurrence"))
+    pairs = zip(rows["question_id"], rows["occurrence"], strict=True)
+    ranks = pl.Series("rank", (keyed_hash(seed, question, number, salt) for question, number in pairs), pl.UInt64)
+    return rows.drop("occurrence").with_columns(ranks)
+
+
+def _identities(table: pl.LazyFrame) -> pl.DataFrame:
+    """Row number (``index``) and identity of every row of a table."""
+    return table.select(IDENTITY).with_row_index("index").collect()
+
+
+def _rows_at(table: pl.LazyFrame, chosen: pl.DataFrame) -> pl.DataFrame:
+    """The rows of ``table`` whose numbers are in ``chosen``'s ``index``, in its order, with its further columns."""
+    numbered = chosen.with_row_index("position")
+    rows = table.with_row_index("index").join(numbered.lazy(), on="index", how="inner")
+    return rows.collect(engine="streaming").sort("position").drop("index", "position")
+
+
+def _dropped(rows: pl.DataFrame, stage: str, reason: pl.Expr) -> pl.DataFrame:
+    """The ``dropped`` table of rows that have the columns of ``IDENTITY``, sorted by them; further columns stay."""
+    return rows.with_columns(pl.lit(stage).alias("stage"), reason.alias("reason")).sort(IDENTITY)
+
+
+def order_by_label(rows: pl.DataFrame, labels: pl.DataFrame | None, seed: int) -> pl.DataFrame:
+    """Identities with ``label`` and ``error``, best first: highest label, ties by keyed hash, unlabelled rows last."""
+    ranked = with_rank(rows, seed, "select")
+    if labels is None:
+        ranked = ranked.with_columns(pl.lit(None, pl.Float64).alias("label"), pl.lit(None, pl.String).alias("error"))
+    else:
+        values = labels.select("question_id", pl.col("value").fill_nan(None).alias("label"), "error")
+        ranked = ranked.join(values, on="question_id", how="left")
+    return ranked.sort("label", "rank", *IDENTITY, descending=[True] + [False] * 4, nulls_last=True)
+
+
+def _report_unlabelled(rows: pl.DataFrame, questions: Path) -> None:
+    unlabelled = rows.filter(pl.col("label").is_null())
+    if unlabelled.height == rows.height:
+        raise UserError(f"no question of {questions} has a label: look into the labels' `error`, then label again.")
+    if unlabelled.height:
+        log.warning("%d of %d rows have no label and come last", unlabelled.height, rows.height)
+
+
+def select(
+    questions: Path, labels: Path | None, by: str, keep: int | None, seed: int, *, output: Path, dropped: Path
+) -> None:
+    """Write the ``keep`` best rows (all for None) of a questions table, best first, with their label.
+
+    ``labels`` has a value for each question (none for a random selection). Raises ``UserError`` when there is nothing
+    to select from.
+    """
+    table = scan_table(questions, QUESTIONS)
+    rows = _identities(table)
+    if rows.is_empty():
+        raise UserError(f"{questions} has no rows to select from: look into what the stages before it dropped.")
+    ordered = order_by_label(rows, read_table(labels, LABELS) if labels else None, seed)
+    if labels:
+        _report_unlabelled(ordered, questions)
+    if keep is not None and keep > rows.height:
+        log.warning("%d rows are wanted, %d are there: all are kept", keep, rows.height)
+    kept = ordered.head(keep) if keep is not None else ordered
+    rest = ordered.slice(kept.height)
+    write_table(_rows_at(table, kept.select("index", "label")), output, LABELLED)
+    reason = (
+        pl.when(pl.col("label").is_not_null() | pl.lit(labels is None))
+        .then(pl.lit(f"not among the {keep} kept by {by}"))
+        .otherwise(pl.lit("no label"))
+    )
+    table_of_dropped = _dropped(rest.select(*IDENTITY, "label", "error"), "select_questions", reason)
+    write_table(table_of_dropped, dropped, DROPPED)
+
+
+def mix(questions: Sequence[Path], seed: int, *, output: Path) -> None:
+    """Write the rows of several tables of selected questions as one, in an order that the seed and the rows give.
+
+    A row's place depends on itself alone, so another source puts its rows between the others'. Raises ``UserError``
+    when a row is there twice.
+    """
+    table = pl.concat([read_table(path, LABELLED).select(*LABELLED) for path in questions])
+    if table.select("source", "source_row").n_unique() < table.height:
+        raise UserError("a source is mixed with itself: name each of --questions once.")
+    keys = zip(table["question_id"], table["source"], table["source_row"], strict=True)
+    ranks = pl.Series(
+        "rank", (keyed_hash(seed, key, 0, f"mix\0{source}\0{row}") for key, source, row in keys), pl.UInt64
+    )
+    mixed = table.with_columns(ranks).sort("rank", *IDENTITY).drop("rank")
+    write_table(mixed, output, LABELLED)
+
+
+def draw(questions: Path, count: int | None, seed: int, *, output: Path, dropped: Path) -> None:
+    """Write the ``count`` rows (all for None) of smallest keyed hash, in that order, with their ``occurrence``.
+
+    Occurrences number the drawn rows of one question from 0, so a larger draw keeps the numbers of a smaller one.
+    Raises ``UserError`` when there is nothing to draw from.
+    """
+    table = scan_table(questions, LABELLED)
+    rows = _identities(table)
+    if rows.is_empty():
+        raise UserError(f"{questions} has no rows to draw from: look into what the stages before it dropped.")
+    if count is not None and count > rows.height:
+        log.warning("%d rows are wanted, %d are there: all are drawn", count, rows.height)
+    ordered = with_rank(rows, seed, "draw").sort("rank", *IDENTITY)
+    drawn = ordered.head(count) if count is not None else ordered
+    numbered = drawn.with_columns(pl.int_range(pl.len()).over("question_id").alias("occurrence"))
+    write_table(_rows_at(table, numbered.select("index", "occurrence")), output, DRAWN)
+    rest = ordered.slice(drawn.height).select(IDENTITY)
+    write_table(_dropped(rest, "draw_questions", pl.lit(f"not among the {count} drawn")), dropped, DROPPED)
+
+
+def limit_length(questions: Path, tokenizer: str, max_tokens: int, *, output: Path, dropped: Path) -> None:
+    """Write the rows whose question has at most ``max_tokens`` tokens, in the table's order, reading it in pieces."""
+    from lib.streams import TableWriter, read_batches
+    from lib.tokens import count_tokens, load_tokenizer
+
+    schema = scan_table(questions, QUESTIONS).collect_schema()
+    counter = load_tokenizer(tokenizer)
+    evidence = {**DROPPED, "tokens": pl.Int64}
+    with TableWriter(output, schema) as kept, TableWriter(dropped, evidence) as left_out:
+        for batch in read_batches(questions, QUESTIONS):
+            tokens = pl.Series("tokens", count_tokens(counter, batch["question"].to_list()), dtype=pl.Int64)
+            batch = batch.with_columns(tokens)
+            kept.write(batch.filter(tokens <= max_tokens))
+            reason = pl.lit(f"over {max_tokens} tokens")
+            left_out.write(
+                batch.filter(tokens > max_tokens).with_columns(
+                    pl.lit("limit_length").alias("stage"), reason.alias("reason")
+                )
+            )
+    if kept.rows == 0:
+        raise UserError(f"no question of {questions} has at most {max_tokens} tokens: raise --max-tokens.")

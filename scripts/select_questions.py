@@ -1,0 +1,56 @@
+"""Keep the best questions of a source: those of the highest label, or any by a keyed hash of the seed.
+
+The rows come best first: highest label, ties by keyed hash, questions without a label last. The dropped table holds the
+others with their label and the reason why a label is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.cli import UserError, command
+
+METHODS = ("random", "difficulty", "response_length", "ask_llm")
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Select questions."""
+    from lib.selection import select, wanted
+
+    arguments = parse(argv)
+    keep = wanted(arguments.keep, "--keep")
+    labels = arguments.labels if arguments.by != "random" else None
+    select(
+        arguments.questions,
+        labels,
+        arguments.by,
+        keep,
+        arguments.seed,
+        output=arguments.output,
+        dropped=arguments.dropped,
+    )
+    return 0
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The program's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--questions", type=Path, required=True, help="questions to select from")
+    parser.add_argument("--labels", type=Path, help="their labels; not needed for a random selection")
+    parser.add_argument("--by", choices=METHODS, required=True, help="what the labels are")
+    parser.add_argument("--keep", required=True, help="number of rows to keep, or all")
+    parser.add_argument("--seed", type=int, required=True, help="breaks ties, and chooses at random")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--dropped", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    if arguments.by != "random" and arguments.labels is None:
+        raise UserError(f"a selection by {arguments.by} needs labels: give --labels, or select by random.")
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""Which rows the selections keep, and that growing them keeps what was kept."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from lib.cli import UserError
+from lib.hashing import question_id
+from lib.selection import draw, limit_length, mix, select
+from lib.tables import DRAWN, LABELLED, LABELS, QUESTIONS, write_table
+
+
+def table(texts: list[str], source: str = "one") -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "question_id": [question_id(text) for text in texts],
+            "question": texts,
+            "domain": "math",
+            "source": source,
+            "source_row": [str(number) for number in range(len(texts))],
+            "reference_answer": pl.Series([None] * len(texts), dtype=pl.String),
+            "metadata": "{}",
+        },
+        schema=dict(QUESTIONS),
+    )
+
+
+def labelled(texts: list[str], source: str = "one") -> pl.DataFrame:
+    return table(texts, source).with_columns(pl.lit(1.0).alias("label"))
+
+
+def labels(values: dict[str, float | None]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "question_id": [question_id(text) for text in values],
+            "value": list(values.values()),
+            "rationale": None,
+            "error": [None if value is not None else "refused" for value in values.values()],
+        },
+        schema=dict(LABELS),
+    )
+
+
+class Folder:
+    """Writes inputs, runs a selection and reads its outputs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, name: str, frame: pl.DataFrame, schema: dict[str, pl.DataType]) -> Path:
+        write_table(frame, self.path / name, schema)
+        return self.path / name
+
+    def select(self, frame: pl.DataFrame, values: pl.DataFrame | None, keep: int | None, seed: int = 1) -> pl.DataFrame:
+        questions = self.write("q.parquet", frame, dict(QUESTIONS))
+        labels_path = self.write("l.parquet", values, dict(LABELS)) if values is not None else None
+        by = "difficulty" if values is not None else "random"
+        select(questions, labels_path, by, keep, seed, output=self.path / "o.parquet", dropped=self.path / "d.parquet")
+        return pl.read_parquet(self.path / "o.parquet")
+
+    def draw(self, frame: pl.DataFrame, count: int | None, seed: int = 1) -> pl.DataFrame:
+        questions = self.write("q.parquet", frame, dict(LABELLED))
+        draw(questions, count, seed, output=self.path / "o.parquet", dropped=self.path / "d.parquet")
+        return pl.read_parquet(self.path / "o.parquet")
+
+    def mix(self, frames: list[pl.DataFrame], seed: int = 1) -> pl.DataFrame:
+        paths = [self.write(f"m{place}.parquet", frame, dict(LABELLED)) for place, frame in enumerate(frames)]
+        mix(paths, seed, output=self.path / "o.parquet")
+        return pl.read_parquet(self.path / "o.parquet")
+
+    @property
+    def dropped(self) -> pl.DataFrame:
+        return pl.read_parquet(self.path / "d.parquet")
+
+    @property
+    def bytes(self) -> bytes:
+        return (self.path / "o.parquet").read_bytes()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def shuffled(frame: pl.DataFrame) -> pl.DataFrame:
+    order = list(range(frame.height))
+    random.Random(7).shuffle(order)
+    return frame[order]
+
+
+TEXTS = [f"Question number {number}?" for number in range(40)]
+
+
+class TestSelect:
+    def test_the_highest_labels_are_kept_best_first(self, folder: Folder) -> None:
+        kept = folder.select(table(list("abcd")), labels({"a": 1, "b": 9, "c": 5, "d": 7}), 3)
+        assert kept["question"].to_list() == ["b", "d", "c"]
+        assert kept["label"].to_list() == [9, 7, 5]
+        assert kept.columns == list(LABELLED)
+        assert folder.dropped.select("question_id", "stage", "label").rows() == [
+            (question_id("a"), "select_questions", 1)
+        ]
+
+    def test_ties_do_not_depend_on_the_order_of_the_rows(self, folder: Folder) -> None:
+        values = labels(dict.fromkeys(TEXTS, 5.0))
+        first = folder.select(table(TEXTS), values, 10)
+        whole = folder.bytes
+        folder.select(shuffled(table(TEXTS)), shuffled(values), 10)
+        assert folder.bytes == whole
+        assert not folder.select(table(TEXTS), values, 10, seed=2).equals(first)
+
+    def test_keeping_more_keeps_what_was_kept(self, folder: Folder) -> None:
+        for values in (None, labels({text: float(number % 3) for number, text in enumerate(TEXTS)})):
+            few, many = (folder.select(table(TEXTS), values, keep) for keep in (10, 25))
+            assert many.head(10).equals(few)
+
+    def test_questions_without_a_label_come_last_and_say_why(self, folder: Folder) -> None:
+        values = labels({"a": None, "b": 2, "c": None})
+        assert folder.select(table(list("abc")), values, None)["question"][0] == "b"
+        folder.select(table(list("abcd")), values, 1)
+        reasons = {row["question_id"]: (row["reason"], row["error"]) for row in folder.dropped.to_dicts()}
+        assert reasons[question_id("a")] == ("no label", "refused")
+        assert reasons[question_id("d")] == ("no label", None)
+
+    def test_rows_of_one_question_share_its_label_and_stay_apart(self, folder: Folder) -> None:
+        kept = folder.select(table(["a", "b", "a"]), labels({"a": 9, "b": 1}), 2)
+        assert kept.select("question", "source_row", "label").sort("source_row").rows() == [
+            ("a", "0", 9),
+            ("a", "2", 9),
+        ]
+
+    def test_nothing_to_select_from(self, folder: Folder) -> None:
+        with pytest.raises(UserError, match="has no rows to select from"):
+            folder.select(table([]), None, 1)
+        with pytest.raises(UserError, match=r"no question of .* has a label"):
+            folder.select(table(["a"]), labels({"a": None}), 1)
+
+
+class TestMix:
+    def test_every_row_is_there_and_the_order_is_the_rows_own(self, folder: Folder) -> None:
+        one, two = labelled(TEXTS[:20], "one"), labelled(TEXTS[15:], "two")
+        mixed = folder.mix([one, two])
+        whole = folder.bytes
+        assert mixed.height == 45
+        assert folder.mix([shuffled(two), shuffled(one)]).equals(mixed)
+        assert folder.bytes == whole
+        assert mixed["source"].to_list() != sorted(mixed["source"])
+        alone = folder.mix([one])
+        assert mixed.filter(pl.col("source") == "one").equals(alone)
+
+    def test_a_source_mixed_with_itself(self, folder: Folder) -> None:
+        with pytest.raises(UserError, match="mixed with itself"):
+            folder.mix([labelled(["a"]), labelled(["a"])])
+
+
+class TestDraw:
+    def test_a_larger_draw_begins_with_the_smaller(self, folder: Folder) -> None:
+        few, many = (folder.draw(labelled(TEXTS * 2), count) for count in (10, 30))
+        assert few.columns == list(DRAWN)
+        assert many.head(10).equals(few)
+
+    def test_another_source_keeps_the_overlap(self, folder: Folder) -> None:
+        one, two = labelled(TEXTS, "one"), labelled([f"Other {text}" for text in TEXTS], "two")
+        alone, both = folder.draw(one, 20), folder.draw(pl.concat([one, two]), 20)
+        kept = both.filter(pl.col("source") == "one")
+        assert set(kept["question_id"]) <= set(alone["question_id"])
+        assert alone.head(kept.height).equals(kept)
+
+    def test_the_order_of_the_rows_does_not_matter(self, folder: Folder) -> None:
+        folder.draw(labelled(TEXTS), 12)
+        whole = folder.bytes
+        folder.draw(shuffled(labelled(TEXTS)), 12)
+        assert folder.bytes == whole
+
+    def test_draws_of_other_seeds_differ(self, folder: Folder) -> None:
+        draws = [set(folder.draw(labelled(TEXTS), 10, seed)["question_id"]) for seed in range(4)]
+        assert len({frozenset(one) for one in draws}) == 4
+
+    def test_occurrences_number_the_drawn_rows_of_a_question(self, folder: Folder) -> None:
+        drawn = folder.draw(labelled(["a"] * 5 + ["b"] * 2 + ["c"]), 6)
+        for _, rows in drawn.group_by("question_id"):
+            assert rows["occurrence"].to_list() == list(range(rows.height))
+        assert drawn.select("source", "source_row").is_unique().all()
+        assert folder.dropped.height == 2
+
+    def test_repeated_questions_are_as_likely_as_their_rows(self, folder: Folder) -> None:
+        frame = labelled(
+            [f"Question {number % 500}?" for number in range(1000)] + [f"Single {n}?" for n in range(1000)]
+        )
+        drawn = folder.draw(frame, 1000)
+        assert 400 < drawn.filter(pl.col("question").str.starts_with("Single")).height < 600
+
+    def test_more_than_there_are(self, folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+        assert folder.draw(labelled(["a", "b"]), 5).height == 2
+        assert "5 rows are wanted, 2 are there" in caplog.text
+        with pytest.raises(UserError, match="has no rows to draw from"):
+            folder.draw(labelled([]), 1)
+
+
+class TestLimitLength:
+    def test_long_questions_are_dropped_with_their_tokens(self, folder: Folder) -> None:
+        frame = labelled(["one two three", "word " * 50, "four"])
+        path = folder.write("q.parquet", frame, dict(LABELLED))
+        limit_length(path, "qwen", 10, output=folder.path / "o.parquet", dropped=folder.path / "d.parquet")
+        assert pl.read_parquet(folder.path / "o.parquet").equals(frame[[0, 2]])
+        assert folder.dropped.select("source_row", "reason").rows() == [("1", "over 10 tokens")]
+        assert folder.dropped["tokens"][0] > 40
+
+    def test_exactly_the_limit_is_kept(self, folder: Folder) -> None:
+        path = folder.write("q.parquet", labelled(["a b c"]), dict(LABELLED))
+        limit_length(path, "qwen", 3, output=folder.path / "o.parquet", dropped=folder.path / "d.parquet")
+        assert folder.dropped.height == 0
+        with pytest.raises(UserError, match="has at most 2 tokens: raise --max-tokens"):
+            limit_length(path, "qwen", 2, output=folder.path / "o.parquet", dropped=folder.path / "d.parquet")
