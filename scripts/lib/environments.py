@@ -68,8 +68,13 @@ class Environment:
         return next(iter(sorted(self.bin.parent.glob("lib/python3*/site-packages"))), None) if self.bin else None
 
     def variables(self) -> dict[str, str]:
-        """A copy of this process's variables with the environment's programs first in PATH and its Python clean."""
-        variables = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+        """A copy of this process's variables with the environment's programs first in PATH and its Python clean.
+
+        Compiled modules are kept even where this process keeps none: an engine that compiles them at every start, in
+        each of its processes, takes minutes instead of seconds.
+        """
+        unwanted = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
+        variables = {key: value for key, value in os.environ.items() if key not in unwanted}
         if self.bin:
             variables["PATH"] = os.pathsep.join([str(self.bin), variables.get("PATH", os.defpath)])
             variables["VIRTUAL_ENV"] = str(self.bin.parent)
