@@ -12,6 +12,7 @@ server never takes, fails the run and not its questions.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
@@ -20,15 +21,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from lib.cli import UserError
 from lib.prompts import Messages
+from lib.server import is_loopback
 
 ATTEMPTS = 6
 TIMEOUT_ATTEMPTS = 2
 LONGEST_PAUSE = 60.0
 PATIENCE_SECONDS = 3600.0
 """A server that only says 429 for so long ends the run."""
+WATCH_SECONDS = 5.0
 HELD_FAILURES = 16
 """So many failures without one success end the run."""
 CONNECTIONS_PER_POOL = 16
@@ -145,17 +149,17 @@ class Client:
         *,
         local: bool,
         proven: bool = False,
-        is_gone: Callable[[], str | None] = lambda: None,
+        failure: Callable[[], str | None] = lambda: None,
     ) -> None:
         """``settings`` is the body of every request but for messages and seed; ``local`` tells a server of the
         workflow's own from a hosted one; ``proven`` says that this server's model has answered under these settings
-        before; ``is_gone`` gives the reason once the server is known to be dead."""
+        before; ``failure`` says why the server is dead, None while it lives."""
         self._endpoint = endpoint
         self._settings = {"model": endpoint.model_name, **settings}
         self._limits = limits
         self._local = local
         self._proven = proven
-        self._is_gone = is_gone
+        self._failure = failure
         self._requests = Pace(limits.requests_per_minute)
         self._tokens = Pace(limits.tokens_per_minute)
         self._paused_until = 0.0
@@ -173,6 +177,7 @@ class Client:
         connections = httpx2.Limits(
             max_connections=CONNECTIONS_PER_POOL, max_keepalive_connections=CONNECTIONS_PER_POOL
         )
+        loopback = is_loopback(self._endpoint.base_url)
         timeout = httpx2.Timeout(self._limits.timeout, connect=30.0, pool=None)
         self._pools = [
             AsyncOpenAI(
@@ -180,7 +185,7 @@ class Client:
                 api_key=self._endpoint.api_key,
                 max_retries=0,
                 timeout=timeout,
-                http_client=DefaultAsyncHttpxClient(limits=connections, timeout=timeout, trust_env=not self._local),
+                http_client=DefaultAsyncHttpxClient(limits=connections, timeout=timeout, trust_env=not loopback),
             )
             for _ in range(pools)
         ]
@@ -228,13 +233,9 @@ class Client:
 
     async def _watch(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
-            reason = self._is_gone()
-            if reason:
-                raise FatalError(reason)
-            try:
-                await asyncio.wait_for(stopping.wait(), 0.5)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), WATCH_SECONDS)
+            await self._check_there()
 
     async def _work(
         self,
@@ -353,32 +354,28 @@ class Client:
         except openai.APITimeoutError as error:
             raise PassingError(f"no answer within {self._limits.timeout:.0f} s", is_timeout=True) from error
         except openai.APIConnectionError as error:
-            await self._check_there(error)
+            await self._check_there()
             raise PassingError(f"the connection failed ({type(error.__cause__).__name__})") from error
         except openai.APIStatusError as error:
             raise self._judge(error) from error
         self._heed(response.headers)
         return parse_answer(response.content)
 
-    async def _check_there(self, error: Exception) -> None:
+    async def _check_there(self) -> None:
         """End the run where a local server takes no connections any more."""
-        reason = self._is_gone()
-        if reason:
-            raise FatalError(reason) from error
         if not self._local:
             return
-        from urllib.parse import urlsplit
-
         address = urlsplit(self._endpoint.base_url)
         for _ in range(3):
             try:
                 _, writer = await asyncio.open_connection(address.hostname, address.port)
-                writer.close()
-                return
             except OSError:
                 await asyncio.sleep(0.5)
-        reason = self._is_gone() or f"{self._name()} is gone"
-        raise FatalError(f"{reason.rstrip('.')}: what was answered is kept, run again for the rest.") from error
+            else:
+                writer.close()
+                return
+        reason = await asyncio.to_thread(self._failure) or f"{self._name()} is gone"
+        raise FatalError(f"{reason.rstrip('.')}; what was answered is kept, run again for the rest.")
 
     def _judge(self, error: Any) -> Exception:
         """What an HTTP status means: PassingError, RefusedError or FatalError."""

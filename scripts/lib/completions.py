@@ -23,12 +23,13 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from lib.cli import UserError
-from lib.client import Answer, Client, Endpoint, FatalError, Limits, Request
+from lib.client import Answer, Client, FatalError, Limits, Request
 from lib.hashing import digest
 from lib.models import Model
 from lib.progress import Progress
 from lib.prompts import Messages
 from lib.sampling import Sampling
+from lib.server import Endpoint, EngineSettings, add_engine_arguments, engine
 from lib.store import FOLD_SECONDS, KeyMaker, Store, blocks, dumps, model_partition
 from lib.streams import TableWriter
 from lib.tables import COMPLETIONS, EVALUATION_COMPLETIONS
@@ -74,8 +75,7 @@ class Asking:
     sampling: Sampling
     schema: ResponseSchema | None = None
     limits: Limits = field(default_factory=Limits)
-    engine: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of ``lib.server.EngineSettings``."""
+    engine: EngineSettings = field(default_factory=EngineSettings)
     max_failed: float = 0.01
     lease_wait: float = 600.0
     grace: float = 20.0
@@ -95,10 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--timeout", type=float, default=3600, help="seconds that one answer may take")
     group.add_argument("--lease-wait", type=float, default=600, help="seconds to wait for another writer of the shard")
     group.add_argument("--grace", type=float, default=20, help="seconds that a signal leaves to what is in flight")
-    group.add_argument("--accelerator", choices=["cpu", "cuda"], default="cuda", help="what an own engine runs on")
-    group.add_argument("--tensor-parallel", type=int, default=1, help="GPUs that share one copy of the model")
-    group.add_argument("--data-parallel", type=int, default=1, help="copies of the model")
-    group.add_argument("--engine-args", default="", help="further arguments of the engine")
+    add_engine_arguments(parser)
 
 
 def read_asking(options: argparse.Namespace, schema: ResponseSchema | None = None) -> Asking:
@@ -114,12 +111,7 @@ def read_asking(options: argparse.Namespace, schema: ResponseSchema | None = Non
             tokens_per_minute=options.tokens_per_minute,
             timeout=options.timeout,
         ),
-        engine={
-            "accelerator": options.accelerator,
-            "tensor_parallel": options.tensor_parallel,
-            "data_parallel": options.data_parallel,
-            "engine_args": options.engine_args,
-        },
+        engine=EngineSettings.of(options),
         max_failed=options.max_failed,
         lease_wait=options.lease_wait,
         grace=options.grace,
@@ -187,8 +179,6 @@ def _missing(state: pl.DataFrame) -> pl.Series:
 
 
 def _ask_missing(prompts: Callable[[], Iterable[Prompted]], state: pl.DataFrame, asking: Asking, store: Store) -> None:
-    from lib.server import EngineSettings, engine
-
     missing = _missing(state)
     progress = Progress(total=state.height, cached=state.height - int(missing.sum()))
     log.info("%s", f"{progress.cached} of {progress.total} answers are in the store, asking for the rest")
@@ -199,7 +189,7 @@ def _ask_missing(prompts: Callable[[], Iterable[Prompted]], state: pl.DataFrame,
     )
     proven = bool((state.get_column("failed") == False).any())  # noqa: E712
     try:
-        with engine(asking.model, EngineSettings(**asking.engine)) as endpoint:
+        with engine(asking.model, asking.engine) as endpoint:
             asyncio.run(_ask(requests, asking, store, endpoint, progress, proven))
     finally:
         progress.close()
@@ -232,7 +222,7 @@ async def _ask(
                 asking.limits,
                 local=asking.model.local,
                 proven=proven,
-                is_gone=getattr(endpoint, "is_gone", lambda: None),
+                failure=endpoint.failure,
             ) as client:
                 asked = asyncio.create_task(client.run(requests, answered, stopping, asking.grace))
                 await asyncio.wait([asked, folding], return_when=asyncio.FIRST_COMPLETED)

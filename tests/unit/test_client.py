@@ -1,0 +1,273 @@
+"""The client against a server that is wrong in every way: real HTTP on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import pytest
+from tests.fake_openai import API_KEY, MODEL, FakeServer, Fault
+
+from lib.client import Answer, Client, FatalError, Limits, Request, duration, retry_after
+
+
+@dataclass
+class Address:
+    base_url: str
+    api_key: str = API_KEY
+    model_name: str = MODEL
+
+
+def wanted(count: int) -> list[Request]:
+    return [Request(f"k{i}", f"q{i}", 0, i, [{"role": "user", "content": f"question {i}"}]) for i in range(count)]
+
+
+def ask(
+    server: FakeServer | Address,
+    requests: list[Request],
+    stop_after: float | None = None,
+    grace: float = 1.0,
+    local: bool = True,
+    **limits: float,
+) -> dict[str, Answer]:
+    answers: dict[str, Answer] = {}
+    address = server if isinstance(server, Address) else Address(server.base_url)
+
+    def answered(request: Request, answer: Answer) -> None:
+        assert request.key not in answers
+        answers[request.key] = answer
+
+    async def run() -> None:
+        stopping = asyncio.Event()
+        settings = {"temperature": 1.0, "max_tokens": 100}
+        allowed = Limits(**{"concurrency": 4, "timeout": 5.0, "pause": 0.01, **limits})  # type: ignore[arg-type]
+        async with Client(address, settings, allowed, local=local) as client:
+            if stop_after is not None:
+                asyncio.get_running_loop().call_later(stop_after, stopping.set)
+            await client.run(iter(requests), answered, stopping, grace)
+
+    try:
+        asyncio.run(run())
+    except FatalError as error:
+        error.answers = answers  # type: ignore[attr-defined]
+        raise
+    return answers
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=500),
+        Fault(status=502),
+        Fault(status=503, headers={"retry-after": "0"}),
+        Fault(status=504),
+        Fault(status=429),
+        Fault(status=429, headers={"retry-after": "0.05"}),
+        Fault(status=408),
+        Fault(cut=True),
+        Fault(malformed=True),
+        Fault(content_type="text/html"),
+        Fault(answer={"finish_reason": "abort", "content": "half an ans"}),
+    ],
+    ids=lambda fault: str(fault.status) + "".join(fault.headers) + fault.content_type[-4:] + str(fault.cut),
+)
+def test_what_can_pass_is_tried_again(fault: Fault) -> None:
+    with FakeServer() as server:
+        fault.times = 5
+        server.faults.append(fault)
+        answers = ask(server, wanted(20))
+        assert len(answers) == 20
+        assert all(answer.error is None and answer.text for answer in answers.values())
+        assert sum(server.asked.values()) == 25
+
+
+def test_a_hang_ends_with_the_timeout() -> None:
+    with FakeServer() as server:
+        server.faults.append(Fault(hang=True, times=2))
+        answers = ask(server, wanted(8), timeout=0.3)
+        assert len(answers) == 8
+        assert all(answer.text for answer in answers.values())
+
+
+def test_a_question_that_never_gets_an_answer_is_a_failure_of_its_own() -> None:
+    with FakeServer() as server:
+        server.faults.append(Fault(status=500, where=lambda body: body["messages"][0]["content"] == "question 3"))
+        answers = ask(server, wanted(10))
+        assert answers["k3"].text is None
+        assert "500" in (answers["k3"].error or "")
+        assert sum(answer.error is None for answer in answers.values()) == 9
+
+
+def test_an_outage_fails_the_run_and_no_question() -> None:
+    with FakeServer() as server:
+        server.faults.append(Fault(status=503, message="down for maintenance"))
+        with pytest.raises(FatalError, match=r"answers nothing.*down for maintenance") as raised:
+            ask(server, wanted(40))
+        assert raised.value.answers == {}  # type: ignore[attr-defined]
+
+
+def test_a_setting_that_the_server_never_takes_fails_the_run_and_no_question() -> None:
+    with FakeServer() as server:
+        server.faults.append(Fault(status=400, message="unknown parameter: top_k"))
+        with pytest.raises(FatalError, match="unknown parameter: top_k") as raised:
+            ask(server, wanted(3))
+        assert raised.value.answers == {}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Fault(status=400, message="maximum context length is 2048 tokens", code="context_length_exceeded"), "context"),
+        (Fault(status=400, message="flagged", code="content_filter"), "flagged"),
+        (Fault(answer={"finish_reason": "content_filter", "content": "I"}), "content filter"),
+        (Fault(answer={"content": None, "refusal": "I cannot help with that"}), "I cannot help"),
+    ],
+    ids=["too long", "filtered before", "filtered after", "refused"],
+)
+def test_what_cannot_pass_is_a_failure_with_its_reason(fault: Fault, reason: str) -> None:
+    with FakeServer() as server:
+        fault.where = lambda body: body["seed"] == 2
+        server.faults.append(fault)
+        answers = ask(server, wanted(5), local=False)
+        assert answers["k2"].text is None
+        assert reason in (answers["k2"].error or "")
+        assert server.asked.total() == 5
+
+
+def test_a_length_that_does_not_fit_is_left_to_the_local_server() -> None:
+    message = "'max_tokens' or 'max_completion_tokens' is too large: 100"
+    with FakeServer() as server:
+        server.faults.append(Fault(status=400, message=message, where=lambda body: "max_tokens" in body))
+        answers = ask(server, wanted(3))
+        assert all(answer.text for answer in answers.values())
+        assert "max_tokens" not in server.bodies[-1]
+
+
+def test_an_answer_cut_at_its_length_is_a_result() -> None:
+    with FakeServer() as server:
+        server.faults.append(Fault(answer={"finish_reason": "length", "content": "on and on"}))
+        answer = ask(server, wanted(1))["k0"]
+        assert (answer.text, answer.finish_reason, answer.error) == ("on and on", "length", None)
+
+
+def test_reasoning_that_the_server_splits_off_is_kept() -> None:
+    with FakeServer() as server:
+        server.faults.append(Fault(answer={"content": "4", "reasoning_content": "2 and 2"}))
+        answer = ask(server, wanted(1))["k0"]
+        assert (answer.text, answer.reasoning) == ("4", "2 and 2")
+
+
+def test_text_is_valid_unicode() -> None:
+    with FakeServer() as server:
+        server.faults.append(Fault(answer={"content": "half a pair: \ud83d, whole: \U0001f600"}))
+        assert ask(server, wanted(1))["k0"].text == "half a pair: �, whole: \U0001f600"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "sentence"),
+    [
+        (401, None, "refuses the key"),
+        (403, None, "refuses the key"),
+        (404, None, "does not know the model"),
+        (429, "insufficient_quota", "used up"),
+    ],
+)
+def test_what_is_wrong_for_all_ends_the_run_at_once(status: int, code: str | None, sentence: str) -> None:
+    with FakeServer() as server:
+        server.faults.append(Fault(status=status, code=code, message=f"no, {API_KEY}"))
+        with pytest.raises(FatalError, match=sentence) as raised:
+            ask(server, wanted(100))
+        assert API_KEY not in str(raised.value)
+        assert server.asked.total() <= 4
+
+
+def test_a_local_server_that_goes_ends_the_run_at_once() -> None:
+    with FakeServer(latency=0.05) as server:
+        answers: dict[str, Answer] = {}
+        began = time.monotonic()
+        asyncio.run(_ask_and_stop_server(server, answers))
+        assert 0 < len(answers) < 1000
+        assert time.monotonic() - began < 20
+
+
+async def _ask_and_stop_server(server: FakeServer, answers: dict[str, Answer]) -> None:
+    async with Client(Address(server.base_url), {}, Limits(4), local=True) as client:
+        asyncio.get_running_loop().call_later(0.5, server.stop)
+        with pytest.raises(FatalError, match="is gone"):
+            await client.run(
+                iter(wanted(1000)), lambda one, answer: answers.update({one.key: answer}), asyncio.Event(), 1.0
+            )
+
+
+def test_stopping_lets_what_is_in_flight_finish() -> None:
+    with FakeServer(latency=0.3) as server:
+        with pytest.raises(FatalError, match="run again for the rest") as raised:
+            ask(server, wanted(100), stop_after=0.4, grace=5.0)
+        answers = raised.value.answers  # type: ignore[attr-defined]
+        assert 0 < len(answers) == server.asked.total() < 100
+
+
+def test_stopping_waits_no_longer_than_the_grace() -> None:
+    with FakeServer() as server:
+        server.faults.append(Fault(hang=True, where=lambda body: body["seed"] == 1))
+        began = time.monotonic()
+        with pytest.raises(FatalError):
+            ask(server, wanted(4), stop_after=0.2, grace=0.2, timeout=60.0)
+        assert time.monotonic() - began < 10
+
+
+def test_no_more_are_in_flight_than_allowed() -> None:
+    with FakeServer(latency=0.02) as server:
+        ask(server, wanted(60), concurrency=6)
+        assert 2 <= server.most_at_once <= 6
+
+
+def test_requests_per_minute_hold() -> None:
+    with FakeServer() as server:
+        ask(server, wanted(12), requests_per_minute=300)
+        spread = server.times[-1] - server.times[0]
+        assert spread >= 0.3, "two of the twelve exceed the burst of ten: 5 a second"
+
+
+def test_tokens_per_minute_hold() -> None:
+    with FakeServer() as server:
+        answers = ask(server, wanted(8), tokens_per_minute=3000, concurrency=1)
+        used = sum((answer.prompt_tokens or 0) + (answer.completion_tokens or 0) for answer in answers.values())
+        assert used > 150
+        assert server.times[-1] - server.times[0] >= 0.5, "beyond a burst of 100, 50 a second"
+
+
+def test_a_limit_reached_makes_everyone_wait() -> None:
+    with FakeServer() as server:
+        server.faults.append(Fault(status=429, headers={"retry-after": "0.5"}, times=1))
+        ask(server, wanted(40), concurrency=4)
+        gaps = [later - earlier for earlier, later in zip(server.times, server.times[1:], strict=False)]
+        assert max(gaps) >= 0.4
+
+
+def test_rate_headers_are_heeded_before_the_server_refuses() -> None:
+    with FakeServer() as server:
+        headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "400ms"}
+        server.faults.append(Fault(headers=headers, times=1))
+        ask(server, wanted(10), concurrency=1)
+        assert server.times[1] - server.times[0] >= 0.35
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1m30s", 90), ("20ms", 0.02), ("2", 2), ("1h0m1s", 3601), ("", 0)])
+def test_spans_of_rate_headers(text: str, seconds: float) -> None:
+    assert duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "3"}, 3),
+        ({"retry-after-ms": "250"}, 0.25),
+        ({}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0),
+    ],
+)
+def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers) == seconds
