@@ -37,7 +37,7 @@ class Process:
 
         ``output`` takes standard output and error (default: this process's own). ``session`` puts it out of a
         terminal's reach. ``grace`` is the time in seconds between SIGTERM and SIGKILL when it is stopped; ``remove``
-        is a folder that is removed when it has ended.
+        is a folder that is removed where this process is gone before it can do so itself.
         """
         self.grace = grace
         supervise = [sys.executable, "-I", str(SUPERVISOR), "--parent", str(os.getpid()), "--grace", str(grace)]

@@ -257,14 +257,15 @@ class Server:
         self.port = free_port()
         self.api_key = secrets.token_urlsafe(24)
         self.base_url = f"http://{LOOPBACK}:{self.port}/v1"
-        self.folder = Path(tempfile.mkdtemp(prefix="ot-", dir=short_temporary_folder()))
-        self.log_path = self.folder / "engine.log"
         self.command = serve_command(model, settings, environment, self.port)
+        self.folder = Path(tempfile.mkdtemp(prefix="openthoughts-", dir=short_temporary_folder()))
+        self.log_path = self.folder / "engine.log"
         variables = engine_variables(settings, environment, self.folder) | {"VLLM_API_KEY": self.api_key}
         log.info("starting the engine of %s on port %d", model.name, self.port)
         self.began = time.monotonic()
+        self.reason: str | None = None
         with self.log_path.open("wb") as output:
-            self.process = Process(self.command, variables=variables, output=output)
+            self.process = Process(self.command, variables=variables, output=output, remove=self.folder)
 
     def wait_ready(self) -> None:
         """Return once the server answers.
@@ -289,10 +290,9 @@ class Server:
     def failure(self) -> str | None:
         """Why it has ended, in one sentence; None while it runs."""
         status = self.process.poll()
-        if status is None:
-            return None
-        reason = diagnose(self.log_text(), status)
-        return f"the engine of {self.model.name} has ended: {reason}"
+        if status is not None and self.reason is None:
+            self.reason = f"the engine of {self.model.name} has ended: {diagnose(self.log_text(), status)}"
+        return self.reason
 
     def log_text(self) -> str:
         """The end of its log."""
@@ -402,7 +402,7 @@ def cache_variables() -> dict[str, str]:
 def short_temporary_folder() -> Path:
     """A folder for temporary files whose name is short enough for the engine's sockets (107 bytes in all)."""
     folder = Path(tempfile.gettempdir())
-    return folder if len(str(folder)) <= 48 else Path("/tmp")
+    return folder if len(str(folder)) <= 40 else Path("/tmp")
 
 
 def free_port() -> int:

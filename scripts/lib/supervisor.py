@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--parent", type=int, required=True, help="process whose end ends the command")
     parser.add_argument("--grace", type=float, default=5.0, help="seconds between SIGTERM and SIGKILL")
     parser.add_argument("--session", action="store_true", help="run in a session of its own, out of a terminal's reach")
-    parser.add_argument("--remove", type=Path, help="folder to remove at the end")
+    parser.add_argument("--remove", type=Path, help="folder to remove if the parent is gone")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     handled = {*STOPPING, *PASSED_ON, signal.SIGCHLD}
@@ -45,7 +45,7 @@ def main() -> int:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     if options.session:
         os.setsid()
-        guard, farewell = start_guard(options.remove)
+        guard, farewell = start_guard(options.parent, options.remove)
     else:
         guard, farewell = 0, -1
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
@@ -59,7 +59,7 @@ def main() -> int:
         status = child_status if child_status is not None else 128 + signal.SIGKILL
     end_tree(guard)
     remove_openmp_files()
-    if options.remove:
+    if options.remove and os.getppid() != options.parent:
         shutil.rmtree(options.remove, ignore_errors=True)
     if guard:
         os.write(farewell, b"done")
@@ -184,7 +184,7 @@ def remove_openmp_files() -> None:
                 path.unlink()
 
 
-def start_guard(remove: Path | None) -> tuple[int, int]:
+def start_guard(parent: int, remove: Path | None) -> tuple[int, int]:
     """Start the process that ends this session if this program is killed; its id and the pipe to dismiss it by."""
     receiving, sending = os.pipe()
     session = os.getpid()
@@ -203,7 +203,7 @@ def start_guard(remove: Path | None) -> tuple[int, int]:
                 send(pid, signal.SIGKILL)
             time.sleep(0.02)
         remove_openmp_files()
-        if remove:
+        if remove and not Path(f"/proc/{parent}").exists():
             shutil.rmtree(remove, ignore_errors=True)
     os._exit(0)
 
