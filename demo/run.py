@@ -40,11 +40,13 @@ def jobs_to_run() -> dict[str, int]:
 
 def run_workflow(plan: Plan, jobs: dict[str, int]) -> int:
     """Run the workflow, behind a shared server of the demo's model where more than one job asks it."""
-    teachers = {stage.input("model") for recipe in plan.recipes.values() for stage in recipe.stages() if stage.kind == "answers"}
+    teachers = {
+        stage.input("model") for recipe in plan.recipes.values() for stage in recipe.stages() if stage.kind == "answers"
+    }
     if sum(jobs.get(rule, 0) for rule in ASKING) == 0 or len(teachers) != 1:
         return subprocess.run(SNAKEMAKE, cwd=ROOT).returncode
     model = plan.path(teachers.pop())
-    fetched = subprocess.run([*SNAKEMAKE, "--quiet", "all", "--", model], cwd=ROOT).returncode
+    fetched = subprocess.run([*SNAKEMAKE, "--quiet", "rules", "--", model], cwd=ROOT).returncode
     if fetched:
         return fetched
     serve = (sys.executable, "scripts/serve_model.py", model, "--accelerator", "cpu", "--")
@@ -53,7 +55,9 @@ def run_workflow(plan: Plan, jobs: dict[str, int]) -> int:
 
 def write_report(plan: Plan) -> int:
     """Write Snakemake's report of the finished demo."""
-    return subprocess.run([*SNAKEMAKE, "--quiet", "all", "--report", f"{plan.results}/report.html"], cwd=ROOT).returncode
+    return subprocess.run(
+        [*SNAKEMAKE, "--quiet", "rules", "--report", f"{plan.results}/report.html"], cwd=ROOT
+    ).returncode
 
 
 def say_where(plan: Plan) -> None:

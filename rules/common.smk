@@ -158,7 +158,7 @@ def asking(kind):
 ASKING = (
     " --store {STORE} --max-failed {resources.max_failed} --accelerator {resources.accelerator}"
     " --concurrency {resources.concurrency} --tensor-parallel {resources.tensor_parallel}"
-    " --data-parallel {resources.data_parallel} --engine-args {resources.engine_args:q}"
+    " --data-parallel {resources.data_parallel} --engine-args={resources.engine_args:q}"
     " --requests-per-minute {resources.requests_per_minute} --tokens-per-minute {resources.tokens_per_minute}"
     " > {log} 2>&1"
 )

@@ -1,0 +1,87 @@
+"""The shipped configurations make complete graphs, and a mistaken one says what is wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from tests.workflow.conftest import Checkout
+
+DRY_RUN = ("-n", "--quiet", "rules")
+
+
+def test_the_default_recipe_is_openthoughts3_in_full(checkout: Checkout) -> None:
+    jobs = checkout.jobs()
+    assert 300 <= sum(jobs.values()) - jobs["total"] <= 450
+    assert jobs["fetch_source"] == 5
+    assert jobs["fetch_benchmark"] == 13
+    assert jobs["sample_answers"] == 48 + 164 + 20
+    assert jobs["train_student"] == 1
+    assert jobs["sample_evaluation"] == 2
+
+
+def resources_of(output: str, rule: str) -> set[str]:
+    """The resources of every job of a rule in a dry run."""
+    jobs = re.findall(rf"^(?:local)?rule {rule}:\n(.*?)\n\n", output, re.MULTILINE | re.DOTALL)
+    return {match for job in jobs for match in re.findall(r"    resources: (.*)", job)}
+
+
+def test_gpu_rules_ask_for_what_the_recipe_needs(checkout: Checkout) -> None:
+    output = checkout.snakemake("-n", "--quiet", "reason", "progress")
+    for resources in resources_of(output, "sample_answers"):
+        assert "gpu=4" in resources
+        assert "tensor_parallel=4" in resources
+        runtime = int(re.search(r"runtime=(\d+)", resources)[1])  # type: ignore[index]
+        assert 120 <= runtime <= 24 * 60
+    (training,) = resources_of(output, "train_student")
+    assert "gpu=8" in training
+    assert "nodes=8" in training
+    assert all("gpu=0" in resources for resources in resources_of(output, "label_questions"))
+    assert all("network=1" in resources for resources in resources_of(output, "label_questions"))
+    assert all("gpu=4" in resources for resources in resources_of(output, "sample_evaluation"))
+
+
+def test_a_dry_run_needs_no_key_and_no_environment(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout.variables = {key: value for key, value in checkout.variables.items() if "KEY" not in key}
+    checkout.variables["OPENTHOUGHTS_ENVIRONMENTS"] = "/nonexistent"
+    assert checkout.jobs()["all"] == 1
+
+
+def test_the_demo_is_a_complete_graph(checkout: Checkout) -> None:
+    jobs = checkout.jobs("--workflow-profile", "profiles/demo")
+    assert jobs["train_student"] == 2
+    assert jobs["sample_evaluation"] == 3
+    assert jobs["compare_arms"] == 1
+
+
+def test_every_rule_says_what_it_does(checkout: Checkout) -> None:
+    listed = checkout.snakemake("--list")
+    rules = [line for line in listed.splitlines() if re.match(r"^\w+$", line)]
+    assert rules == [], f"rules without a docstring: {rules}"
+
+
+@pytest.mark.parametrize(
+    ("change", "messages"),
+    [
+        ({"targts": ["x"]}, ["unknown key 'targts' (did you mean targets?)"]),
+        ({"targets": ["openthoughts"]}, ["no recipe or experiment 'openthoughts' (did you mean openthoughts3?)"]),
+        (
+            {"recipes": {"openthoughts3": {"answers": {"samples": "16", "teacher": "qwq"}, "trainng": {}}}},
+            ["'16' should be of type integer", "unknown key 'trainng' (did you mean training?)"],
+        ),
+        (
+            {"recipes": {"openthoughts3": {"answers": {"teacher": "qwq-32"}, "training": {"scale": "huge"}}}},
+            ["no model 'qwq-32' (did you mean qwq-32b?)", "no scale 'huge'"],
+        ),
+        ({"catalog": ["catalog", "nowhere"]}, ["the catalog folder nowhere does not exist"]),
+        ({"results": "my results"}, ["results: 'my results' does not match"]),
+    ],
+)
+def test_a_mistake_ends_in_sentences_and_no_stack_trace(
+    checkout: Checkout, change: dict[str, Any], messages: list[str]
+) -> None:
+    output = checkout.snakemake("--configfile", checkout.write_config(change), *DRY_RUN, fails=True)
+    for message in messages:
+        assert message in output
+    assert "Traceback" not in output

@@ -1,0 +1,172 @@
+"""What is run again after a change, and what is not: the promise of results addressed by what they are made of."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from tests.fake_openai import FakeServer, Fault
+from tests.workflow.conftest import Checkout, small_config
+
+from lib.config import with_setting
+
+Jobs = Callable[..., dict[str, int]]
+
+
+@pytest.fixture(scope="module")
+def config(checkout: Checkout, server: FakeServer) -> dict[str, Any]:
+    return small_config(checkout, server)
+
+
+@pytest.fixture(scope="module")
+def finished(checkout: Checkout, config: dict[str, Any]) -> Checkout:
+    """The tiny recipe, run once."""
+    checkout.snakemake("--configfile", checkout.write_config(config), "--quiet", "rules")
+    return checkout
+
+
+@pytest.fixture
+def jobs(finished: Checkout, config: dict[str, Any]) -> Jobs:
+    """What a dry run would do with some settings changed."""
+
+    def dry_run(*changes: tuple[str, Any]) -> dict[str, int]:
+        changed = copy.deepcopy(config)
+        for path, value in changes:
+            changed = with_setting(changed, path, value)
+        return finished.jobs("--configfile", finished.write_config(changed))
+
+    return dry_run
+
+
+DESCRIPTION = {
+    "all": 1, "describe_recipe": 1, "plot_funnel": 1, "plot_lengths": 1, "plot_decontamination": 1, "plot_difficulty": 1,
+    "plot_resources": 1,
+}  # fmt: skip
+"""A recipe's manifest and plots, which follow every change."""
+
+
+def without_description(jobs: dict[str, int]) -> dict[str, int]:
+    return {rule: count for rule, count in jobs.items() if rule not in DESCRIPTION and rule != "total"}
+
+
+def test_the_dataset_holds_every_answer_of_every_drawn_question(finished: Checkout) -> None:
+    dataset = pl.read_parquet(finished.folder / "results/tiny/recipes/tiny/dataset/dataset.parquet")
+    assert dataset.height == 2 * (8 + 8)
+    assert dataset["domain"].value_counts().sort("domain").rows() == [("code", 16), ("math", 16)]
+    assert dataset.filter(pl.col("domain") == "code")["difficulty"].null_count() == 0
+
+
+def test_a_second_run_does_nothing(jobs: Jobs) -> None:
+    assert jobs() == {}
+
+
+def test_an_edited_comment_or_script_reruns_nothing(finished: Checkout, jobs: Jobs) -> None:
+    for path in ("rules/answers.smk", "scripts/sample_answers.py", "scripts/lib/selection.py", "Snakefile"):
+        file = finished.folder / path
+        file.write_text(file.read_text() + "\n# a comment\n")
+    assert jobs() == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "made_anew"),
+    [
+        (
+            "recipes.tiny.answers.sampling",
+            {"temperature": 0.5},
+            {"sample_answers": 4, "merge_answers": 2, "filter_answers": 2, "assemble_dataset": 1},
+        ),
+        ("recipes.tiny.filter.by", "shortest", {"filter_answers": 2, "assemble_dataset": 1}),
+        (
+            "recipes.tiny.domains.math.draw",
+            6,
+            {"draw_questions": 1, "sample_answers": 2, "merge_answers": 1, "filter_answers": 1, "assemble_dataset": 1},
+        ),
+        ("recipes.tiny.shuffle_seed", 7, {"assemble_dataset": 1}),
+    ],
+)
+def test_a_changed_setting_makes_exactly_its_stages_anew(
+    jobs: Jobs, path: str, value: Any, made_anew: dict[str, int]
+) -> None:
+    assert without_description(jobs((path, value))) == made_anew
+    assert jobs() == {}, "changing it back reruns nothing"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("recipes.tiny.answers.answers_per_shard", 16), ("accelerator", "cpu"), ("max_failed", 0.5)],
+)
+def test_how_a_stage_is_run_reruns_nothing(jobs: Jobs, path: str, value: Any) -> None:
+    assert jobs((path, value)) == {}
+
+
+def environment_pins(checkout: Checkout) -> Path:
+    return checkout.folder / "envs/vllm.txt"
+
+
+@pytest.mark.parametrize("case", ["new pin", "deleted", "switched accelerator", "container", "moved"])
+def test_environments_rerun_nothing_and_a_missing_shard_is_still_built(
+    case: str, finished: Checkout, config: dict[str, Any], server: FakeServer, tmp_path: Path
+) -> None:
+    changed = config
+    if case == "new pin":
+        environment_pins(finished).write_text(environment_pins(finished).read_text() + "# newer\n")
+    elif case == "deleted":
+        finished.variables["OPENTHOUGHTS_ENVIRONMENTS"] = str(tmp_path / "gone")
+    elif case == "switched accelerator":
+        changed = {**config, "accelerator": "cpu"}
+    elif case == "container":
+        finished.variables["OPENTHOUGHTS_ENVIRONMENT_VLLM"] = "apptainer exec --nv vllm.sif"
+    else:
+        finished.variables["OPENTHOUGHTS_ENVIRONMENTS"] = str(tmp_path)
+    own = finished.write_config(changed)
+    assert finished.jobs("--configfile", own) == {}
+
+    (merged,) = (finished.folder / "results/tiny/answers").glob("math-*/completions.parquet")
+    shard = min((merged.parent / "shards").glob("*.parquet"))
+    before = shard.read_bytes()
+    asked = sum(server.asked.values())
+    shard.unlink()
+    merged.unlink()
+    finished.snakemake("--configfile", own, "--quiet", "rules", "--", str(merged.relative_to(finished.folder)))
+    assert shard.read_bytes() == before
+    assert sum(server.asked.values()) == asked, "the shard was complete in the store"
+
+
+def test_more_samples_ask_only_for_those_that_are_missing(
+    finished: Checkout, config: dict[str, Any], server: FakeServer
+) -> None:
+    asked = sum(server.asked.values())
+    more = with_setting(config, "recipes.tiny.answers.samples", 3)
+    finished.snakemake("--configfile", finished.write_config(more), "--quiet", "rules")
+    assert sum(server.asked.values()) - asked == 8 + 8
+
+
+def test_a_failed_shard_is_named_and_only_it_is_run_again(
+    finished: Checkout, config: dict[str, Any], server: FakeServer
+) -> None:
+    changed = with_setting(config, "recipes.tiny.answers.seed", 5)
+    own = finished.write_config(changed)
+    wanted = finished.jobs("--configfile", own)["sample_answers"]
+    server.faults.append(Fault(status=401, code="invalid_api_key", where=lambda body: "in math" in str(body)))
+    try:
+        output = finished.snakemake("--configfile", own, fails=True)
+    finally:
+        server.faults.clear()
+    assert "error: " in output
+    assert "results/tiny/answers/math-" in output
+    after = finished.jobs("--configfile", own)["sample_answers"]
+    assert 0 < after < wanted
+    finished.snakemake("--configfile", own, "--quiet", "rules")
+    assert finished.jobs("--configfile", own) == {}
+
+
+def test_the_manifest_says_what_the_recipe_is_made_of(finished: Checkout) -> None:
+    manifest = json.loads((finished.folder / "results/tiny/recipes/tiny/manifest.json").read_text())
+    assert manifest["recipe"] == "tiny"
+    kinds = {stage["kind"] for stage in manifest["stages"]}
+    assert {"source", "clean", "labels", "selected", "drawn", "answers", "filtered", "dataset"} <= kinds
