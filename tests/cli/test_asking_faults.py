@@ -1,0 +1,202 @@
+"""Processes that die while they ask, and those that come after them."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from tests.asking_helpers import asking_arguments, servers, write_model, write_questions
+from tests.fake_openai import FakeServer, Fault
+
+from lib.hashing import question_id
+from lib.journal import read_segment
+from lib.tables import COMPLETIONS, read_table
+
+ROOT = Path(__file__).parents[2]
+TEXTS = [f"What is {number} times {number}?" for number in range(1000)]
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer(latency=0.02) as running:
+        yield running
+
+
+@pytest.fixture
+def model(tmp_path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = write_model(tmp_path)
+    monkeypatch.setenv("OPENTHOUGHTS_SERVERS", servers(path, server))
+    return path
+
+
+def start(folder: Path, model: Path, *further: str, output: str = "answers.parquet") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            *(sys.executable, str(ROOT / "scripts" / "sample_answers.py")),
+            *("--questions", str(folder / "drawn.parquet"), "--samples", "2", "--shard", "0", "--shards", "1"),
+            *("--output", str(folder / output)),
+            *asking_arguments(folder, model, *further),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, errors = process.communicate(timeout=120)
+    return process.returncode, errors
+
+
+def wait_for(server: FakeServer, served: int) -> None:
+    deadline = time.monotonic() + 60
+    while server.served.total() < served and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
+def in_journals(folder: Path) -> set[str]:
+    """What the journals hold, by the names that the server counts by."""
+    texts = {question_id(text): text for text in TEXTS}
+    rows = [row for path in (folder / "store" / "journals").glob("*.jsonl") for row in read_segment(path)]
+    return {
+        request_name(
+            {
+                "messages": [{"role": "user", "content": texts[row["question_id"]]}],
+                "seed": row["seed"],
+                "max_tokens": 100,
+            }
+        )
+        for row in rows
+    }
+
+
+def check_whole(folder: Path, answers: int) -> pl.DataFrame:
+    table = read_table(folder / "answers.parquet", COMPLETIONS)
+    assert table.height == answers
+    assert table.select("question_id", "sample").is_unique().all()
+    assert table.get_column("text").null_count() == 0
+    return table
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_moments_nothing_journaled_is_asked_again(
+    tmp_path: Path, model: Path, server: FakeServer
+) -> None:
+    write_questions(tmp_path / "drawn.parquet", TEXTS)
+    chance = random.Random(5)
+    acknowledged: Counter[str] = Counter()
+    for moment in sorted(chance.sample(range(20, 1900), 20)):
+        process = start(tmp_path, model)
+        wait_for(server, moment)
+        time.sleep(chance.random() * 0.05)
+        process.kill()
+        finish(process)
+        acknowledged.update({name: server.asked[name] for name in in_journals(tmp_path) - acknowledged.keys()})
+    status, errors = finish(start(tmp_path, model))
+    assert status == 0, errors
+    check_whole(tmp_path, 2000)
+    assert len(acknowledged) > 1000
+    assert {name: server.asked[name] for name in acknowledged} == acknowledged
+    assert server.asked.total() <= 2000 + 20 * 8, "only what was in flight at a kill is asked again"
+
+
+def test_killed_twice_and_finished(tmp_path: Path, model: Path, server: FakeServer) -> None:
+    write_questions(tmp_path / "drawn.parquet", TEXTS[:150])
+    for moment in (60, 180):
+        process = start(tmp_path, model)
+        wait_for(server, moment)
+        process.kill()
+        finish(process)
+    assert in_journals(tmp_path)
+    status, errors = finish(start(tmp_path, model))
+    assert status == 0, errors
+    check_whole(tmp_path, 300)
+    assert server.asked.total() <= 300 + 2 * 8
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_leaves_time_to_flush(tmp_path: Path, model: Path, server: FakeServer, number: signal.Signals) -> None:
+    write_questions(tmp_path / "drawn.parquet", TEXTS[:200])
+    server.latency = 0.05
+    process = start(tmp_path, model)
+    wait_for(server, 40)
+    process.send_signal(number)
+    status, errors = finish(process)
+    assert status not in (0, -number)
+    assert "run again for the rest" in errors
+    assert "Traceback" not in errors
+    assert not in_journals(tmp_path), "everything is in the table"
+    asked = server.asked.total()
+    assert asked == server.served.total() < 400, "what was in flight was let finish"
+    status, errors = finish(start(tmp_path, model))
+    assert status == 0, errors
+    check_whole(tmp_path, 400)
+    assert server.asked.total() == 400
+
+
+def test_a_second_writer_of_a_shard_waits_and_asks_nothing_twice(
+    tmp_path: Path, model: Path, server: FakeServer
+) -> None:
+    write_questions(tmp_path / "drawn.parquet", TEXTS[:100])
+    first = start(tmp_path, model)
+    second = start(tmp_path, model, output="again.parquet")
+    results = [finish(process) for process in (first, second)]
+    assert [status for status, _ in results] == [0, 0], results
+    assert server.asked.total() == 200
+    assert (tmp_path / "answers.parquet").read_bytes() == (tmp_path / "again.parquet").read_bytes()
+
+
+def test_a_second_writer_leaves_when_told_not_to_wait(tmp_path: Path, model: Path, server: FakeServer) -> None:
+    write_questions(tmp_path / "drawn.parquet", TEXTS[:200])
+    server.latency = 0.2
+    first = start(tmp_path, model)
+    wait_for(server, 1)
+    status, errors = finish(start(tmp_path, model, "--lease-wait", "0"))
+    assert status == 1
+    assert "another job is asking" in errors
+    server.latency = 0
+    assert finish(first)[0] == 0
+
+
+def test_a_server_that_dies_ends_the_job_and_loses_nothing(
+    tmp_path: Path, model: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_questions(tmp_path / "drawn.parquet", TEXTS[:200])
+    process = start(tmp_path, model)
+    wait_for(server, 50)
+    server.stop()
+    status, errors = finish(process)
+    assert status == 1
+    assert "what was answered is kept" in errors
+    assert "Traceback" not in errors
+    with FakeServer() as other:
+        monkeypatch.setenv("OPENTHOUGHTS_SERVERS", servers(model, other))
+        status, errors = finish(start(tmp_path, model))
+        assert status == 0, errors
+        check_whole(tmp_path, 400)
+        assert other.asked.total() <= 400 - (server.served.total() - 8)
+        kept = [name for name in server.served if name in other.asked]
+        assert len(kept) <= 8
+
+
+def test_faults_of_every_kind_leave_a_whole_table(tmp_path: Path, model: Path, server: FakeServer) -> None:
+    write_questions(tmp_path / "drawn.parquet", TEXTS[:150])
+    server.latency = 0.005
+    server.faults += [
+        Fault(status=503, probability=0.05),
+        Fault(status=429, headers={"retry-after": "0.1"}, probability=0.03),
+        Fault(cut=True, probability=0.03),
+        Fault(malformed=True, probability=0.03),
+        Fault(delay=0.5, probability=0.02),
+    ]
+    status, errors = finish(start(tmp_path, model, "--concurrency", "32"))
+    assert status == 0, errors
+    check_whole(tmp_path, 300)
+    assert max(server.served.values()) == 1

@@ -1,0 +1,117 @@
+"""Prompts as messages, sampling settings as request bodies, answers as labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lib.cli import UserError
+from lib.labels import read_label, read_structured, response_schema
+from lib.prompts import Prompt
+from lib.sampling import Sampling
+
+CATALOG_PROMPTS = sorted((Path(__file__).parents[2] / "catalog" / "prompts").glob("*.md"))
+
+
+def test_the_bare_question_is_the_only_message() -> None:
+    assert Prompt.read(None).messages("What? {question}") == [{"role": "user", "content": "What? {question}"}]
+
+
+def test_placeholders_are_replaced_literally_and_once() -> None:
+    prompt = Prompt.parse("<!-- system -->\nBe brief.\n<!-- user -->\n{question}\n\n{choices}\n{unit}\n")
+    metadata = json.dumps({"choices": ["{question}", "no"], "unit": "m"})
+    assert prompt.messages("Is \\1 {choices} a {brace}?", metadata) == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Is \\1 {choices} a {brace}?\n\nA) {question}\nB) no\nm"},
+    ]
+
+
+def test_a_prompt_without_its_question_is_refused() -> None:
+    with pytest.raises(UserError, match=r"no \{question\}"):
+        Prompt.parse("Hello")
+
+
+def test_a_question_without_what_the_prompt_wants_is_named() -> None:
+    with pytest.raises(UserError, match=r"{choices}.*'Why"):
+        Prompt.parse("{question} {choices}").messages("Why?", "{}")
+
+
+@pytest.mark.parametrize("path", CATALOG_PROMPTS, ids=lambda path: path.stem)
+def test_the_catalogs_prompts_render(path: Path) -> None:
+    messages = Prompt.read(path).messages("What is {x}?", {"choices": ["1", "2"]})
+    assert messages[-1]["role"] == "user"
+    assert "What is {x}?" in messages[-1]["content"]
+
+
+def test_no_top_p_and_the_whole_distribution_are_the_same_request() -> None:
+    unset = Sampling.parse('{"temperature": 1.0, "top_p": null, "max_tokens": 10}')
+    whole = Sampling.parse('{"temperature": 1, "top_p": 1.0, "max_tokens": 10}')
+    assert unset.key() == whole.key() == {"temperature": 1.0, "top_p": 1.0, "max_tokens": 10}
+    assert unset.body(local=False) == {"temperature": 1.0, "top_p": 1.0, "max_tokens": 10}
+
+
+def test_a_local_server_is_sent_every_value() -> None:
+    body = Sampling(temperature=0.7, max_tokens=10).body(local=True, max_model_len=100)
+    assert {"temperature", "top_p", "top_k", "min_p", "max_tokens", "repetition_penalty"} <= set(body)
+
+
+def test_a_length_beyond_the_models_is_the_models() -> None:
+    sampling = Sampling(temperature=1, max_tokens=16800)
+    assert "max_tokens" not in sampling.body(local=True, max_model_len=16800)
+    assert sampling.body(local=False, modern=True)["max_completion_tokens"] == 16800
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"difficulty": 7, "reasoning": "two ideas"}', 7),
+        ('<think>{"difficulty": 1}</think>```json\n{"difficulty": 7, "reasoning": "two ideas"}\n```', 7),
+        ('Sure! {"reasoning": "two ideas", "difficulty": 7} Anything else?', 7),
+        ('{"difficulty": 7, "reasoning": "two ideas, and then it was cut', 7),
+        ('{"difficulty": 7.0, "reasoning": "", "extra": 1}', 7),
+        ('{"set": {1, 2}} {"difficulty": 7}', 7),
+    ],
+)
+def test_an_answer_is_read_whatever_is_around_it(text: str, value: float) -> None:
+    assert read_structured("difficulty", text).value == value
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("It is hard.", "no JSON object"),
+        ("", "no JSON object"),
+        ('{"difficulty": 11, "reasoning": ""}', "less than or equal to 10"),
+        ('{"difficulty": 1', "difficulty: Field required"),
+        ('{"reasoning": "cut", "difficulty": 1', "difficulty: Field required"),
+        ('{"difficulty": "hard"}', "valid integer"),
+        ('{"difficulty": 6.5}', "valid integer"),
+        ('{"difficulty": null}', "valid integer"),
+    ],
+)
+def test_an_answer_that_cannot_be_read_says_why(text: str, reason: str) -> None:
+    label = read_structured("difficulty", text)
+    assert label.value is None
+    assert "unparseable" in (label.error or "")
+    assert reason in (label.error or "")
+
+
+def test_a_worth_is_a_number_to_100() -> None:
+    assert read_structured("ask_llm", '{"response": 62.5, "reasoning": "fine"}').value == 62.5
+    assert read_structured("ask_llm", '{"response": 0, "reasoning": "fine"}').value is None
+
+
+def test_a_failed_completion_is_a_label_without_value() -> None:
+    label = read_label("response_length", {"text": None, "error": "refused", "completion_tokens": None})
+    assert (label.value, label.error) == (None, "refused")
+
+
+def test_only_ratings_ask_for_structured_output() -> None:
+    assert response_schema("response_length") is None
+    schema = response_schema("ask_llm")
+    assert schema is not None
+    assert set(schema.schema["properties"]) == {"response", "reasoning"}
+    with pytest.raises(UserError, match="choose one of"):
+        response_schema("hardness")
