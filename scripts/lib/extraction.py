@@ -13,7 +13,7 @@ _BOXED = re.compile(r"\\(?:boxed|fbox)\s*")
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _STATED = re.compile(
     r"\b(?:final\s+answer|correct\s+answer|correct\s+(?:choice|option)|answer)\b[\s*_]*"
-    r"(?:(?:is|equals|would\s+be|should\s+be)\b[\s*_]*:?|[:=])[\s*_]*(?P<answer>[^\n]+)",
+    r"(?:(?:is|equals|would\s+be|should\s+be)\b[\s*_]*:?|[:=])[\s*_]*(?=\S)",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.;!?](?:\s|$)")
@@ -71,7 +71,7 @@ def stated_answer(text: str) -> str | None:
     matches = list(_STATED.finditer(text))
     if not matches:
         return None
-    answer = matches[-1].group("answer").strip()
+    answer = text[matches[-1].end() :].splitlines()[0].strip()
     if answer.startswith("$"):
         closed = re.match(r"(\$\$?)(.+?)\1", answer)
         if closed:

@@ -7,6 +7,7 @@ outcome that says so, so that "gave up" is never taken for an answer.
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import time
@@ -21,6 +22,7 @@ import psutil
 
 _POLL_SECONDS = 0.2
 _STALLED_FACTOR = 60  # wall time, in processor limits, after which a worker that uses no processor is given up
+_READY = "ready"
 _WINDOW = 10_000  # results waiting for an earlier one
 
 
@@ -58,6 +60,7 @@ class Workers:
         self._memory_bytes = memory_bytes
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
+        self._preload = tuple(preload)
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Workers:
@@ -76,11 +79,11 @@ class Workers:
         following = 0
         exhausted = False
         while True:
-            while not exhausted and len(finished) < _WINDOW and (worker := self._idle()) is not None:
+            while not exhausted and len(finished) < _WINDOW and self._busy() < self._count:
                 number, task = next(pending, (-1, None))
                 exhausted = number < 0
                 if not exhausted:
-                    worker.start(number, task)
+                    self._idle().start(number, task)
             busy = [worker for worker in self._workers if worker.task is not None]
             if not busy and exhausted:
                 break
@@ -89,14 +92,16 @@ class Workers:
                 yield finished.pop(following)
                 following += 1
 
-    def _idle(self) -> _Worker | None:
+    def _busy(self) -> int:
+        return sum(worker.task is not None for worker in self._workers)
+
+    def _idle(self) -> _Worker:
+        """A worker without a task, a new one where all have one."""
         for worker in self._workers:
             if worker.task is None:
                 return worker
-        if len(self._workers) < self._count:
-            self._workers.append(_Worker(self._context, self._function, self._memory_bytes))
-            return self._workers[-1]
-        return None
+        self._workers.append(_Worker(self._context, self._function, self._memory_bytes, self._preload))
+        return self._workers[-1]
 
     def _collect(self, busy: list[_Worker]) -> dict[int, Outcome]:
         """The outcomes that are there, and those of workers over their limit; waits a moment where there are none."""
@@ -106,7 +111,10 @@ class Workers:
             number = worker.task
             assert number is not None
             if worker.connection in ready:
-                outcome = worker.receive()
+                received = worker.receive()
+                if received is None:
+                    continue
+                outcome = received
             elif worker.over_limit(self._cpu_seconds):
                 outcome = Outcome(error=f"gave up after {self._cpu_seconds:g} s of processor time")
                 worker.dead = True
@@ -122,13 +130,14 @@ class Workers:
 class _Worker:
     """One worker process and the task it is at (null when idle)."""
 
-    def __init__(self, context: Any, function: Callable[[Any], Any], memory_bytes: int) -> None:
+    def __init__(self, context: Any, function: Callable[[Any], Any], memory_bytes: int, preload: Sequence[str]) -> None:
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, function, memory_bytes), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, function, memory_bytes, preload), daemon=True)
         self.process.start()
         theirs.close()
         self.task: int | None = None
         self.dead = False
+        self._ready = False
         self._cpu_at_start = 0.0
         self._started = 0.0
 
@@ -138,18 +147,24 @@ class _Worker:
         self._started = time.monotonic()
         self.connection.send(task)
 
-    def receive(self) -> Outcome:
-        self.task = None
+    def receive(self) -> Outcome | None:
+        """The outcome of the task; null for a new worker's word that it has started, which is when its time begins."""
         try:
-            value, error = self.connection.recv()
+            message = self.connection.recv()
         except (EOFError, OSError):
             self.dead = True
-            return Outcome(error="the worker died")
+            message = (None, "the worker died")
+        if message == _READY:
+            self._ready = True
+            self._cpu_at_start = self._cpu_time()
+            return None
+        self.task = None
+        value, error = message
         return Outcome(value, error)
 
     def over_limit(self, cpu_seconds: float) -> bool:
         stalled = time.monotonic() - self._started > cpu_seconds * _STALLED_FACTOR
-        return stalled or self._cpu_time() - self._cpu_at_start > cpu_seconds
+        return stalled or (self._ready and self._cpu_time() - self._cpu_at_start > cpu_seconds)
 
     def _cpu_time(self) -> float:
         try:
@@ -165,9 +180,12 @@ class _Worker:
         self.process.close()
 
 
-def _serve(connection: Connection, function: Callable[[Any], Any], memory_bytes: int) -> None:
+def _serve(connection: Connection, function: Callable[[Any], Any], memory_bytes: int, preload: Sequence[str]) -> None:
+    for name in preload:
+        importlib.import_module(name)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    connection.send(_READY)
     while True:
         try:
             task = connection.recv()

@@ -1,0 +1,191 @@
+"""Each filter of answers: what it keeps, what it drops, and that neither order nor pieces matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from tests.answer_tables import answers, drawn
+
+from lib import streams
+from lib.cli import UserError
+from lib.filters import FILTERS, checked_options, filter_answers
+from lib.hashing import question_id
+from lib.tables import COMPLETIONS, write_table
+
+ONE = "What is a half?"
+TWO = "What is two?"
+
+
+def kept(
+    folder: Path, texts: Mapping[str, Sequence[str | None]], name: str, **options: Any
+) -> tuple[list[tuple[str, int]], pl.DataFrame, pl.DataFrame]:
+    """The (question, sample) pairs that a filter keeps, and its two tables."""
+    questions = drawn(folder / "drawn.parquet", list(texts))
+    given = answers(folder / "answers.parquet", texts)
+    filter_answers(questions, given, name, options, folder / "kept.parquet", folder / "dropped.parquet")
+    output, dropped = pl.read_parquet(folder / "kept.parquet"), pl.read_parquet(folder / "dropped.parquet")
+    texts_of = {question_id(text): text for text in texts}
+    pairs = sorted(
+        (texts_of[question], sample) for question, sample in output.select("question_id", "sample").iter_rows()
+    )
+    return pairs, output, dropped
+
+
+def test_none_keeps_everything_but_failed_completions(tmp_path: Path) -> None:
+    pairs, _, dropped = kept(tmp_path, {ONE: ["a", None], TWO: ["", "b"]}, "none")
+    assert pairs == [(ONE, 0), (TWO, 0), (TWO, 1)]
+    assert dropped.select("stage", "reason", "sample").rows() == [
+        ("filter_answers", "failed: refused by the content filter", 1)
+    ]
+
+
+def test_majority_is_by_mathematics_and_says_why_it_drops(tmp_path: Path) -> None:
+    texts = {
+        ONE: [r"\boxed{1/2}", "The answer is 0.5.", r"\boxed{\frac12}", r"\boxed{2}", "<think> I wonder", None],
+        TWO: ["The answer is 2", "it is 3", "so 2 in all", "who knows", "x", None],
+    }
+    pairs, output, dropped = kept(tmp_path, texts, "majority")
+    assert pairs == [(ONE, 0), (ONE, 1), (ONE, 2), (TWO, 0), (TWO, 2)]
+    elected = {
+        question: (answer, share)
+        for question, answer, share in output.select("question_id", "majority_answer", "agreement").iter_rows()
+    }
+    assert elected == {question_id(ONE): ("1/2", 3 / 5), question_id(TWO): ("2", 2 / 5)}
+    assert sorted(dropped["reason"].to_list()) == [
+        "failed: refused by the content filter",
+        "failed: refused by the content filter",
+        "no final answer",
+        "no final answer",
+        "no final answer",
+        "not the majority answer: 2",
+        "not the majority answer: 3",
+    ]
+
+
+NOTATIONS: list[tuple[list[str], list[int]]] = [
+    # sixteen answers in different notations, and who is in the majority
+    (["1/2", r"\frac{1}{2}", "0.5", r"\dfrac12", "50\\%", *["1/3"] * 3, *["2"] * 4, *["0.3333"] * 4], [0, 1, 2, 3, 4]),
+    ([r"(1, 2)", r"(1,2)", r"\left(1,2\right)", *["(2,1)"] * 2, *[f"({n},{n})" for n in range(3, 14)]], [0, 1, 2]),
+    ([r"\{1,2,3\}", r"\{3,2,1\}", r"\{2, 1, 3\}", *[r"\{1,2\}"] * 2, *[rf"\{{{n}\}}" for n in range(11)]], [0, 1, 2]),
+    (["10", r"10\text{ cm}", "10.0", r"10 \mathrm{cm}", *["100"] * 3, *[str(n) for n in range(20, 29)]], [0, 1, 2, 3]),
+    (["x^2-1", "(x-1)(x+1)", "-1+x^2", *["x^2+1"] * 2, *[f"x+{n}" for n in range(1, 12)]], [0, 1, 2]),
+]
+
+
+@pytest.mark.parametrize("case", range(len(NOTATIONS)))
+def test_majority_of_sixteen_notations(tmp_path: Path, case: int) -> None:
+    notations, winners = NOTATIONS[case]
+    assert len(notations) == 16
+    texts = {ONE: [rf"\boxed{{{notation}}}" for notation in notations]}
+    pairs, _, _ = kept(tmp_path, texts, "majority")
+    assert [sample for _, sample in pairs] == winners
+
+
+def test_a_tie_goes_to_the_first_answer_or_drops_the_question(tmp_path: Path) -> None:
+    texts = {ONE: [r"\boxed{3}", r"\boxed{4}", r"\boxed{4}", r"\boxed{3}"]}
+    assert kept(tmp_path, texts, "majority")[0] == [(ONE, 0), (ONE, 3)]
+    pairs, _, dropped = kept(tmp_path, texts, "majority", ties="drop")
+    assert pairs == []
+    assert set(dropped["reason"]) == {"tie of 2 answers"}
+
+
+def test_a_majority_can_be_asked_to_be_large(tmp_path: Path) -> None:
+    texts = {ONE: [r"\boxed{3}", r"\boxed{3}", r"\boxed{4}", r"\boxed{5}"]}
+    assert kept(tmp_path, texts, "majority", min_agreement=0.5)[0] == [(ONE, 0), (ONE, 1)]
+    assert kept(tmp_path, texts, "majority", min_agreement=0.51)[0] == []
+
+
+def test_repeats_of_a_question_vote_together(tmp_path: Path) -> None:
+    questions = drawn(tmp_path / "drawn.parquet", [ONE, ONE])
+    given = answers(tmp_path / "answers.parquet", {ONE: [r"\boxed{3}", r"\boxed{4}", r"\boxed{4}", r"\boxed{4}"]})
+    filter_answers(questions, given, "majority", {}, tmp_path / "kept.parquet", tmp_path / "dropped.parquet")
+    table = pl.read_parquet(tmp_path / "kept.parquet")
+    assert table.select("sample", "occurrence").rows() == [(1, 0), (2, 1), (3, 1)]
+    assert pl.read_parquet(tmp_path / "dropped.parquet").select("sample", "source_row").rows() == [(0, "0")]
+
+
+def test_lengths_keep_the_longest_or_shortest_of_each_question(tmp_path: Path) -> None:
+    texts = {ONE: ["aaa", "a", "aa"], TWO: ["bb", "bb", "bbbb"]}
+    assert kept(tmp_path, texts, "longest", keep_per_question=1)[0] == [(ONE, 0), (TWO, 2)]
+    assert kept(tmp_path, texts, "shortest", keep_per_question=2)[0] == [(ONE, 1), (ONE, 2), (TWO, 0), (TWO, 1)]
+    assert kept(tmp_path, texts, "longest", keep=1)[0] == [(TWO, 2)]
+    assert kept(tmp_path, texts, "shortest", keep=3, keep_per_question=1)[0] == [(ONE, 1), (TWO, 0)]
+    assert kept(tmp_path, texts, "longest", keep_per_question=1, unit="characters")[0] == [(ONE, 0), (TWO, 2)]
+
+
+def test_random_is_a_draw_that_grows(tmp_path: Path) -> None:
+    texts = {f"question {number}": ["a", "b", "c", "d"] for number in range(50)}
+    few = kept(tmp_path, texts, "random", keep=20)[0]
+    many = kept(tmp_path, texts, "random", keep=40)[0]
+    other = kept(tmp_path, texts, "random", keep=20, seed=7)[0]
+    assert len(few) == 20
+    assert set(few) < set(many)
+    assert set(few) != set(other)
+    one_each = kept(tmp_path, texts, "random", keep_per_question=1)[0]
+    assert sorted(question for question, _ in one_each) == sorted(texts)
+
+
+@pytest.mark.parametrize("name", sorted(FILTERS))
+def test_neither_the_order_of_rows_nor_the_pieces_read_matter(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {f"question {number}": [f"it is {number}", "so 7", f"is {number}.", "I guess 7"] for number in range(12)}
+    questions = drawn(tmp_path / "drawn.parquet", list(texts))
+    given = answers(tmp_path / "answers.parquet", texts)
+    shuffled = tmp_path / "shuffled.parquet"
+    write_table(pl.read_parquet(given).sample(fraction=1, shuffle=True, seed=3), shuffled, COMPLETIONS)
+    options = {"keep": 10} if "keep" in FILTERS[name].options else {}
+    filter_answers(questions, given, name, options, tmp_path / "1.parquet", tmp_path / "2.parquet")
+    filter_answers(questions, shuffled, name, options, tmp_path / "3.parquet", tmp_path / "4.parquet")
+    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "3.parquet").read_bytes()
+    assert (tmp_path / "2.parquet").read_bytes() == (tmp_path / "4.parquet").read_bytes()
+    monkeypatch.setattr(streams.read_batches, "__defaults__", (None, 5))
+    filter_answers(questions, given, name, options, tmp_path / "5.parquet", tmp_path / "6.parquet")
+    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "5.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("name", sorted(FILTERS))
+def test_no_answers_and_only_failed_answers_give_empty_tables(tmp_path: Path, name: str) -> None:
+    options = {"keep": 10} if "keep" in FILTERS[name].options else {}
+    for texts in ({}, {ONE: [None, None]}):
+        pairs, output, dropped = kept(tmp_path, texts, name, **options)
+        assert pairs == []
+        assert "occurrence" in output.columns
+        assert dropped.height == 2 * len(texts)
+
+
+def test_answers_that_do_not_fit_the_questions_are_refused(tmp_path: Path) -> None:
+    questions = drawn(tmp_path / "drawn.parquet", [ONE, TWO])
+    uneven = answers(tmp_path / "uneven.parquet", {ONE: ["a", "b"], TWO: ["c"]})
+    strange = answers(tmp_path / "strange.parquet", {ONE: ["a"], "Who?": ["c"]})
+    outputs = (tmp_path / "o.parquet", tmp_path / "d.parquet")
+    with pytest.raises(UserError, match="3 answers for 2 drawn questions"):
+        filter_answers(questions, uneven, "none", {}, *outputs)
+    with pytest.raises(UserError, match="which was not drawn"):
+        filter_answers(questions, strange, "none", {}, *outputs)
+    assert not outputs[0].exists()
+
+
+def test_unknown_filters_and_options_name_what_there_is() -> None:
+    with pytest.raises(UserError, match=r"no answer filter 'best': use one of .*majority"):
+        checked_options("best", {})
+    with pytest.raises(UserError, match="'longest' has no option 'kep': use keep, keep_per_question, unit"):
+        checked_options("longest", {"kep": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("longest", {}, "needs the option keep"),
+        ("longest", {"keep": 0}, "a whole number from 1"),
+        ("longest", {"keep": 1, "unit": "words"}, "tokens or characters"),
+        ("majority", {"ties": "both"}, "first or drop"),
+    ],
+)
+def test_options_out_of_range_are_refused(tmp_path: Path, name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        kept(tmp_path, {ONE: ["1", "2"]}, name, **options)

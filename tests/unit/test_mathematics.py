@@ -1,0 +1,81 @@
+"""Mathematical equality of answers and the grading of mathematics."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from lib.grading import Task, grade_all
+from lib.grading.mathematics import equalities, equality_workers, number, quick_equality
+
+EQUAL = [
+    ("1/2", "0.5"),
+    (r"\frac12", "0.5"),
+    ("x+1", "1+x"),
+    (r"\{1, 2\}", r"\{2, 1\}"),
+    (r"3\sqrt{2}", r"\sqrt{18}"),
+    ("50\\%", "0.5"),
+    ("x=3", "3"),
+    (r"10\text{ cm}", "10"),
+    (r"(-\infty, 2)", "x<2"),
+    (r"2\pi", "6.283185"),
+    (r"\text{even}", "even"),
+]
+DIFFERENT = [("5", "6"), ("(1,2)", "[1,2]"), ("x+1", "x-1"), ("blue", "red"), (r"\sqrt{2}", "2")]
+
+
+def test_answers_are_equal_by_mathematics_not_by_spelling() -> None:
+    with equality_workers(1) as workers:
+        assert list(equalities(EQUAL, workers)) == [True] * len(EQUAL)
+        assert list(equalities(DIFFERENT, workers)) == [False] * len(DIFFERENT)
+
+
+def test_a_comparison_that_does_not_end_is_unknown() -> None:
+    with equality_workers(1, cpu_seconds=2.0) as workers:
+        assert list(equalities([("9^{9^{9^9}}", "3"), ("x+1", "1+x")], workers)) == [None, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("42", 42),
+        ("$-0.50$", Fraction(-1, 2)),
+        ("12,345", 12345),
+        ("3/4", Fraction(3, 4)),
+        (r"-\frac{3}{4}", Fraction(-3, 4)),
+        ("−7.", -7),
+        ("1,2", None),
+        ("1/0", None),
+        (r"\frac{1}{0}", None),
+        ("x", None),
+        ("50\\%", None),
+        ("", None),
+    ],
+)
+def test_plain_numbers_are_read_exactly(text: str, value: Fraction | None) -> None:
+    assert number(text) == value
+
+
+def test_numbers_and_equal_texts_need_no_algebra() -> None:
+    assert quick_equality("0.1", "1/10") is True
+    assert quick_equality("0.1", "0.1000001") is False
+    assert quick_equality("$x$", "x") is True
+    assert quick_equality("x+1", "1+x") is None
+
+
+def test_grading() -> None:
+    expected = [
+        ("The answer is 5", "5", "correct"),
+        (r"so $x=\frac{3}{4}$ it is", "0.75", "correct"),
+        (r"<think>\boxed{4}</think>\boxed{3}", "3", "correct"),
+        (r"\boxed{4}", "3", "wrong"),
+        (r"\boxed{\text{none}}", "3", "wrong"),
+        ("I have no idea", "3", "unparseable"),
+        (r"<think> \boxed{3}", "3", "unparseable"),
+        (None, "3", "failed"),
+    ]
+    tasks = [Task("math", response, reference, "{}") for response, reference, _ in expected]
+    grades = list(grade_all(tasks, ["math"], workers=1))
+    assert [grade.outcome for grade in grades] == [outcome for _, _, outcome in expected]
+    assert [grade.score for grade in grades] == [float(outcome == "correct") for _, _, outcome in expected]
