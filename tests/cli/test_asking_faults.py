@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from tests.asking_helpers import asking_arguments, servers, write_model, write_questions
-from tests.fake_openai import FakeServer, Fault
+from tests.fake_openai import FakeServer, Fault, request_name
 
 from lib.hashing import question_id
 from lib.journal import read_segment
