@@ -26,15 +26,15 @@ def dataset(tmp_path: Path) -> Path:
     """A folder with a dataset of two domains, made by the programs."""
     for domain, by in (("math", "majority"), ("science", "none")):
         questions = {f"{domain} {number}": [r"\boxed{1}", "is 1.", r"\boxed{2}"] for number in range(4)}
-        drawn(tmp_path / f"{domain}.drawn", list(questions), domain, f"{domain} source", label=3.0)
+        drawn(tmp_path / f"{domain}-drawn.parquet", list(questions), domain, f"{domain} source", label=3.0)
         answers(tmp_path / f"{domain}.answers", questions)
-        arguments = ["--questions", tmp_path / f"{domain}.drawn", "--answers", tmp_path / f"{domain}.answers"]
+        arguments = ["--questions", tmp_path / f"{domain}-drawn.parquet", "--answers", tmp_path / f"{domain}.answers"]
         arguments += ["--by", by, "--output", tmp_path / f"{domain}.kept", "--dropped", tmp_path / f"{domain}.dropped"]
         assert filter_answers.main([str(argument) for argument in arguments]) == 0
     domains = [
         argument
         for domain in ("math", "science")
-        for argument in ("--domain", domain, f"{tmp_path}/{domain}.drawn", f"{tmp_path}/{domain}.kept")
+        for argument in ("--domain", domain, f"{tmp_path}/{domain}-drawn.parquet", f"{tmp_path}/{domain}.kept")
     ]
     outputs = ["dataset.parquet", "dataset_info.json", "README.md", "counts.json"]
     names = ["--output", "--info", "--card", "--counts"]
@@ -57,7 +57,7 @@ def test_answers_become_a_dataset(dataset: Path) -> None:
 
 
 def test_the_filter_runs_as_a_program(dataset: Path) -> None:
-    command = [sys.executable, "scripts/filter_answers.py", "--questions", f"{dataset}/math.drawn"]
+    command = [sys.executable, "scripts/filter_answers.py", "--questions", f"{dataset}/math-drawn.parquet"]
     command += ["--answers", f"{dataset}/math.answers", "--by", "majority"]
     command += ["--output", f"{dataset}/again.kept", "--dropped", f"{dataset}/again.dropped"]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -78,7 +78,7 @@ def test_the_filter_runs_as_a_program(dataset: Path) -> None:
 def test_mistakes_end_in_one_sentence(
     dataset: Path, capsys: pytest.CaptureFixture[str], program: object, arguments: list[str], message: str
 ) -> None:
-    base = ["--questions", f"{dataset}/math.drawn", "--answers", f"{dataset}/math.answers"]
+    base = ["--questions", f"{dataset}/math-drawn.parquet", "--answers", f"{dataset}/math.answers"]
     base += ["--output", f"{dataset}/x", "--dropped", f"{dataset}/y"]
     assert filter_answers.main([*base, *arguments]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
@@ -87,7 +87,7 @@ def test_mistakes_end_in_one_sentence(
 
 
 def test_a_difficulty_of_no_domain_is_refused(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ["--domain", "math", f"{dataset}/math.drawn", f"{dataset}/math.kept", "--difficulty", "maths"]
+    given = ["--domain", "math", f"{dataset}/math-drawn.parquet", f"{dataset}/math.kept", "--difficulty", "maths"]
     given += ["--recipe", "r", "--seed", "1", "--output", "a", "--info", "b", "--card", "c", "--counts", "d"]
     assert assemble_dataset.main(given) == 1
     assert "--difficulty names maths" in capsys.readouterr().err
@@ -105,7 +105,7 @@ def graded(tmp_path: Path) -> Path:
         responses = {
             name: {
                 text: [
-                    rf"so \boxed{{{reference if (number + wrong) % 4 < 2 or not wrong else 'Z'}}}",
+                    rf"so \boxed{{{reference if not wrong or number % 4 < 2 else 'Z'}}}",
                     "<think> hm",
                     None,
                 ]
@@ -191,7 +191,16 @@ def test_arms_are_compared_in_a_table_a_plot_and_a_paragraph(graded: Path) -> No
 def test_a_recipe_is_described_and_linked(dataset: Path) -> None:
     folder = dataset / "recipes" / "tiny"
     given = ["--recipe", "tiny", "--stage", "dataset", "-", "dataset-1f0c", str(dataset / "dataset.parquet")]
-    given += ["--stage", "drawn", "math", "math-2a", str(dataset / "math.drawn"), "--link", "data", str(dataset)]
+    given += [
+        "--stage",
+        "drawn",
+        "math",
+        "math-2a",
+        str(dataset / "math-drawn.parquet"),
+        "--link",
+        "data",
+        str(dataset),
+    ]
     given += ["--counts", str(dataset / "counts.json"), "--output", str(folder / "manifest.json")]
     assert describe_recipe.main(given) == 0
     assert describe_recipe.main(given) == 0

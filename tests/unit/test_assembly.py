@@ -1,4 +1,4 @@
-"""The assembled dataset: every answer once, shuffled by its key, beside its question, however little memory there is."""
+"""The assembled dataset: every answer once, shuffled by its key, beside its question, in little memory."""
 
 from __future__ import annotations
 
