@@ -3,7 +3,9 @@
 The keys of an entry that say how:
 
 - exactly one of ``column`` (the question's column), ``chat`` (a column of messages, of which the first of the user is
-  the question) and ``text`` (a template with ``{column}`` places);
+  the question) and ``text``: a template with ``{column}`` places, or a list of pieces joined by blank lines. A piece is
+  a template, or ``{each: COLUMN, heading: TEXT, text: PIECES}`` for a column that is a list; it is left out when all of
+  its columns are empty, and there is no question when the first piece is;
 - ``where``: an SQL condition on the columns, e.g. ``subset = 'aime' AND answer IS NOT NULL``;
 - ``reference``: the column of the reference answer;
 - ``choices``: of a multiple-choice question, either the column of the list of choices, or the columns of one choice
@@ -48,6 +50,42 @@ def _template_parts(template: str) -> list[tuple[str, str | None]]:
         ) from error
 
 
+def _piece_columns(text: str | Sequence[Any]) -> set[str]:
+    """The columns that a template, or a list of pieces, names."""
+    if isinstance(text, str):
+        return {name for _, name in _template_parts(text) if name}
+    return {
+        name for piece in text for name in ({piece["each"]} if isinstance(piece, Mapping) else _piece_columns(piece))
+    }
+
+
+def _filled(template: str, row: Mapping[str, Any]) -> str | None:
+    """A template filled from a row, None when it names columns and all of them are empty."""
+    parts = _template_parts(template)
+    values = {name: row.get(name) for _, name in parts if name}
+    if values and all(value is None or value in ("", []) for value in values.values()):
+        return None
+    places = {name: "" if value is None else str(value) for name, value in values.items()}
+    return "".join(text + (places[name] if name else "") for text, name in parts)
+
+
+def joined_pieces(pieces: Sequence[Any], row: Mapping[str, Any]) -> str | None:
+    """The pieces filled from a row and joined by blank lines, None when the first is left out."""
+    filled: list[str] = []
+    for number, piece in enumerate(pieces):
+        if isinstance(piece, Mapping):
+            found = [joined_pieces(piece["text"], one) for one in row[piece["each"]] or ()]
+            texts = [text for text in found if text is not None]
+            texts = [piece["heading"], *texts] if texts and "heading" in piece else texts
+        else:
+            text = _filled(piece, row)
+            texts = [] if text is None else [text]
+        if number == 0 and not texts:
+            return None
+        filled += texts
+    return "\n\n".join(filled)
+
+
 def _condition(where: str) -> pl.Expr:
     try:
         return pl.sql_expr(where)
@@ -69,7 +107,7 @@ def needed_columns(entry: Entry) -> list[str]:
     """
     if sum(key in entry for key in QUESTION_KEYS) != 1:
         raise UserError(f"say where the question is with exactly one of {', '.join(QUESTION_KEYS)}.")
-    names = {name for _, name in _template_parts(entry.get("text", "")) if name}
+    names = _piece_columns(entry.get("text", ""))
     for key in ("column", "chat", "reference", "key", "metadata"):
         names.update(_listed(entry.get(key)))
     names.update(_choice_columns(entry))
@@ -119,6 +157,9 @@ def question_texts(batch: pl.DataFrame, entry: Entry) -> pl.Series:
         return batch[entry["column"]].cast(pl.String)
     if "chat" in entry:
         return first_user_message(batch[entry["chat"]])
+    if not isinstance(entry["text"], str):
+        rows = batch.iter_rows(named=True)
+        return pl.Series([joined_pieces(entry["text"], row) for row in rows], dtype=pl.String)
     pieces: list[pl.Expr] = []
     for text, name in _template_parts(entry["text"]):
         pieces.append(pl.lit(text))

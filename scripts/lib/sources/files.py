@@ -1,4 +1,4 @@
-"""Tables of questions in files: Parquet, JSON lines, a JSON list, CSV; read batch by batch."""
+"""Tables of questions in files: Parquet, Arrow, JSON lines, JSON, CSV, and archives of them; read batch by batch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import csv
 import gzip
 import itertools
 import json
+import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +23,8 @@ from lib.sources.text import valid_text
 
 FORMATS = {
     ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".zip": "zip",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
@@ -62,6 +66,33 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         check_columns(columns, file.schema_arrow.names, str(path))
         for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
             yield pl.DataFrame(pl.from_arrow(batch))
+
+
+def _arrow(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """A stream of Arrow batches, as ``datasets`` saves them."""
+    try:
+        with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
+            check_columns(columns, stream.schema.names, str(path))
+            for batch in stream:
+                yield pl.DataFrame(pl.from_arrow(batch.select(list(columns))))
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path} is not a whole Arrow file: get it again.") from error
+
+
+def _zip(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """The tables of an archive, in the order of their names; JSON members may hold one object each."""
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+        names = sorted(name for name in archive.namelist() if format_of(Path(name)))
+        if not names:
+            raise UserError(f"{path} holds no table: name another file.")
+        objects: list[Any] = []
+        for name in names:
+            if name.endswith(".json"):
+                value = json.loads(archive.read(name))
+                objects += value if isinstance(value, list) else [value]
+            else:
+                yield from read_file(Path(archive.extract(name, folder)), columns)
+        yield from _records(path, iter(objects), columns)
 
 
 def _records(path: Path, records: Iterator[Any], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -119,6 +150,10 @@ def read_file(path: Path, columns: Sequence[str], file_format: str | None = None
     kind = file_format or format_of(path)
     if kind == "parquet":
         yield from _parquet(path, columns)
+    elif kind == "arrow":
+        yield from _arrow(path, columns)
+    elif kind == "zip":
+        yield from _zip(path, columns)
     elif kind == "jsonl":
         yield from _records(path, _lines(path), columns)
     elif kind == "json":

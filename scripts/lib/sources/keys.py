@@ -23,6 +23,10 @@ COMMON = frozenset({"connector", "limit", "repeat_to", "seed"})
 """Keys every connector takes: the first ``limit`` rows; rows repeated up to ``repeat_to``, chosen by ``seed``."""
 
 
+COLUMNS = frozenset({"format", "column", "text", "chat", "where", "reference", "choices", "key", "metadata"})
+"""Keys that say where in a table the question is; see ``lib.sources.columns``."""
+
+
 @dataclass(frozen=True)
 class Keys:
     """The keys of one connector's entries."""
@@ -39,10 +43,9 @@ CONNECTORS: Mapping[str, Keys] = {
     "procedural": Keys(frozenset({"families"}), frozenset({"size"})),
     "champ": Keys(frozenset({"part"}), frozenset({"numeric"})),
     "human_eval": Keys(frozenset()),
-    "local": Keys(
-        frozenset({"path"}),
-        frozenset({"format", "column", "text", "chat", "where", "reference", "choices", "key", "metadata"}),
-    ),
+    "local": Keys(frozenset({"path"}), COLUMNS),
+    "hub": Keys(frozenset(), COLUMNS | {"dataset", "config", "split", "files", "parts", "lookup"}),
+    "stackexchange": Keys(frozenset({"site"}), frozenset({"url"})),
     "planted": Keys(
         frozenset({"originals"}),
         frozenset({"benchmark", "exact", "near", "repeated", "verbatim", "edited", "embedded"}),
