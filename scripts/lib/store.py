@@ -25,7 +25,7 @@ import polars as pl
 from lib.cli import UserError
 from lib.hashing import canonical_json, digest
 from lib.journal import Journal, Row, StoreFullError, read_segment, segments
-from lib.leases import Presence, is_present, leased
+from lib.leases import RELEASED, Presence, is_present, leased
 from lib.tables import Schema
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ FORMAT = 1
 FOLD_SECONDS = 60.0
 COMMIT_RETRIES = 10_000
 """Delta Lake's default of 15 is too few for eager writers: each lost race costs one."""
+COMPACT_BYTES = 256 * 2**20
+"""Size of a compacted file."""
 BLOCK_BYTES = 128 * 2**20
 """Text read at a time."""
 
@@ -309,6 +311,14 @@ class Store:
             return pl.DataFrame(schema=dict(schema))
         return _first_of_key(rows.select("key", "size", *_rank())).select(*schema)
 
+    def keys(self, model_id: str) -> pl.DataFrame:
+        """What is there of a model: key, question_id, sample, size. One row a key."""
+        rows = self.scan(model_id)
+        columns = ("key", "question_id", "sample", "size")
+        if rows is None:
+            return pl.DataFrame(schema={name: ROWS[name] for name in columns})
+        return _first_of_key(rows.select(*columns, *_rank())).select(columns)
+
     def read(self, model_id: str, keys: pl.DataFrame) -> pl.DataFrame:
         """The rows (``ROWS`` without the partition columns) of the wanted keys (columns key, question_id)."""
         schema = {name: dtype for name, dtype in ROWS.items() if name not in ("model_id", "bucket")}
@@ -318,6 +328,108 @@ class Store:
             return pl.DataFrame(schema=schema)
         wanted = rows.join(keys.lazy().select("key").unique(), on="key", how="semi")
         return _first_of_key(wanted.with_columns(*_rank())).select(*schema)
+
+    def models(self) -> list[tuple[str, str]]:
+        """The models of the store: partition and name, ordered. A partition may bear several names."""
+        found = set()
+        for model_id in sorted(set(self.files().get_column("partition.model_id"))):
+            rows = self.scan(model_id)
+            if rows is not None:
+                found |= {(model_id, name) for name in rows.select(pl.col("model").unique()).collect()["model"]}
+        return sorted(found)
+
+    def statistics(self) -> pl.DataFrame:
+        """What the store holds, a row a model: model, answers, failures, repeats, tokens, dollars, bytes of text."""
+        tables = []
+        for model_id in sorted(set(self.files().get_column("partition.model_id"))):
+            rows = self.scan(model_id)
+            if rows is None:
+                continue
+            light = rows.select("model", "key", "prompt_tokens", "completion_tokens", "usd", "size", *_rank())
+            everything = light.collect()
+            first = _first_of_key(everything.lazy())
+            tables.append(
+                first.group_by("model")
+                .agg(
+                    answers=(~pl.col("failed")).sum(),
+                    failures=pl.col("failed").sum(),
+                    prompt_tokens=pl.col("prompt_tokens").sum(),
+                    completion_tokens=pl.col("completion_tokens").sum(),
+                    text_bytes=pl.col("size").sum(),
+                )
+                .join(
+                    everything.group_by("model").agg(rows=pl.len().cast(pl.Int64), usd=pl.col("usd").sum()),
+                    on="model",
+                    how="left",
+                )
+                .with_columns(model_id=pl.lit(model_id))
+            )
+        return pl.concat(tables).sort("model", "model_id") if tables else pl.DataFrame(schema={"model": pl.String})
+
+    def waiting(self) -> int:
+        """Answers that lie in journals, of writers alive or dead."""
+        if not self._journals.is_dir():
+            return 0
+        return sum(path.read_bytes().count(b"\n") for _, _, path in segments(self._journals))
+
+    # ---------------------------------------------------------------- housekeeping
+
+    def compact(self, keep_hours: int) -> None:
+        """Rewrite the files of every partition that has many as few, ordered by question; clear away what is unused.
+
+        Replaced files stay for ``keep_hours``, for those that still read them. Raises ``UserError`` where that is less
+        than a day and somebody else uses the store, or where another process compacts it.
+        """
+        from deltalake import CommitProperties, DeltaTable, WriterProperties
+
+        self.adopt_orphans()
+        others = [path.stem for path in self._writers.glob("*.json") if path.stem != self._present().name]
+        if keep_hours < 24 and any(is_present(self._writers, other) for other in others):
+            raise UserError(f"{self.folder} is in use: wait until its writers end, or keep replaced files for a day.")
+        with self.lease("compaction", wait=0) as had:
+            if not had:
+                raise UserError(f"{self.folder} is being compacted by another process: wait until it ends.")
+            self.refresh()
+            files = self.files()
+            before = files.height
+            if not files.is_empty():
+                table = DeltaTable(self._table_path)
+                for model_id, bucket in _scattered(files).iter_rows():
+                    table.optimize.z_order(
+                        ["question_id"],
+                        partition_filters=[("model_id", "=", model_id), ("bucket", "=", bucket)],
+                        target_size=COMPACT_BYTES,
+                        writer_properties=WriterProperties(compression="ZSTD", statistics_truncate_length=64),
+                        commit_properties=CommitProperties(max_commit_retries=COMMIT_RETRIES),
+                    )
+                table.create_checkpoint()
+                table.vacuum(retention_hours=keep_hours, dry_run=False, enforce_retention_duration=False)
+            self._clear_away()
+            self.refresh()
+        log.info("%s: %d files, %d before", self.folder, self.files().height, before)
+
+    def _clear_away(self) -> None:
+        """Remove leases given back, and writers gone, more than a day ago."""
+        yesterday = time.time() - 86_400
+        for path in [*self._writers.glob("*.json"), *(self.folder / "leases").glob("*.[0-9]*")]:
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime > yesterday:
+                    continue
+                owner = path.stem if path.suffix == ".json" else path.read_text()
+                if owner == RELEASED or not is_present(self._writers, owner):
+                    path.unlink()
+
+
+def _scattered(files: pl.DataFrame) -> pl.DataFrame:
+    """The partitions (model_id, bucket) that lie in more than twice the files that they need."""
+    needed = 1 + pl.col("size_bytes").sum().floordiv(COMPACT_BYTES)
+    return (
+        files.group_by("partition.model_id", "partition.bucket")
+        .agg(scattered=pl.len() > 2 * needed)
+        .filter("scattered")
+        .drop("scattered")
+        .sort("partition.model_id", "partition.bucket")
+    )
 
 
 def _rank() -> list[pl.Expr]:

@@ -251,3 +251,38 @@ def test_a_full_disk_is_one_sentence_and_the_journal_stays_whole(
 
 def _full() -> int:
     raise OSError(28, "No space left on device")
+
+
+def test_compaction_leaves_the_rows_and_few_files(tmp_path: Path) -> None:
+    for batch in range(4):
+        with Store(tmp_path) as store:
+            for number in range(40):
+                store.append(row(40 * batch + number))
+    before = everything(tmp_path).sort("key")
+    with Store(tmp_path) as store:
+        many = store.files().height
+        store.compact(keep_hours=0)
+        assert store.files().height <= 32 < many
+    assert everything(tmp_path).sort("key").equals(before)
+    assert len(list((tmp_path / "completions").rglob("*.parquet"))) <= 32 + 2
+
+
+def test_compaction_while_others_write(tmp_path: Path) -> None:
+    code = (
+        "with Store(folder) as store:\n"
+        "    for batch in range(30):\n"
+        "        for answer in range(8): store.append(row(8 * batch + answer))\n"
+        "        store.fold()\n"
+        "        print(batch, flush=True)\n"
+    )
+    writer = run_writer(code, tmp_path)
+    assert writer.stdout is not None
+    for _ in range(5):
+        writer.stdout.readline()
+    with Store(tmp_path) as store:
+        with pytest.raises(UserError, match="in use"):
+            store.compact(keep_hours=0)
+        while writer.poll() is None:
+            store.compact(keep_hours=24)
+    assert writer.wait() == 0
+    assert everything(tmp_path).height == 240

@@ -1,0 +1,83 @@
+"""Look after a completion store: ``stats`` of what is in it, ``export`` it to one table, ``compact`` its files.
+
+- ``stats``: answers, failures, tokens and dollars by model, and what waits in journals.
+- ``export``: the store's rows, one a key, as one Parquet table ordered by model, question and sample.
+- ``compact``: fold the journals of dead writers, rewrite many small files as few sorted ones, and clear away what
+  nobody uses. Safe while others write. Files that are no longer part of the table are removed after ``--keep-hours``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from lib.cli import UserError, command
+from lib.store import ROWS, Store, blocks
+from lib.streams import TableWriter
+
+log = logging.getLogger(__name__)
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    stats = commands.add_parser("stats", help="what is in the store")
+    stats.add_argument("--json", action="store_true", help="for programs")
+    export = commands.add_parser("export", help="write everything to one table")
+    export.add_argument("--output", type=Path, required=True)
+    export.add_argument("--model", help="only this model's (its name, or the folder's name in the store)")
+    compact = commands.add_parser("compact", help="rewrite many small files as few")
+    compact.add_argument("--keep-hours", type=int, default=168, help="keep replaced files for so long (a week)")
+    for one in (stats, export, compact):
+        one.add_argument("--store", type=Path, required=True)
+    options = parser.parse_args(argv)
+    if not (options.store / "store.json").exists():
+        raise UserError(f"{options.store} is no completion store: name the folder that `store:` of config.yaml names.")
+    with Store(options.store) as store:
+        if options.command == "stats":
+            show(store, options.json)
+        elif options.command == "export":
+            write(store, options.output, options.model)
+        else:
+            store.compact(options.keep_hours)
+    return 0
+
+
+def show(store: Store, as_json: bool) -> None:
+    """Print the store's statistics."""
+    table = store.statistics()
+    waiting = store.waiting()
+    if as_json:
+        print(json.dumps({"models": table.to_dicts(), "waiting_in_journals": waiting, "files": store.files().height}))
+        return
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=60, tbl_width_chars=200, tbl_hide_dataframe_shape=True):
+        print(table)
+    print(f"{store.files().height} files, {waiting} answers waiting in journals")
+
+
+def write(store: Store, output: Path, model: str | None) -> None:
+    """Write the rows of all models, or of one, to a table, block by block."""
+    models = [one for one in store.models() if model is None or model in one]
+    if not models:
+        raise UserError(f"the store has nothing of {model}: `store.py stats` lists its models.")
+    with TableWriter(output, ROWS) as writer:
+        for (model_id,) in pl.DataFrame({"model_id": [one[0] for one in models]}).unique().sort("model_id").iter_rows():
+            keys = store.keys(model_id).sort("question_id", "sample", "key")
+            for block in blocks(keys):
+                rows = block.select("key").join(
+                    store.read(model_id, block), on="key", how="left", maintain_order="left"
+                )
+                writer.write(rows.with_columns(model_id=pl.lit(model_id), bucket=pl.col("question_id").str.slice(0, 1)))
+    log.info("%s: %d answers", output, writer.rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
