@@ -11,11 +11,10 @@ rule fetch_model:
         network=1,
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 480 * attempt,
-        accelerator=ACCELERATOR,
     params:
         name=setting("model", "name"),
         entry=setting("model", "entry"),
         revision=revision_flag("model"),
     shell:
         "{PY} scripts/fetch_model.py --name {params.name} --entry {params.entry:q} {params.revision}"
-        " --accelerator {resources.accelerator} --output {output.model} > {log} 2>&1"
+        " --output {output.model} > {log} 2>&1"

@@ -10,7 +10,7 @@ def stages_flag(wildcards):
         for stage in map(id, stages.values())
     }
     return " ".join(
-        f"--stage {stage.kind} {domain_of.get(id(stage), '-')} {stage.id} {PLAN.path(stage)}"
+        f"--stage {stage.kind} {domain_of.get(stage, '-')} {stage.id} {PLAN.path(stage)}"
         for stage in recipe.stages()
         if stage.kind != "tokenized"
     )

@@ -61,9 +61,9 @@ DESCRIPTIVE = frozenset(
 """Keys of catalog entries that describe; they never change what is fetched, so they are not part of an id."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stage:
-    """One node of the plan.
+    """One node of the plan; stages that agree are one object.
 
     ``inputs`` maps a role to the stages of that role, in order; ``settings`` is what changes the output, ``execution``
     what does not.
