@@ -8,13 +8,15 @@ once every process has written its part.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -29,11 +31,25 @@ def main() -> None:
     """Train as the arguments in the file named on the command line say."""
     die_with_parent()
     arguments = yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    output = Path(arguments["output_dir"])
+    with (output / "running").open("a") as running:
+        hold(running)
+        train(arguments, output)
+
+
+def hold(running: IO[str]) -> None:
+    """Show that this process runs, for as long as it does, to whoever wants to start the training again."""
+    with suppress(OSError):  # file systems without locks; the lease of the workflow's side still holds
+        fcntl.flock(running, fcntl.LOCK_SH)
+
+
+def train(arguments: dict[str, Any], output: Path) -> None:
+    """Run LLaMA-Factory's training."""
     if arguments.get("use_cpu"):
         prepare_cpu()
     from llamafactory.train.tuner import run_exp  # type: ignore[import-not-found]
 
-    run_exp(args=arguments, callbacks=[recorder(Path(arguments["output_dir"]))])
+    run_exp(args=arguments, callbacks=[recorder(output)])
 
 
 def die_with_parent() -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import signal
-import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lib.cli import UserError
 from lib.environments import Environment
+from lib.processes import Process
 
 REFUSED = 3
 """Exit status of a child whose last line is the sentence for the user."""
 
 ACCELERATORS = ("cpu", "cuda")
-
-log = logging.getLogger(__name__)
 
 
 def engine_name(engine: str, accelerator: str) -> str:
@@ -42,32 +40,33 @@ def engine_variables(environment: Environment, accelerator: str, threads: int) -
     return variables
 
 
-def run_engine(command: Sequence[str], variables: dict[str, str], what: str) -> None:
-    """Run a child to its end, passing its messages on; whatever ends this process ends the child.
+def run_engine(command: Sequence[str], variables: Mapping[str, str], what: str) -> None:
+    """Run a child to its end, passing its messages on; it never outlives this process.
 
     Raises ``UserError`` where the child fails.
     """
     tail: deque[str] = deque(maxlen=40)
-    with subprocess.Popen(
-        command,
-        env=variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as child:
-        assert child.stdout is not None
-        for line in child.stdout:
-            sys.stderr.write(line)
-            tail.append(line.strip())
+    reading, writing = os.pipe()
+    # Without grace: a killed training writes no more, so that its restart finds the folder at rest.
+    child = Process(command, variables=variables, output=writing, grace=0.0)
+    os.close(writing)
+    try:
+        with os.fdopen(reading, encoding="utf-8", errors="replace") as messages:
+            for line in messages:
+                sys.stderr.write(line)
+                tail.append(line.strip())
         status = child.wait()
-    if not status:
-        return
-    last = next((line for line in reversed(tail) if line), "it said nothing")
+    finally:
+        child.stop()
+    if status:
+        raise UserError(failure(status, what, list(tail)))
+
+
+def failure(status: int, what: str, messages: Sequence[str]) -> str:
+    """The sentence for a child that failed: its own where it refused, else how it ended."""
+    last = next((line for line in reversed(messages) if line), "it said nothing")
     if status == REFUSED:
-        raise UserError(last)
-    if status < 0:
-        reason = f"was ended by {signal.Signals(-status).name}" + (" (out of memory?)" if status == -9 else "")
-        raise UserError(f"{what} {reason}: give it what it lacks and run again, it continues where it was.")
-    raise UserError(f"{what} failed with status {status}, its messages are above, the last one is: {last[:300]}")
+        return last
+    if status == 128 + signal.SIGKILL or any("(exitcode: -9)" in line for line in messages):
+        return f"{what} was killed, most likely for want of memory: give it more and run again, it goes on."
+    return f"{what} failed with status {status}; the messages above say why, the last one is: {last[:300]}"

@@ -54,6 +54,7 @@ def tokenize(wanted: Tokenization, accelerator: str, processes: int, output: Pat
     of the tokenised data.
     """
     rows = check_dataset(wanted.dataset)
+    entry = dataset_entry(wanted.info, wanted.dataset)
     environment = find(engine_name("llamafactory", accelerator))
     output = output.resolve()
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ def tokenize(wanted: Tokenization, accelerator: str, processes: int, output: Pat
     try:
         request = {
             "dataset": str(wanted.dataset.resolve()),
-            "info": dataset_entry(wanted.info, wanted.dataset),
+            "info": entry,
             "arguments": tokenize_arguments(wanted, work),
             "rows": rows,
             "chunk_rows": CHUNK_ROWS,

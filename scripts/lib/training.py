@@ -12,13 +12,15 @@ rerun deletes it. The fingerprint covers the settings, the seed, the data and th
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,9 @@ import yaml
 
 from lib.cli import UserError
 from lib.engine_child import engine_name, engine_variables, run_engine
-from lib.environments import find
+from lib.environments import Environment, find
 from lib.hashing import digest
+from lib.leases import HEARTBEAT_SECONDS, STALE_SECONDS, Presence, leased
 from lib.models import Model, describe
 from lib.scales import Scale
 from lib.tables import Schema, write_table, write_text
@@ -107,24 +110,45 @@ def train(training: Training, where: Nodes, output: Path, metrics: Path) -> None
     A training that is over is verified and returned. On several nodes every node calls this; the first one prepares,
     and writes the results.
     """
-    check_cutoff(training)
+    check_made_for(training)
     accumulation = training.scale.accumulation(where.world)
-    rank, address, port = rendezvous(os.environ, where.nodes)
+    meeting = rendezvous(os.environ, where.nodes)
     folder = training.folder(output)
     run = folder / f"run-{where.world}"
-    if finished(folder) is None:
-        if not rank:
-            prepare(training, where, accumulation, run)
-        if last_checkpoint(run) is None:
-            launch(run, where, rank, address, port)
-    if rank:
+    if meeting.rank:
+        # The first node opens the meeting once it has prepared; until then this one's torchrun waits.
+        if finished(folder) is None:
+            launch(environment_of(where), run, where, meeting)
         return
-    if finished(folder) is None:
-        keep_model(training, run, folder)
-    publish(training, folder, output, metrics)
+    with sole_writer(folder):
+        if finished(folder) is None:
+            environment = environment_of(where)
+            prepare(training, where, accumulation, run)
+            if last_checkpoint(run) is None:
+                launch(environment, run, where, meeting)
+            keep_model(training, run, folder)
+        publish(training, folder, output, metrics)
 
 
-def check_cutoff(training: Training) -> None:
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Have a training's folder to oneself: a restarted workflow's job may meet the one that it had started before.
+
+    Raises ``UserError`` where another process that trains this is alive.
+    """
+    leases = folder / "leases"
+    presence = Presence(leases / "presences")
+    try:
+        wait = STALE_SECONDS + 2 * HEARTBEAT_SECONDS
+        with leased(leases, "training", leases / "presences", presence.name, wait) as had:
+            if not had:
+                raise UserError(f"another job trains in {folder}: let it end, or cancel it, then run again.")
+            yield
+    finally:
+        presence.close()
+
+
+def check_made_for(training: Training) -> None:
     """Raise ``UserError`` where the data was cut or packed otherwise than the scale says."""
     for name in ("cutoff", "packing", "neat_packing"):
         wanted, made = getattr(training.scale, name), training.statistics.get(name)
@@ -132,8 +156,17 @@ def check_cutoff(training: Training) -> None:
             raise UserError(f"the data was tokenised with {name} {made}, the scale says {wanted}: tokenise it again.")
 
 
-def rendezvous(environ: Mapping[str, str], nodes: int) -> tuple[int, str, int]:
-    """This node's rank, and the address and port of the first node, from SLURM's variables (or torchrun's own).
+@dataclass(frozen=True)
+class Meeting:
+    """How the nodes of a training find each other: this node's rank, and the first node's address and port."""
+
+    rank: int
+    address: str
+    port: int
+
+
+def rendezvous(environ: Mapping[str, str], nodes: int) -> Meeting:
+    """Where to meet, from SLURM's variables or from those that torchrun's users set (``NODE_RANK``, ``MASTER_ADDR``).
 
     A single node talks to itself on a free port. Raises ``UserError`` where several nodes were asked for and this
     process is not one of as many tasks.
@@ -141,18 +174,18 @@ def rendezvous(environ: Mapping[str, str], nodes: int) -> tuple[int, str, int]:
     if nodes == 1:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            return 0, "127.0.0.1", probe.getsockname()[1]
-    tasks = environ.get("SLURM_STEP_NUM_TASKS") or environ.get("SLURM_NTASKS") or environ.get("NNODES")
+            return Meeting(0, "127.0.0.1", probe.getsockname()[1])
+    tasks = environ.get("SLURM_STEP_NUM_TASKS") or environ.get("NNODES")
     rank = environ.get("SLURM_PROCID") or environ.get("NODE_RANK")
-    if rank is None or tasks is None or int(tasks) != nodes:
+    if rank is None or tasks != str(nodes):
         raise UserError(
             f"training on {nodes} nodes needs one task a node, and this is one of {tasks or 'no'} tasks: start it with "
             f"srun --nodes {nodes} --ntasks {nodes} --ntasks-per-node 1."
         )
     address = environ.get("MASTER_ADDR") or first_host(environ)
-    # A port of the job's own above the registered ones and below those that Linux hands out (32768).
+    # One for each job, below the ports that Linux hands out (from 32768).
     port = environ.get("MASTER_PORT") or 20000 + int(environ.get("SLURM_JOB_ID", "0")) % 10000
-    return int(rank), address, int(port)
+    return Meeting(int(rank), address, int(port))
 
 
 def first_host(environ: Mapping[str, str]) -> str:
@@ -169,6 +202,9 @@ def first_host(environ: Mapping[str, str]) -> str:
 def prepare(training: Training, where: Nodes, accumulation: int, run: Path) -> None:
     """Write LLaMA-Factory's files and move incomplete checkpoints aside."""
     run.mkdir(parents=True, exist_ok=True)
+    (run / "running").touch()
+    with (run / "running").open() as running, suppress(OSError):
+        fcntl.flock(running, fcntl.LOCK_EX)  # held by the processes of an earlier attempt until they are gone
     for other in sorted(run.parent.glob("run-*/checkpoint-*")):
         if other.parent != run:
             log.info("%s was made by another number of processes and cannot be continued by %d", other, where.world)
@@ -265,15 +301,20 @@ def deepspeed_settings() -> dict[str, Any]:
     }
 
 
-def launch(run: Path, where: Nodes, rank: int, address: str, port: int) -> None:
+def environment_of(where: Nodes) -> Environment:
+    """LLaMA-Factory's environment. Raises ``UserError`` where it is not built."""
+    return find(engine_name("llamafactory", where.accelerator))
+
+
+def launch(environment: Environment, run: Path, where: Nodes, meeting: Meeting) -> None:
     """Run this node's training processes to their end. Raises ``UserError`` where they fail."""
-    environment = find(engine_name("llamafactory", where.accelerator))
     threads = max(1, len(os.sched_getaffinity(0)) // where.processes)
     variables = engine_variables(environment, where.accelerator, threads)
     if where.nodes == 1 and where.accelerator == "cpu":
         variables["GLOO_SOCKET_IFNAME"] = "lo"
-    torchrun = ["-m", "torch.distributed.run", "--nnodes", str(where.nodes), "--node_rank", str(rank)]
-    torchrun += ["--nproc_per_node", str(where.processes), "--master_addr", address, "--master_port", str(port)]
+    torchrun = ["-m", "torch.distributed.run", "--nnodes", str(where.nodes), "--node_rank", str(meeting.rank)]
+    torchrun += ["--nproc_per_node", str(where.processes)]
+    torchrun += ["--master_addr", meeting.address, "--master_port", str(meeting.port)]
     run_engine([*environment.python, *torchrun, str(CHILD), str(run / "train.yaml")], variables, "training")
 
 
@@ -358,10 +399,10 @@ def finished(folder: Path) -> dict[str, Any] | None:
     """What ``complete.json`` says of a training that is over and whose weights are what they were, else None."""
     try:
         complete = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        digest = describe(folder / "weights", folder / "model.json", "student").digest
+        made = describe(folder / "weights", folder / "model.json", "student").digest
     except (OSError, ValueError, UserError):
         return None
-    if digest != complete.get("digest"):
+    if made != complete.get("digest"):
         log.warning("%s is not what the training made: training again", folder / "weights")
         return None
     return dict(complete)
