@@ -3,8 +3,8 @@
 A program of its own (``supervisor.py --parent PID [options] -- COMMAND``), made of the standard library alone. It is
 the command's parent and adopts every process that loses its own (a subreaper), so the whole tree stays in sight. The
 tree is taken down when the command ends, when this program is told to stop, or when the parent is gone: first a
-SIGTERM to the command, after a grace period a SIGKILL to all. A guard process does the same to the session if this
-program itself is killed. Ends with the command's exit status (128 + N after signal N).
+SIGTERM to the command, after a grace period a SIGKILL to all. It runs as two processes, each watching the other, so
+that killing one of them leaves nothing behind either. Ends with the command's exit status (128 + N after signal N).
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 STOPPING = (signal.SIGTERM, signal.SIGHUP)
 PASSED_ON = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 POLL_SECONDS = 0.25
+OUTER_GRACE_SECONDS = 5.0
+"""What the outer process gives the inner one beyond the command's own grace period."""
 SAME_INTERRUPT_SECONDS = 1.0
 """A terminal's interrupt reaches parent and supervisor; within this time it is the same one."""
 
@@ -42,30 +44,31 @@ def main() -> int:
     options = parser.parse_args()
     handled = {*STOPPING, *PASSED_ON, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, handled)
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
     if options.session:
         os.setsid()
-        guard, farewell = start_guard(options.parent, options.remove)
-    else:
-        guard, farewell = 0, -1
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    outer = os.getpid()
+    inner = os.fork()
+    if inner:
+        status = supervise(inner, options.parent, options.grace + OUTER_GRACE_SECONDS, handled)
+        remove_openmp_files()
+        if options.remove and os.getppid() != options.parent:
+            shutil.rmtree(options.remove, ignore_errors=True)
+        return status
     try:
         child = subprocess.Popen(command, preexec_fn=prepare_child)
     except OSError as error:
         print(f"{command[0]} cannot be started: {error.strerror}", file=sys.stderr)
-        status = 127
-    else:
-        child_status = watch(child.pid, options.parent, options.grace, handled)
-        status = child_status if child_status is not None else 128 + signal.SIGKILL
-    end_tree(guard)
-    remove_openmp_files()
-    if options.remove and os.getppid() != options.parent:
-        shutil.rmtree(options.remove, ignore_errors=True)
-    if guard:
-        os.write(farewell, b"done")
-        os.close(farewell)
-        os.waitpid(guard, 0)
-    return status
+        return 127
+    return supervise(child.pid, outer, options.grace, handled)
+
+
+def supervise(child: int, parent: int, grace: float, handled: set[signal.Signals]) -> int:
+    """Watch a child until its end, end everything that it left, and return its exit status."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    status = watch(child, parent, grace, handled)
+    end_tree()
+    return 128 + signal.SIGKILL if status is None else status
 
 
 def prctl(option: int, value: int) -> None:
@@ -128,27 +131,24 @@ def send(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def processes() -> dict[int, tuple[int, int, str]]:
-    """Every process of this machine: its parent, session and state."""
-    found = {}
+def living_children() -> dict[int, list[int]]:
+    """The living processes of this machine by their parent."""
+    children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
             except OSError:
                 continue
-            found[int(entry.name)] = (int(fields[1]), int(fields[3]), fields[0])
-    return found
+            if state != "Z":
+                children.setdefault(int(parent), []).append(int(entry.name))
+    return children
 
 
-def descendants(root: int, without: int) -> list[int]:
-    """The living descendants of a process, less one."""
-    everything = processes()
-    children: dict[int, list[int]] = {}
-    for pid, (parent, _, state) in everything.items():
-        if state != "Z" and pid != without:
-            children.setdefault(parent, []).append(pid)
+def descendants(root: int) -> list[int]:
+    """The living descendants of a process."""
     found, queue = [], [root]
+    children = living_children()
     while queue:
         new = children.get(queue.pop(), [])
         found += new
@@ -164,10 +164,10 @@ def is_tracker(pid: int) -> bool:
         return False
 
 
-def end_tree(guard: int) -> None:
-    """Kill every descendant but the guard; helpers that clean up get two seconds to do so."""
+def end_tree() -> None:
+    """Kill every descendant; helpers that clean up get two seconds to do so."""
     patience = time.monotonic() + 2.0
-    while living := descendants(os.getpid(), guard):
+    while living := descendants(os.getpid()):
         for pid in living:
             if time.monotonic() > patience or not is_tracker(pid):
                 send(pid, signal.SIGKILL)
@@ -182,30 +182,6 @@ def remove_openmp_files() -> None:
         with contextlib.suppress(OSError):
             if not Path(f"/proc/{pid}").exists() and path.stat().st_uid == os.getuid():
                 path.unlink()
-
-
-def start_guard(parent: int, remove: Path | None) -> tuple[int, int]:
-    """Start the process that ends this session if this program is killed; its id and the pipe to dismiss it by."""
-    receiving, sending = os.pipe()
-    session = os.getpid()
-    guard = os.fork()
-    if guard:
-        os.close(receiving)
-        return guard, sending
-    os.setsid()
-    os.close(sending)
-    null = os.open(os.devnull, os.O_RDWR)
-    for stream in range(3):
-        os.dup2(null, stream)
-    if not os.read(receiving, 4):
-        while living := [pid for pid, (_, of, state) in processes().items() if of == session and state != "Z"]:
-            for pid in living:
-                send(pid, signal.SIGKILL)
-            time.sleep(0.02)
-        remove_openmp_files()
-        if remove and not Path(f"/proc/{parent}").exists():
-            shutil.rmtree(remove, ignore_errors=True)
-    os._exit(0)
 
 
 if __name__ == "__main__":
