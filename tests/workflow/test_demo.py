@@ -1,0 +1,272 @@
+"""The demo, run for real, killed with -9 at ten moments on the way, and started again each time.
+
+vLLM serves the demo's model behind a proxy that counts; the student's evaluations start servers of their own. What the
+demo makes is then looked at stage by stage: every planted row's fate, the dataset, the student, the scores, the report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+import psutil
+import pytest
+from tests.counting_proxy import CountingProxy
+from tests.workflow.conftest import Checkout
+
+from lib.models import Model
+from lib.server import SERVERS_VARIABLE, EngineSettings, engine
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+KILLS = 10
+PROFILE = ("--workflow-profile", "profiles/demo")
+FSYNC_SECONDS = 2.0
+"""Answers of at most this long before a kill may be lost (docs/design.md)."""
+
+
+@dataclass
+class Demo:
+    """The finished demo and what was seen on the way."""
+
+    checkout: Checkout
+    kills: list[float] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+    asked_again: list[str] = field(default_factory=list)
+    requests: int = 0
+    output: str = ""
+
+    @property
+    def results(self) -> Path:
+        return self.checkout.folder / "results/demo"
+
+    def table(self, pattern: str) -> pl.DataFrame:
+        """All files of a pattern below the results, one under the other."""
+        return pl.concat([pl.read_parquet(path) for path in sorted(self.results.glob(pattern))], how="diagonal_relaxed")
+
+
+def finished_jobs(log: Path) -> int:
+    return len(re.findall(r"^Finished jobid", log.read_text(), re.MULTILINE)) if log.exists() else 0
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """A process and everything it started."""
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def run_until_killed(demo: Demo, variables: dict[str, str], jobs: int, delay: float, log: Path) -> bool:
+    """Start the workflow, wait for so many more jobs and a moment, kill the workflow; False where it ended before.
+
+    Only Snakemake and the programs of its jobs are killed, as a lost login would: engines and trainings that they
+    started must notice by themselves.
+    """
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "snakemake", *PROFILE],
+            cwd=demo.checkout.folder, env=variables, stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    while process.poll() is None and finished_jobs(log) < jobs:
+        time.sleep(0.2)
+    time.sleep(delay)
+    if process.poll() is not None:
+        return False
+    started = family(psutil.Process(process.pid))
+    demo.kills.append(time.monotonic())
+    for each in started:
+        if os.getpgid(each.pid) == process.pid:
+            os.kill(each.pid, signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(started, timeout=30)
+    demo.orphans += [" ".join(each.cmdline()) for each in alive if each.is_running()]
+    return True
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The demo, killed and restarted until it is done."""
+    folder = tmp_path_factory.mktemp("demo")
+    made = Demo(Checkout(folder))
+    run = made.checkout
+    run.snakemake(*PROFILE, "--quiet", "rules", "--until", "fetch_model")
+    (card,) = made.results.glob("models/*/model.json")
+    model = Model.read(card)
+    moments = random.Random(20250604)
+    total = sum(count for rule, count in run.jobs(*PROFILE).items() if rule != "total")
+    with (
+        engine(model, EngineSettings(accelerator="cpu")) as endpoint,
+        CountingProxy(endpoint.base_url) as proxy,
+    ):
+        entry = {"base_url": proxy.base_url, "api_key": endpoint.api_key, "model_name": endpoint.model_name}
+        variables = {**run.variables, SERVERS_VARIABLE: json.dumps({model.key_digest(): entry})}
+        for kill in range(KILLS):
+            more = moments.randint(0, 2 * total // KILLS - 4)
+            delay = moments.uniform(0, 6)
+            if not run_until_killed(made, variables, more, delay, folder / f"run-{kill}.log"):
+                break
+            subprocess.run(
+                [sys.executable, "-m", "snakemake", *PROFILE, "--unlock"], cwd=folder, check=True, capture_output=True
+            )
+        finished = subprocess.run(
+            [sys.executable, "demo/run.py"], cwd=folder, env=variables, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert finished.returncode == 0, finished.stdout[-20_000:]
+        made.output = finished.stdout
+        made.asked_again = proxy.asked_again(made.kills, FSYNC_SECONDS)
+        made.requests = len(proxy.asked)
+    yield made
+
+
+def test_the_demo_survives_ten_kills_and_asks_no_acknowledged_answer_again(demo: Demo) -> None:
+    assert len(demo.kills) == KILLS
+    assert demo.asked_again == []
+    assert demo.orphans == []
+    asked = [
+        demo.table(files).select(*key).n_unique()
+        for files, key in (
+            ("labels/*/completions/*.parquet", ("question_id",)),
+            ("answers/*/completions.parquet", ("question_id", "sample")),
+            (
+                "evaluations/smollm2-135m-instruct-????????????/completions.parquet",
+                ("benchmark", "question_id", "sample"),
+            ),
+        )
+    ]
+    assert demo.requests == sum(asked)
+
+
+def test_a_second_run_does_nothing_and_starts_no_server(demo: Demo) -> None:
+    run = subprocess.run(
+        [sys.executable, "demo/run.py"], cwd=demo.checkout.folder, text=True, capture_output=True,
+        env={**demo.checkout.variables, "OPENTHOUGHTS_ENVIRONMENTS": "/nonexistent"},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "Nothing to be done" in run.stdout
+
+
+def test_it_ends_by_saying_where_things_are(demo: Demo) -> None:
+    places = dict(re.findall(r"^(dataset|student|scores|report) +(\S+)$", demo.output, re.MULTILINE))
+    assert set(places) == {"dataset", "student", "scores", "report"}
+    for place in places.values():
+        assert (demo.checkout.folder / place).is_file()
+
+
+def planted(demo: Demo) -> pl.DataFrame:
+    """The planted rows with their kind."""
+    rows = demo.table("sources/planted-*/questions.parquet")
+    return rows.with_columns(kind=pl.col("metadata").str.json_path_match("$.planted"))
+
+
+def rows_of(table: pl.DataFrame) -> set[tuple[str, str]]:
+    return set(table.select("source", "source_row").iter_rows())
+
+
+def test_every_leak_is_dropped_with_its_benchmark_and_nothing_else_that_was_planted(demo: Demo) -> None:
+    leaks = planted(demo).filter(pl.col("kind").is_in(["verbatim", "edited", "embedded"]))
+    dropped = demo.table("clean/planted-*/dropped.parquet")
+    assert leaks.height == 6
+    assert rows_of(dropped) == rows_of(leaks)
+    assert set(dropped["benchmark"]) == {"champ-holdout"}
+    methods = dropped.join(leaks, on=["source", "source_row"]).group_by("kind").agg(pl.col("reason").unique())
+    by_kind = {kind: set(reasons) for kind, reasons in methods.iter_rows()}
+    assert by_kind["verbatim"] == {"similarity", "ngram"}
+    assert "similarity" in by_kind["edited"]
+    assert by_kind["embedded"] == {"ngram"}
+
+
+def test_an_exact_copy_is_dropped_once_and_names_its_twin(demo: Demo) -> None:
+    copies = planted(demo).filter(pl.col("kind") == "exact")
+    dropped = demo.table("deduplicated/*/dropped.parquet").filter(pl.col("reason") == "exact")
+    kept = demo.table("deduplicated/*/questions.parquet")
+    for question in copies["question_id"]:
+        assert dropped.filter(pl.col("question_id") == question).height >= 1
+        assert kept.filter(pl.col("question_id") == question).height == 1
+    assert dropped["kept_question_id"].null_count() == 0
+
+
+def test_a_near_copy_stays_where_duplicates_are_exact_and_goes_where_they_are_fuzzy(demo: Demo) -> None:
+    near = (
+        planted(demo).filter(pl.col("kind") == "near").with_columns(of=pl.col("metadata").str.json_path_match("$.of"))
+    )
+    kept = set(demo.table("deduplicated/*/questions.parquet")["question_id"])
+    selected = set(demo.table("mixed/*/questions.parquet")["question_id"])
+    for domain, together in (("math", True), ("science", False)):
+        pairs = near.filter(pl.col("domain") == domain).select("question_id", "of").rows()
+        assert len(pairs) == 2
+        for copy, original in pairs:
+            assert {copy, original} <= selected
+            assert ({copy, original} <= kept) is together
+            assert copy in kept or original in kept
+
+
+def test_a_repeated_question_gets_answers_of_its_own_for_each_row(demo: Demo) -> None:
+    repeated = planted(demo).filter(pl.col("kind") == "repeated")
+    answers = demo.table("answers/code-*/completions.parquet")
+    for question in repeated["question_id"].unique():
+        assert sorted(answers.filter(pl.col("question_id") == question)["sample"]) == list(range(8))
+    others = answers.filter(~pl.col("question_id").is_in(repeated["question_id"].implode()))
+    assert set(others.group_by("question_id").len()["len"]) == {4}
+
+
+def test_the_dataset_is_the_answers_shuffled_in_sharegpt_form(demo: Demo) -> None:
+    folder = demo.results / "recipes/demo/dataset"
+    dataset = pl.read_parquet(folder / "dataset.parquet")
+    answers = demo.table("answers/*/completions.parquet")
+    assert dataset.height == answers.filter(pl.col("text").is_not_null()).height
+    assert dataset.columns[:4] == ["difficulty", "source", "domain", "conversations"]
+    assert [turn["from"] for turn in dataset["conversations"][0]] == ["human", "gpt"]
+    assert dataset["domain"].head(20).n_unique() == 3, "the head of the file holds every domain"
+    info = json.loads((folder / "dataset_info.json").read_text())
+    assert "sharegpt" in json.dumps(info)
+    card = (folder / "README.md").read_text()
+    assert "planted-math" in card
+    assert "apache-2.0" in card
+
+
+def test_the_student_is_trained_and_differs_from_its_base(demo: Demo) -> None:
+    student = json.loads((demo.results / "recipes/demo/model/model.json").read_text())
+    (base,) = demo.results.glob("models/*/model.json")
+    assert student["identity"].startswith("sha256:")
+    assert student["digest"] != json.loads(base.read_text())["digest"]
+    (metrics,) = demo.results.glob("recipes/demo/model/metrics.parquet")
+    losses = pl.read_parquet(metrics)["loss"]
+    assert losses.len() == 4
+    assert losses.is_finite().all()
+
+
+def test_scores_have_errors_for_the_student_and_its_base(demo: Demo) -> None:
+    for name in ("scores", "scores-base"):
+        scores = pl.read_parquet(demo.results / f"recipes/demo/{name}/scores.parquet")
+        assert set(scores["benchmark"]) == {"champ-holdout", "reasoning-gym", "science-choice"}
+        assert scores["score"].is_between(0, 100).all()
+        assert scores["standard_error"].is_not_null().all()
+        assert scores["questions"].to_list() == [16, 12, 16]
+
+
+def test_the_ablation_shares_all_but_its_late_stages(demo: Demo) -> None:
+    assert len(list(demo.results.glob("students/*/model.json"))) == 2
+    assert len(list(demo.results.glob("answers/*"))) == 3
+    (experiment,) = demo.results.glob("experiments/demo-filter-*")
+    table = pl.read_csv(experiment / "scores.tsv", separator="\t")
+    assert {"none", "majority"} <= set(table["arm"])
+    assert (experiment / "plot.svg").read_text().lstrip().startswith("<svg")
+    assert (experiment / "summary.md").read_text().strip()
+
+
+def test_majority_keeps_only_answers_that_agree(demo: Demo) -> None:
+    dropped = demo.table("filtered/*/dropped.parquet")
+    assert dropped.height > 0
+    assert dropped["reason"].null_count() == 0
