@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections import deque
@@ -16,6 +17,9 @@ REFUSED = 3
 """Exit status of a child whose last line is the sentence for the user."""
 
 ACCELERATORS = ("cpu", "cuda")
+
+ERROR = re.compile(r"(\[rank\d+\]: )?[\w.]*(Error|Exception|Interrupt): ")
+"""The last line of a Python traceback."""
 
 
 def engine_name(engine: str, accelerator: str) -> str:
@@ -45,7 +49,7 @@ def run_engine(command: Sequence[str], variables: Mapping[str, str], what: str) 
 
     Raises ``UserError`` where the child fails.
     """
-    tail: deque[str] = deque(maxlen=40)
+    tail: deque[str] = deque(maxlen=200)
     reading, writing = os.pipe()
     # Without grace: a killed training writes no more, so that its restart finds the folder at rest.
     child = Process(command, variables=variables, output=writing, grace=0.0)
@@ -69,4 +73,6 @@ def failure(status: int, what: str, messages: Sequence[str]) -> str:
         return last
     if status == 128 + signal.SIGKILL or any("(exitcode: -9)" in line for line in messages):
         return f"{what} was killed, most likely for want of memory: give it more and run again, it goes on."
-    return f"{what} failed with status {status}; the messages above say why, the last one is: {last[:300]}"
+    errors = [line for line in messages if ERROR.match(line)]
+    # torchrun has an error of its own for a process that failed; the first one is the cause.
+    return f"{what} failed with status {status}, the messages above say why: {(errors or [last])[0][:300]}"

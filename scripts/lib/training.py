@@ -116,8 +116,9 @@ def train(training: Training, where: Nodes, output: Path, metrics: Path) -> None
     folder = training.folder(output)
     run = folder / f"run-{where.world}"
     if meeting.rank:
-        # The first node opens the meeting once it has prepared; until then this one's torchrun waits.
-        if finished(folder) is None:
+        # The first node opens the meeting once it has prepared; until then this one's torchrun waits. The last
+        # checkpoint goes only when the marker of the whole training is there, hence this order.
+        if last_checkpoint(run) is None and finished(folder) is None:
             launch(environment_of(where), run, where, meeting)
         return
     with sole_writer(folder):

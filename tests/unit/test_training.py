@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 from tests.tiny_model import make_tiny_model
 
 from lib.cli import UserError
+from lib.engine_child import failure, run_engine
 from lib.scales import Packing, Scale
 from lib.training import (
     MARKER,
@@ -272,3 +274,28 @@ def test_a_second_job_of_one_training_is_refused(tmp_path: Path, monkeypatch: py
         pass
     with sole_writer(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("status", "messages", "sentence"),
+    [
+        (3, ["loading", "template x is not the model's.", ""], "template x is not the model's."),
+        (137, ["step 1/4"], "training was killed, most likely for want of memory"),
+        (
+            1,
+            ["[rank0]: OSError: disk quota exceeded", "raise ChildFailedError(", "====", "foo.ChildFailedError: "],
+            "quota",
+        ),
+        (1, ["exitcode  : -9 (pid: 7)", "Root Cause (exitcode: -9)"], "most likely for want of memory"),
+        (2, [], "failed with status 2, the messages above say why: it said nothing"),
+    ],
+)
+def test_a_failed_engine_ends_in_a_sentence(status: int, messages: list[str], sentence: str) -> None:
+    assert sentence in failure(status, "training", messages)
+
+
+def test_an_engine_passes_its_messages_on(capfd: pytest.CaptureFixture[str]) -> None:
+    run_engine(["sh", "-c", "echo said $WORD; echo and >&2"], {"WORD": "it", "PATH": "/usr/bin:/bin"}, "this")
+    assert capfd.readouterr().err == "said it\nand\n"
+    with pytest.raises(UserError, match="ValueError: no"):
+        run_engine([sys.executable, "-c", "raise ValueError('no')"], {}, "this")
