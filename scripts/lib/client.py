@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from lib.budget import ExhaustedError
 from lib.cli import UserError
 from lib.prompts import Messages
 from lib.server import is_loopback
@@ -88,6 +89,22 @@ class Limits:
     """The first pause before another attempt, in seconds; it doubles with each."""
 
 
+class Purse(Protocol):
+    """Pays for requests: reserves the most one can cost, then settles what it did."""
+
+    def reserve(self, request: Request) -> float | None:
+        """Dollars set aside for a request; None where there are enough only once something in flight is settled.
+
+        Raises ``ExhaustedError`` where nothing is in flight either.
+        """
+
+    def settle(self, reserved: float, answer: Answer | None) -> None:
+        """A request is over, with an answer or without."""
+
+    def exhausted(self) -> str:
+        """One sentence about what is spent and what to do."""
+
+
 class FatalError(UserError):
     """The run cannot go on: the key, the model or the server is at fault, or the user stopped it."""
 
@@ -150,16 +167,21 @@ class Client:
         local: bool,
         proven: bool = False,
         failure: Callable[[], str | None] = lambda: None,
+        purse: Purse | None = None,
     ) -> None:
         """``settings`` is the body of every request but for messages and seed; ``local`` tells a server of the
         workflow's own from a hosted one; ``proven`` says that this server's model has answered under these settings
-        before; ``failure`` says why the server is dead, None while it lives."""
+        before; ``failure`` says why the server is dead, None while it lives;
+        ``purse`` pays for the answers."""
         self._endpoint = endpoint
         self._settings = {"model": endpoint.model_name, **settings}
         self._limits = limits
         self._local = local
         self._proven = proven
         self._failure = failure
+        self._purse = purse
+        self._paid = asyncio.Event()
+        self._is_broke = False
         self._requests = Pace(limits.requests_per_minute)
         self._tokens = Pace(limits.tokens_per_minute)
         self._paused_until = 0.0
@@ -230,6 +252,8 @@ class Client:
         if stopping.is_set():
             raise FatalError("stopped before everything was asked: what was answered is kept, run again for the rest.")
         await self._settle(answered)
+        if self._is_broke and self._purse is not None:
+            raise FatalError(self._purse.exhausted())
 
     async def _watch(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
@@ -245,10 +269,12 @@ class Client:
         pool: Any,
     ) -> None:
         for request in requests:
-            if stopping.is_set():
+            if stopping.is_set() or self._is_broke:
                 return
             try:
-                answer = await self._ask(request, pool)
+                answer = await self._ask_and_pay(request, pool)
+            except ExhaustedError:
+                return
             except RefusedError as error:
                 self._fail(request, str(error), error.is_about_the_question, answered, general=True)
                 continue
@@ -298,6 +324,32 @@ class Client:
 
     def _name(self) -> str:
         return f"the server of {self._endpoint.model_name} at {self._endpoint.base_url}"
+
+    async def _ask_and_pay(self, request: Request, pool: Any) -> Answer:
+        if self._purse is None:
+            return await self._ask(request, pool)
+        reserved = await self._reserve(request, self._purse)
+        answer = None
+        try:
+            answer = await self._ask(request, pool)
+            return answer
+        finally:
+            self._purse.settle(reserved, answer)
+            self._paid.set()
+
+    async def _reserve(self, request: Request, purse: Purse) -> float:
+        while not self._is_broke:
+            self._paid.clear()
+            try:
+                reserved = await asyncio.to_thread(purse.reserve, request)
+            except ExhaustedError:
+                break
+            if reserved is not None:
+                return reserved
+            await self._paid.wait()  # what is in flight costs less than was set aside for it
+        self._is_broke = True
+        self._paid.set()
+        raise ExhaustedError
 
     async def _ask(self, request: Request, pool: Any) -> Answer:
         """One request's answer. Raises ``RefusedError``, or ``PassingError`` when all attempts are used up."""

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from lib.budget import Budget, Price, worst_cost
 from lib.cli import UserError
 from lib.client import Answer, Client, FatalError, Limits, Request
 from lib.hashing import digest
@@ -79,6 +80,9 @@ class Asking:
     max_failed: float = 0.01
     lease_wait: float = 600.0
     grace: float = 20.0
+    price: Price | None = None
+    budget_usd: float = 0.0
+    """Dollars that all answers of the store together may cost; 0 is no cap."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +99,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--timeout", type=float, default=3600, help="seconds that one answer may take")
     group.add_argument("--lease-wait", type=float, default=600, help="seconds to wait for another writer of the shard")
     group.add_argument("--grace", type=float, default=20, help="seconds that a signal leaves to what is in flight")
+    group.add_argument(
+        "--price", default="", help='dollars per million tokens: {"input": .., "output": .., "batch": ..}'
+    )
+    group.add_argument("--budget-usd", type=float, default=0, help="what all answers of the store may cost (0: no cap)")
     add_engine_arguments(parser)
 
 
@@ -115,6 +123,8 @@ def read_asking(options: argparse.Namespace, schema: ResponseSchema | None = Non
         max_failed=options.max_failed,
         lease_wait=options.lease_wait,
         grace=options.grace,
+        price=Price.parse(options.price),
+        budget_usd=options.budget_usd,
     )
 
 
@@ -205,13 +215,13 @@ async def _ask(
 ) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    with _signals(loop, stopping):
+    with _signals(loop, stopping), _purse(asking, store) as purse:
         settings = request_settings(asking)
         describe = _describer(asking)
 
         def answered(request: Request, answer: Answer) -> None:
             store.append(describe(request, answer))
-            progress.add(answer.error is not None, answer.completion_tokens or 0)
+            progress.add(answer.error is not None, answer.completion_tokens or 0, _cost(asking, answer))
 
         ending = asyncio.Event()
         folding = asyncio.create_task(_fold_often(store, ending))
@@ -223,6 +233,7 @@ async def _ask(
                 local=asking.model.local,
                 proven=proven,
                 failure=endpoint.failure,
+                purse=purse,
             ) as client:
                 asked = asyncio.create_task(client.run(requests, answered, stopping, asking.grace))
                 await asyncio.wait([asked, folding], return_when=asyncio.FIRST_COMPLETED)
@@ -235,6 +246,51 @@ async def _ask(
             ending.set()
             await asyncio.gather(folding, return_exceptions=True)
     store.fold()
+
+
+def _cost(asking: Asking, answer: Answer) -> float | None:
+    """What an answer cost, by the tokens that the server counted; None where its price is not known."""
+    if asking.price is None:
+        return None
+    return asking.price.of(answer.prompt_tokens or 0, answer.completion_tokens or 0)
+
+
+class _Purse:
+    """Pays for live requests out of a budget."""
+
+    def __init__(self, budget: Budget, price: Price, asking: Asking) -> None:
+        self._budget = budget
+        self._price = price
+        self._asking = asking
+
+    def reserve(self, request: Request) -> float | None:
+        usd = worst_cost(self._price, request.messages, self._asking.sampling.max_tokens)
+        return usd if self._budget.take(usd) else None
+
+    def settle(self, reserved: float, answer: Answer | None) -> None:
+        self._budget.settle(reserved, (_cost(self._asking, answer) or 0.0) if answer is not None else 0.0)
+
+    def exhausted(self) -> str:
+        spent, cap = self._budget.spent(), self._budget.cap
+        return (
+            f"the budget of {cap:.2f} USD does not pay for another answer ({spent:.2f} are spent, "
+            f"{max(0.0, cap - spent):.2f} left): raise `budget: usd` and run again for the rest."
+        )
+
+
+@contextlib.contextmanager
+def _purse(asking: Asking, store: Store) -> Iterator[_Purse | None]:
+    """What pays for the requests; None where there is no cap. Raises ``UserError`` for a cap without a price."""
+    if not asking.budget_usd:
+        yield None
+        return
+    if asking.price is None:
+        raise UserError(f"a budget needs the price of {asking.model.name}: give it in the catalog (--price).")
+    with Budget(store, asking.budget_usd) as budget:
+        try:
+            yield _Purse(budget, asking.price, asking)
+        finally:
+            store.fold()
 
 
 @contextlib.contextmanager
@@ -305,6 +361,7 @@ def _describer(asking: Asking) -> Callable[[Request, Answer], dict[str, Any]]:
             "prompt_tokens": answer.prompt_tokens,
             "completion_tokens": answer.completion_tokens,
             "error": answer.error,
+            "usd": _cost(asking, answer),
             "request": dumps(asked),
             "response": dumps(answer.response),
             "answered_at": time.time_ns() // 1000,

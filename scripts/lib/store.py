@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -87,6 +88,7 @@ class Store:
         self._presence: Presence | None = None
         self._journal: Journal | None = None
         self._table_to_write: DeltaTable | None = None
+        self._committing = threading.Lock()
         self._files: pl.DataFrame | None = None
         self._check_format()
 
@@ -130,6 +132,11 @@ class Store:
         if self._presence is None:
             self._presence = Presence(self._writers)
         return self._presence
+
+    @property
+    def writer(self) -> str:
+        """The name under which this process is present and writes."""
+        return self._present().name
 
     @contextmanager
     def lease(self, name: str, wait: float) -> Iterator[bool]:
@@ -175,6 +182,10 @@ class Store:
 
     def commit(self, writer: str, segment: int, rows: Sequence[Row]) -> None:
         """Fold one closed segment into the table, once, and remove it."""
+        with self._committing:
+            self._commit(writer, segment, rows)
+
+    def _commit(self, writer: str, segment: int, rows: Sequence[Row]) -> None:
         from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
         from deltalake.exceptions import CommitFailedError, DeltaError
 
@@ -365,6 +376,21 @@ class Store:
                 .with_columns(model_id=pl.lit(model_id))
             )
         return pl.concat(tables).sort("model", "model_id") if tables else pl.DataFrame(schema={"model": pl.String})
+
+    def dollars(self, without: Sequence[str] = ()) -> float:
+        """What the answers in the table cost, but for those of some writers."""
+        self.refresh()
+        total = 0.0
+        for model_id in set(self.files().get_column("partition.model_id")):
+            rows = self.scan(model_id)
+            if rows is not None:
+                costs = rows.filter(~pl.col("writer").is_in(list(without))).select(pl.col("usd").sum())
+                total += costs.collect().item() or 0.0
+        return total
+
+    def writers_waiting(self) -> set[str]:
+        """Writers, alive or dead, of which a journal is left."""
+        return {writer for writer, _, _ in segments(self._journals)} if self._journals.is_dir() else set()
 
     def waiting(self) -> int:
         """Answers that lie in journals, of writers alive or dead."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import parse_labels
 import sample_answers
 import sample_evaluation
 from lib.hashing import question_id, request_seed
+from lib.store import Store
 from lib.tables import COMPLETIONS, EVALUATION_COMPLETIONS, LABELS, read_table
 
 TEXTS = [f"What is {number} + {number}? {{braces}} \U0001f600" for number in range(12)]
@@ -287,3 +290,59 @@ def test_a_rating_needs_a_prompt(tmp_path: Path, model: Path, capsys: pytest.Cap
     arguments = ["--questions", str(questions), "--method", "difficulty", "--shard", "0", "--shards", "1"]
     assert label_questions.main([*arguments, "--output", "x", *asking_arguments(tmp_path, model)]) == 1
     assert "needs a prompt" in capsys.readouterr().err
+
+
+PRICE = '{"input": 1000, "output": 10000, "batch": 0.5}'
+
+
+def test_answers_have_their_price(tmp_path: Path, model: Path) -> None:
+    write_questions(tmp_path / "drawn.parquet", TEXTS)
+    assert sample(tmp_path, model, "--price", PRICE) == 0
+    answers = answers_of(tmp_path)
+    cost = (answers["prompt_tokens"].sum() * 1000 + answers["completion_tokens"].sum() * 10000) / 1e6
+    with Store(tmp_path / "store") as store:
+        assert store.dollars() == pytest.approx(cost)
+
+
+def test_a_budget_stops_the_asking_before_it_is_passed(
+    tmp_path: Path, model: Path, server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_questions(tmp_path / "drawn.parquet", [f"Question {number}?" for number in range(50)])
+    assert sample(tmp_path, model, "--price", PRICE, "--budget-usd", "10") == 1
+    assert "budget of 10.00 USD" in capsys.readouterr().err
+    with Store(tmp_path / "store") as store:
+        spent = store.dollars()
+    assert 10 - 1.5 < spent <= 10, "one answer costs up to 1.3 dollars"
+    asked = server.asked.total()
+    assert asked == server.served.total() < 100
+    assert sample(tmp_path, model, "--price", PRICE, "--budget-usd", "10") == 1
+    assert server.asked.total() == asked
+    assert sample(tmp_path, model, "--price", PRICE, "--budget-usd", "1000") == 0
+    assert server.asked.total() == 100
+    assert not list((tmp_path / "store" / "budget").iterdir())
+
+
+def test_clients_share_a_budget(tmp_path: Path, model: Path, server: FakeServer) -> None:
+    write_questions(tmp_path / "drawn.parquet", [f"Question {number}?" for number in range(40)])
+    server.latency = 0.02
+    jobs = [
+        subprocess.Popen(
+            [
+                *(sys.executable, str(CATALOG_PROMPTS.parents[1] / "scripts" / "sample_answers.py")),
+                *("--questions", str(tmp_path / "drawn.parquet"), "--samples", "2", "--shard", str(shard)),
+                *("--shards", "2", "--output", str(tmp_path / f"{shard}.parquet")),
+                *asking_arguments(tmp_path, model, "--price", PRICE, "--budget-usd", "12"),
+            ],
+            stderr=subprocess.DEVNULL,
+        )
+        for shard in range(2)
+    ]
+    assert 1 in [job.wait() for job in jobs]
+    with Store(tmp_path / "store") as store:
+        assert 6 < store.dollars() <= 12
+
+
+def test_a_budget_needs_a_price(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_questions(tmp_path / "drawn.parquet", TEXTS)
+    assert sample(tmp_path, model, "--budget-usd", "10") == 1
+    assert "needs the price of teacher" in capsys.readouterr().err
