@@ -42,6 +42,8 @@ SERVERS_VARIABLE = "OPENTHOUGHTS_SERVERS"
 LOOPBACK = "127.0.0.1"
 START_TRIES = 3
 """Starts of an engine that finds its port taken by another program in the meantime."""
+STOP_GRACE_SECONDS = 5.0
+"""Time of an engine between SIGTERM and SIGKILL: there is nothing in it to lose."""
 LOG_LINES = 40
 """Last lines of the engine's log that are shown when it fails."""
 CPU_BATCH_TOKENS = 4096
@@ -265,7 +267,9 @@ class Server:
         self.began = time.monotonic()
         self.reason: str | None = None
         with self.log_path.open("wb") as output:
-            self.process = Process(self.command, variables=variables, output=output, remove=self.folder)
+            self.process = Process(
+                self.command, variables=variables, output=output, grace=STOP_GRACE_SECONDS, remove=self.folder
+            )
 
     def wait_ready(self) -> None:
         """Return once the server answers.
@@ -414,7 +418,7 @@ def free_port() -> int:
 
 PORT_TAKEN = "its port is taken by another program: run again"
 DIAGNOSES: tuple[tuple[str, str], ...] = (
-    (r"address already in use", PORT_TAKEN),
+    (r"(?i:address already in use)|EADDRINUSE", PORT_TAKEN),
     (
         r"CUDA out of memory|OutOfMemoryError|No available memory for the cache blocks|can't allocate memory"
         r"|Cannot allocate memory|MemoryError|less than desired (?:GPU|CPU) memory|less than requested memory for kv"
