@@ -19,6 +19,7 @@ include: "rules/training.smk"
 include: "rules/evaluation.smk"
 include: "rules/experiments.smk"
 include: "rules/recipes.smk"
+include: "rules/tools.smk"
 
 
 rule all:

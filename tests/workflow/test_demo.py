@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ import polars as pl
 import psutil
 import pytest
 from tests.counting_proxy import CountingProxy
-from tests.workflow.conftest import Checkout
+from tests.workflow.conftest import ROOT, Checkout
 
 from lib.models import Model
 from lib.server import SERVERS_VARIABLE, EngineSettings, engine
@@ -270,3 +271,32 @@ def test_majority_keeps_only_answers_that_agree(demo: Demo) -> None:
     dropped = demo.table("filtered/*/dropped.parquet")
     assert dropped.height > 0
     assert dropped["reason"].null_count() == 0
+
+
+EXCEPTED = {
+    "make test": "it is what runs this",
+    ".venv/bin/python scripts/environments.py vllm llamafactory": "a command for machines with GPUs",
+}
+
+
+def readme_blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_every_command_of_the_readme_runs(demo: Demo) -> None:
+    folder = demo.checkout.folder
+    for name in ("Makefile", "README.md"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    for block in readme_blocks("yaml"):
+        (folder / block.splitlines()[0].removeprefix("# ")).write_text(block)
+    commands = [line for block in readme_blocks("bash") for line in block.splitlines() if line]
+    assert {"make demo", "make setup"} <= set(commands)
+    assert set(EXCEPTED) <= set(commands)
+    for command in commands:
+        if command in EXCEPTED:
+            continue
+        run = subprocess.run(
+            command, shell=True, cwd=folder, env=demo.checkout.variables, text=True, capture_output=True
+        )
+        assert run.returncode == 0, f"{command}\n{run.stdout[-3000:]}\n{run.stderr[-3000:]}"
