@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s MODEL.json [options] -- COMMAND",
+        usage="serve_model.py MODEL.json [options] -- COMMAND",
     )
     parser.add_argument("model", type=Path, help="model.json")
     add_engine_arguments(parser)

@@ -239,9 +239,11 @@ def started(model: Model, settings: EngineSettings) -> Iterator[Endpoint]:
         break
     try:
         yield Endpoint(server.base_url, server.api_key, model.name, server.failure)
-        if server.failure() is not None:
-            server.show_log()
     finally:
+        reason = server.failure()
+        if reason is not None:
+            server.show_log()
+            log.error("%s", reason)
         server.stop()
 
 
