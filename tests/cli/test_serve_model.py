@@ -143,9 +143,10 @@ def test_an_engine_that_dies_does_not_take_the_command_with_it(
     wanted = command(model, sys.executable, "-c", code, str(here), str(go))
     serving = subprocess.Popen(wanted, env=variables, stderr=subprocess.PIPE, text=True)
     tree = engine_tree(tmp_path)
+    supervisors = tree[0].parents()[:2]
     wait_for(here)
     tree[0].kill()
-    assert_all_end(tree)
+    assert_all_end([*tree, *supervisors])
     go.touch()
     _, error = serving.communicate(timeout=60)
     assert serving.returncode == 4
