@@ -364,6 +364,7 @@ def keep_model(training: Training, run: Path, folder: Path) -> None:
         if path.is_file() and not any(path.match(pattern) for pattern in NOT_MODEL):
             shutil.copyfile(path, partial / path.name)
     stop_at_end_of_turn(partial)
+    use_cache(partial)
     partial.rename(weights)
     shutil.copyfile(last / "trainer_state.json", run / "trainer_state.json")
     described = describe(weights, folder / "model.json", training.name)
@@ -394,6 +395,13 @@ def stop_at_end_of_turn(weights: Path) -> None:
     if end not in ends:
         settings["eos_token_id"] = [end, *ends]
         path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def use_cache(weights: Path) -> None:
+    """Have generation use its cache, which training switches off in the configuration that it saves."""
+    path = weights / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(config | {"use_cache": True}, indent=2) + "\n", encoding="utf-8")
 
 
 def finished(folder: Path) -> dict[str, Any] | None:

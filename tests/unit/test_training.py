@@ -225,6 +225,7 @@ def test_the_model_is_kept_and_what_a_restart_needs_is_not(training: Training, t
     }
     # The tokenizer ends a turn with <|im_end|> (2); the base model's settings knew <|endoftext|> (0) only.
     assert json.loads((folder / "weights" / "generation_config.json").read_text())["eos_token_id"] == [2, 0]
+    assert json.loads((folder / "weights" / "config.json").read_text())["use_cache"] is True
     assert {path.name for path in run.iterdir()} == {"steps.jsonl", "trainer_state.json"}
 
     publish(training, folder, output, tmp_path / "metrics.parquet")
