@@ -567,6 +567,9 @@ def domain_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
         problems.append(f"{where}.answers: the key 'teacher' is missing")
     else:
         problems += _unknown(f"{where}.answers.teacher", "model", answers["teacher"], catalog.models)
+        teacher = catalog.models.get(answers["teacher"], {})
+        if block["limit"]["tokenizer"] == "teacher" and teacher.get("kind") == "api" and "tokenizer" not in teacher:
+            problems.append(f"{where}.limit.tokenizer: {answers['teacher']} is hosted: name the tokenizer that counts")
     for section in ("select", "answers"):
         prompt = block[section]["prompt"]
         if prompt is not None:

@@ -25,6 +25,7 @@ CATALOG = Catalog(
     models={
         "teacher": {"kind": "hub", "repository": "a/b", "tokenizer": "qwen", "serving": {"concurrency": 4}},
         "other": {"kind": "hub", "repository": "a/c"},
+        "hosted": {"kind": "api", "api_model": "m"},
         "student": {"kind": "hub", "repository": "a/d", "template": "qwen", "max_model_len": 512},
     },
     scales={"tiny": {"global_batch": 8, "cutoff": 512, "packing": False, "learning_rate": 1e-5}},
@@ -210,6 +211,7 @@ def test_several_varied_settings_make_a_grid_and_named_arms_move_settings_togeth
         ("recipes.small.training.overrides", {"lr": "1e-5"}, "unknown key 'lr'"),
         ("recipes.small.domains.code.select", {"by": "difficulty"}, "the key 'model' is missing"),
         ("recipes.small.domains.math.top", 3, "3 of 2 sources"),
+        ("recipes.small.answers.teacher", "hosted", "math.limit.tokenizer: hosted is hosted: name the tokenizer"),
         ("targets", ["smal"], "there is no recipe or experiment 'smal' (did you mean small?)"),
         ("max_failed", "1e-2", "write 1.0e-5"),
         ("experiments.x", {"base": "smal"}, "experiments.x.base: there is no recipe 'smal' (did you mean small?)"),
