@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         load_tokenizer(arguments.tokenizer),
         output=arguments.output,
         dropped=arguments.dropped,
+        threads=arguments.threads,
+        engine=arguments.engine,
     )
     return 0
 
@@ -46,6 +48,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tokenizer", default="qwen", help="qwen, a Qwen repository's name, or a model.json")
     parser.add_argument(
         "--min-chars", type=int, default=0, help="similarity only for questions of this many characters"
+    )
+    parser.add_argument("--threads", type=int, default=0, help="threads; 0: one for each processor (same result)")
+    parser.add_argument(
+        "--engine", choices=("auto", "compiled", "plain"), default="auto", help="same result, other speed"
     )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--dropped", type=Path, required=True)

@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.rule,
         output=arguments.output,
         dropped=arguments.dropped,
+        threads=arguments.threads,
+        engine=arguments.engine,
     )
     return 0
 
@@ -42,6 +44,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--level", choices=("none", "exact", "fuzzy"), required=True)
     parser.add_argument("--similarity", type=float, default=90.0, help="fuzzy: drop at this Indel similarity, 0 to 100")
     parser.add_argument("--rule", choices=("kept", "any"), default="kept", help="fuzzy: earlier rows that count")
+    parser.add_argument("--threads", type=int, default=0, help="threads; 0: one for each processor (same result)")
+    parser.add_argument(
+        "--engine", choices=("auto", "compiled", "plain"), default="auto", help="same result, other speed"
+    )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--dropped", type=Path, required=True)
     arguments = parser.parse_args(argv)

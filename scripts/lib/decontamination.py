@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
 from lib.cli import UserError
 from lib.ngrams import NgramIndex
-from lib.similarity import join
+from lib.similarity import Engine, Join
 from lib.tables import DROPPED, QUESTIONS, Schema, atomic_path, read_table, write_table
 from lib.tokens import Tokenizer
 
@@ -27,8 +28,8 @@ EVIDENCE: Schema = {
 """The dropped table: one row per dropped row, benchmark question and method."""
 
 STAGE = "decontaminate"
-_BLOCK = 65_536
-_ORDER = ("question_id", "source", "source_row")
+_BLOCK = 16_384
+ORDER = ("question_id", "source", "source_row")
 
 log = logging.getLogger(__name__)
 
@@ -46,29 +47,39 @@ class Rule:
 
 
 def decontaminate(
-    questions: Path, benchmarks: Sequence[Path], rule: Rule, tokenizer: Tokenizer, output: Path, dropped: Path
+    questions: Path,
+    benchmarks: Sequence[Path],
+    rule: Rule,
+    tokenizer: Tokenizer,
+    output: Path,
+    dropped: Path,
+    *,
+    threads: int = 0,
+    engine: Engine = "auto",
 ) -> None:
     """Write the questions that match no benchmark question to ``output``, every match of the others to ``dropped``."""
-    rows = read_table(questions, QUESTIONS).sort(_ORDER)
-    references = read_benchmarks(benchmarks)
-    texts = rows.select("question_id", "question").drop_nulls().unique("question").sort("question_id")["question"]
-    contaminated: list[pl.Series] = []
-    with atomic_path(dropped) as temporary, pq.ParquetWriter(temporary, _arrow_schema(), compression="zstd") as writer:
-        for matches in find_matches(texts, references, rule, tokenizer):
-            contaminated.append(matches["question"].unique())
-            evidence = _evidence(rows, matches)
-            if len(evidence):
-                writer.write_table(evidence.to_arrow().cast(_arrow_schema()))
-    bad = pl.concat(contaminated) if contaminated else pl.Series("question", [], dtype=pl.String)
-    kept = rows.filter(pl.col("question").is_null() | ~pl.col("question").is_in(bad.implode()))
+    rows = read_table(questions, QUESTIONS).sort(ORDER)
+    with_text = rows.drop_nulls("question")
+    texts = with_text.select("question_id", "question").unique(maintain_order=True)
+    comparison = Comparison(read_benchmarks(benchmarks), rule, tokenizer, len(texts), threads=threads, engine=engine)
+    schema = pl.DataFrame(schema=dict(EVIDENCE)).to_arrow().schema
+    contaminated = [pl.Series("question_id", [], dtype=pl.String)]
+    with atomic_path(dropped) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for start in range(0, len(texts), _BLOCK):
+            matches = comparison.matches(texts[start : start + _BLOCK])
+            if len(matches):
+                contaminated.append(matches["question_id"].unique())
+                writer.write_table(_evidence(with_text, matches).to_arrow().cast(schema))
+            log.info("compared %d of %d questions", min(start + _BLOCK, len(texts)), len(texts))
+    bad = pl.concat(contaminated)
+    kept = rows.filter(pl.col("question").is_null() | ~pl.col("question_id").is_in(bad.implode()))
     write_table(kept, output, QUESTIONS)
-    log.info("kept %d of %d rows: %d of %d questions match a benchmark", len(kept), len(rows), len(bad), len(texts))
+    log.info("dropped %d of %d different questions, %d of %d rows stay", len(bad), len(texts), len(kept), len(rows))
 
 
 def read_benchmarks(paths: Sequence[Path]) -> pl.DataFrame:
     """Distinct benchmark questions: benchmark, benchmark_question_id, question; those without a text left out."""
-    tables = [read_table(path, QUESTIONS).select(*QUESTIONS) for path in paths]
-    table = pl.concat(tables).drop_nulls("question")
+    table = pl.concat([read_table(path, QUESTIONS).select(*QUESTIONS) for path in paths]).drop_nulls("question")
     if table.is_empty():
         raise UserError(f"{', '.join(map(str, paths))} hold no benchmark question: check the benchmarks.")
     return (
@@ -78,74 +89,72 @@ def read_benchmarks(paths: Sequence[Path]) -> pl.DataFrame:
     )
 
 
-def find_matches(
-    texts: pl.Series, references: pl.DataFrame, rule: Rule, tokenizer: Tokenizer
-) -> Iterator[pl.DataFrame]:
-    """Matches of distinct texts, in blocks of texts: question, benchmark, benchmark_question_id, method, ..."""
-    distinct = references["question"].unique(maintain_order=True)
-    names = references.join(
-        pl.DataFrame({"question": distinct, "reference": range(len(distinct))}), on="question", how="left"
-    ).select("benchmark", "benchmark_question_id", pl.col("reference").cast(pl.Int64))
-    reference_texts = distinct.to_list()
-    index = NgramIndex(tokenizer, reference_texts, rule.ngram)
-    for start in range(0, len(texts), _BLOCK):
-        block = texts[start : start + _BLOCK]
-        found = pl.concat([_similar(block, reference_texts, rule), _shared(block, index, rule)])
-        yield found.join(names, on="reference", how="inner").drop("reference")
-        log.info("compared %d of %d questions", start + len(block), len(texts))
+class Comparison:
+    """Benchmark questions (as from ``read_benchmarks``), ready to be compared with about ``rows`` questions in all."""
+
+    def __init__(
+        self,
+        references: pl.DataFrame,
+        rule: Rule,
+        tokenizer: Tokenizer,
+        rows: int,
+        *,
+        threads: int = 0,
+        engine: Engine = "auto",
+    ) -> None:
+        distinct = references["question"].unique(maintain_order=True)
+        numbered = pl.DataFrame({"question": distinct, "reference": np.arange(len(distinct))})
+        self._names = references.join(numbered, on="question", how="left").drop("question")
+        self._rule = rule
+        self._join = Join(distinct.to_list(), rule.similarity, rows=rows, threads=threads, engine=engine)
+        self._index = NgramIndex(tokenizer, distinct.to_list(), rule.ngram)
+
+    def matches(self, texts: pl.DataFrame) -> pl.DataFrame:
+        """All matches of distinct texts (question_id, question).
+
+        Columns: question_id, question, benchmark, benchmark_question_id, reason, method, score, shared_text.
+        """
+        found = pl.concat([self._similar(texts), self._shared(texts)])
+        return found.join(self._names, on="reference", how="inner").drop("reference")
+
+    def _similar(self, texts: pl.DataFrame) -> pl.DataFrame:
+        tested = texts.filter(pl.col("question").str.len_chars() >= self._rule.min_chars)
+        found = [
+            tested[batch.left].with_columns(
+                reference=pl.Series(batch.right), score=pl.Series(batch.score), shared_text=pl.lit(None, pl.String)
+            )
+            for batch in self._join.matches(tested["question"].to_list())
+            if len(batch)
+        ]
+        empty = texts.clear().select("question_id", "question", **_no_match())
+        return pl.concat([empty, *found]).with_columns(reason=pl.lit("similarity"), method=pl.lit("indel"))
+
+    def _shared(self, texts: pl.DataFrame) -> pl.DataFrame:
+        runs = self._index.find(texts["question"].to_list())
+        return texts[[run.text for run in runs]].with_columns(
+            reference=pl.Series([run.reference for run in runs], dtype=pl.Int64),
+            score=pl.Series([run.tokens for run in runs], dtype=pl.Float64),
+            shared_text=pl.Series([run.shared_text for run in runs], dtype=pl.String),
+            reason=pl.lit("ngram"),
+            method=pl.lit(f"{self._rule.ngram}-gram"),
+        )
 
 
-_FOUND: Schema = {
-    "question": pl.String,
-    "reference": pl.Int64,
-    "reason": pl.String,
-    "method": pl.String,
-    "score": pl.Float64,
-    "shared_text": pl.String,
-}
-
-
-def _similar(texts: pl.Series, references: list[str], rule: Rule) -> pl.DataFrame:
-    long_enough = texts.filter(texts.str.len_chars() >= rule.min_chars)
-    found = [
-        pl.DataFrame({"question": long_enough.gather(batch.left), "reference": batch.right, "score": batch.score})
-        for batch in join(long_enough.to_list(), references, rule.similarity)
-    ]
-    return _labelled(found, "similarity", "indel", pl.lit(None, pl.String))
-
-
-def _shared(texts: pl.Series, index: NgramIndex, rule: Rule) -> pl.DataFrame:
-    runs = index.find(texts.to_list())
-    found = pl.DataFrame(
-        {
-            "question": texts.gather([run.text for run in runs]),
-            "reference": pl.Series([run.reference for run in runs], dtype=pl.Int64),
-            "score": pl.Series([run.tokens for run in runs], dtype=pl.Float64),
-            "shared_text": pl.Series([run.shared_text for run in runs], dtype=pl.String),
-        }
-    )
-    return _labelled([found], "ngram", f"{rule.ngram}-gram", pl.col("shared_text"))
-
-
-def _labelled(found: list[pl.DataFrame], reason: str, method: str, shared_text: pl.Expr) -> pl.DataFrame:
-    if not found:
-        return pl.DataFrame(schema=dict(_FOUND))
-    table = pl.concat(found).with_columns(
-        reason=pl.lit(reason), method=pl.lit(method), shared_text=shared_text, score=pl.col("score").cast(pl.Float64)
-    )
-    return table.select([pl.col(name).cast(dtype) for name, dtype in _FOUND.items()])
+def _no_match() -> dict[str, pl.Expr]:
+    kinds = {"reference": pl.Int64, "score": pl.Float64, "shared_text": pl.String}
+    return {name: pl.lit(None, kind) for name, kind in kinds.items()}
 
 
 def _evidence(rows: pl.DataFrame, matches: pl.DataFrame) -> pl.DataFrame:
-    """One row per dropped row and match, in the order of the dropped table."""
+    """One row per dropped row and match, in the order of the dropped table; both are sorted by question_id."""
+    ids = rows["question_id"]
+    start = ids.search_sorted(str(matches["question_id"].min()), side="left")
+    end = ids.search_sorted(str(matches["question_id"].max()), side="right")
     return (
-        rows.select("question", *_ORDER)
-        .join(matches, on="question", how="inner")
+        rows[start:end]
+        .select("question", *ORDER)
+        .join(matches, on=["question_id", "question"], how="inner")
         .with_columns(stage=pl.lit(STAGE))
         .select(*EVIDENCE)
-        .sort(*_ORDER, "benchmark", "benchmark_question_id", "method")
+        .sort(*ORDER, "benchmark", "benchmark_question_id", "method")
     )
-
-
-def _arrow_schema():  # type: ignore[no-untyped-def]
-    return pl.DataFrame(schema=dict(EVIDENCE)).to_arrow().schema

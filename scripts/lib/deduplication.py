@@ -8,7 +8,7 @@ from typing import Literal
 
 import polars as pl
 
-from lib.similarity import Rule, first_similar
+from lib.similarity import Engine, Rule, first_similar
 from lib.tables import DROPPED, QUESTIONS, Schema, read_table, write_table
 
 EVIDENCE: Schema = {
@@ -28,13 +28,23 @@ _ORDER = ("question_id", "source", "source_row")
 log = logging.getLogger(__name__)
 
 
-def deduplicate(questions: Path, level: Level, similarity: float, rule: Rule, output: Path, dropped: Path) -> None:
+def deduplicate(
+    questions: Path,
+    level: Level,
+    similarity: float,
+    rule: Rule,
+    output: Path,
+    dropped: Path,
+    *,
+    threads: int = 0,
+    engine: Engine = "auto",
+) -> None:
     """Write the rows that stay to ``output``, the others with the question that stands for them to ``dropped``."""
     rows = read_table(questions, QUESTIONS).sort(_ORDER)
     leaders = rows.filter(
         pl.lit(level == "none") | pl.col("question").is_null() | pl.col("question").is_first_distinct()
     )
-    twins = _twins(leaders, similarity, rule) if level == "fuzzy" else _no_twins()
+    twins = _twins(leaders, similarity, rule, threads, engine) if level == "fuzzy" else _no_twins()
     kept = leaders.join(twins, on="question", how="anti", maintain_order="left")
     evidence = _evidence(rows, kept, twins) if level != "none" else pl.DataFrame(schema=dict(EVIDENCE))
     write_table(kept, output, QUESTIONS)
@@ -46,12 +56,12 @@ def _no_twins() -> pl.DataFrame:
     return pl.DataFrame(schema={"question": pl.String, "kept_question": pl.String, "score": pl.Float64})
 
 
-def _twins(leaders: pl.DataFrame, similarity: float, rule: Rule) -> pl.DataFrame:
+def _twins(leaders: pl.DataFrame, similarity: float, rule: Rule, threads: int, engine: Engine) -> pl.DataFrame:
     """Texts dropped as similar: question, kept_question, score."""
     texts = leaders.drop_nulls("question").sort(
         pl.col("question").str.len_chars(), "question_id", descending=[True, False]
     )["question"]
-    found = first_similar(texts.to_list(), similarity, rule)
+    found = first_similar(texts.to_list(), similarity, rule, threads=threads, engine=engine)
     similar = found.twin >= 0
     return pl.DataFrame(
         {

@@ -5,6 +5,6 @@ list which texts an order-keeping deduplication drops. Both are exact: bounds on
 threshold, and what is left is scored by ``rapidfuzz`` itself.
 """
 
-from lib.similarity.joins import Duplicates, Matches, Rule, first_similar, join
+from lib.similarity.joins import Duplicates, Engine, Join, Matches, Rule, first_similar, join
 
-__all__ = ["Duplicates", "Matches", "Rule", "first_similar", "join"]
+__all__ = ["Duplicates", "Engine", "Join", "Matches", "Rule", "first_similar", "join"]
