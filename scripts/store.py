@@ -1,9 +1,10 @@
-"""Look after a completion store: ``stats`` of what is in it, ``export`` it to one table, ``compact`` its files.
+"""Look after a completion store: its statistics, its rows as a table, its files, and the batches that run for it.
 
 - ``stats``: answers, failures, tokens and dollars by model, and what waits in journals.
 - ``export``: the store's rows, one a key, as one Parquet table ordered by model, question and sample.
 - ``compact``: fold the journals of dead writers, rewrite many small files as few sorted ones, and clear away what
   nobody uses. Safe while others write. Files that are no longer part of the table are removed after ``--keep-hours``.
+- ``batches``: the batches of hosted models that run or wait to be read; ``--cancel`` asks the API to end them.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
+from lib.batches import cancel, kept
 from lib.cli import UserError, command
 from lib.store import ROWS, Store, blocks
 from lib.streams import TableWriter
@@ -36,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     export.add_argument("--model", help="only this model's (its name, or the folder's name in the store)")
     compact = commands.add_parser("compact", help="rewrite many small files as few")
     compact.add_argument("--keep-hours", type=int, default=168, help="keep replaced files for so long (a week)")
-    for one in (stats, export, compact):
+    batches = commands.add_parser("batches", help="batches of hosted models that run for the store")
+    batches.add_argument("--cancel", action="store_true", help="end them; the next run reads what they have answered")
+    for one in (stats, export, compact, batches):
         one.add_argument("--store", type=Path, required=True)
     options = parser.parse_args(argv)
     if not (options.store / "store.json").exists():
@@ -46,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(store, options.json)
         elif options.command == "export":
             write(store, options.output, options.model)
+        elif options.command == "batches":
+            show_batches(options.store, options.cancel)
         else:
             store.compact(options.keep_hours)
     return 0
@@ -77,6 +84,19 @@ def write(store: Store, output: Path, model: str | None) -> None:
                 )
                 writer.write(rows.with_columns(model_id=pl.lit(model_id), bucket=pl.col("question_id").str.slice(0, 1)))
     log.info("%s: %d answers", output, writer.rows)
+
+
+def show_batches(folder: Path, with_cancel: bool) -> None:
+    """Print the batches on disk; ask the API to cancel them where told."""
+    for place in sorted(folder.glob("batches/*")):
+        for batch in kept(place):
+            status = ""
+            if with_cancel:
+                key = os.environ.get(batch.api_key_variable or "", "")
+                if not key:
+                    raise UserError(f"cancelling needs the key: set the environment variable {batch.api_key_variable}.")
+                status = f", {cancel(batch, key)}"
+            print(f"{batch.batch_id or 'not submitted'}: {batch.requests} requests to {batch.model}{status}")
 
 
 if __name__ == "__main__":

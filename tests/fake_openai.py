@@ -47,6 +47,16 @@ class Fault:
     where: Callable[[Body], bool] = lambda body: True
 
 
+@dataclass
+class BatchFault:
+    """What goes wrong with the next batch."""
+
+    fail: str | None = None  # the batch fails with this message, nothing is answered
+    answered: int | None = None  # so many are answered, then it expires
+    status: int = 200  # every request gets this status
+    broken: int = 0  # so many requests get status 500 in the error file
+
+
 def request_name(body: Body) -> str:
     """Names a request by what is asked: messages, seed and length."""
     asked = [body.get("messages"), body.get("seed"), body.get("max_tokens")]
@@ -76,6 +86,10 @@ class FakeServer:
         self.bodies: list[Body] = []
         self.keep_bodies = True
         self.times: list[float] = []
+        self.batch_seconds = 0.0
+        self.batch_faults: list[BatchFault] = []
+        self.files: dict[str, bytes] = {}
+        self.batches: dict[str, Body] = {}
         self.most_at_once = 0
         self._at_once = 0
         self._random = random.Random(0)
@@ -148,6 +162,8 @@ class FakeServer:
             return await self._send(writer, 401, _error("wrong key", "invalid_api_key"))
         if path.endswith("/models"):
             return await self._send(writer, 200, {"object": "list", "data": [{"id": MODEL, "object": "model"}]})
+        if path.startswith(("/v1/files", "/v1/batches")):
+            return await self._batch_api(method, path.partition("?")[0], headers, content, writer)
         if (method, path) != ("POST", "/v1/chat/completions"):
             return await self._send(writer, 404, _error(f"no such path: {path}", None))
         body: Body = json.loads(content)
@@ -167,6 +183,85 @@ class FakeServer:
             return await self._send_broken(writer, answer, fault)
         self.served[name] += 1
         return await self._send(writer, 200, answer, fault.headers)
+
+    async def _batch_api(
+        self, method: str, path: str, headers: dict[str, str], content: bytes, writer: asyncio.StreamWriter
+    ) -> bool:
+        parts = path.split("/")[2:]
+        if (method, parts) == ("POST", ["files"]):
+            boundary = headers["content-type"].partition("boundary=")[2].strip('"').encode()
+            uploaded = next(part for part in content.split(b"--" + boundary) if b"filename=" in part)
+            name = f"file-{len(self.files)}"
+            self.files[name] = uploaded.partition(b"\r\n\r\n")[2].rstrip(b"\r\n")
+            described = {"id": name, "object": "file", "bytes": len(self.files[name]), "created_at": 0}
+            return await self._send(
+                writer, 200, {**described, "filename": "x", "purpose": "batch", "status": "processed"}
+            )
+        if method == "GET" and parts[0] == "files" and parts[-1] == "content":
+            return await self._send_text(writer, self.files[parts[1]])
+        if (method, parts) == ("POST", ["batches"]):
+            name = f"batch-{len(self.batches)}"
+            self.batches[name] = {
+                "id": name,
+                "object": "batch",
+                "created_at": 0,
+                "status": "in_progress",
+                "due": time.monotonic(),
+                **json.loads(content),
+            }
+            self.batches[name]["due"] += self.batch_seconds
+            return await self._send(writer, 200, self.batches[name])
+        if (method, parts) == ("GET", ["batches"]):
+            listed = {"object": "list", "data": list(self.batches.values()), "has_more": False}
+            return await self._send(writer, 200, listed)
+        batch = self.batches.get(parts[1])
+        if batch is None:
+            return await self._send(writer, 404, _error("no such batch", None))
+        if method == "POST" and parts[-1] == "cancel":
+            batch["due"] = 0.0
+            self.batch_faults.insert(0, BatchFault(answered=1))
+        if batch["status"] == "in_progress" and time.monotonic() >= batch["due"]:
+            self._end_batch(batch, parts[-1] == "cancel")
+        return await self._send(writer, 200, batch)
+
+    def _end_batch(self, batch: Body, cancelled: bool) -> None:
+        fault = self.batch_faults.pop(0) if self.batch_faults else BatchFault()
+        lines = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
+        if fault.fail is not None:
+            batch["status"] = "failed"
+            batch["errors"] = {"object": "list", "data": [{"code": "failed", "message": fault.fail}]}
+            return
+        answered, errors = [], []
+        for number, line in enumerate(lines):
+            result: Body = {"id": f"r{number}", "custom_id": line["custom_id"], "error": None}
+            if fault.answered is not None and number >= fault.answered:
+                errors.append({**result, "response": None, "error": {"code": "batch_expired", "message": "expired"}})
+                continue
+            if number < fault.broken or fault.status != 200:
+                status = 500 if number < fault.broken else fault.status
+                body = _error("made to fail", None)
+                errors.append({**result, "response": {"status_code": status, "request_id": "q", "body": body}})
+                continue
+            name = request_name(line["body"])
+            self.asked[name] += 1
+            self.served[name] += 1
+            self.bodies.append(line["body"])
+            body = self._completion(line["body"], Fault())
+            answered.append({**result, "response": {"status_code": 200, "request_id": "q", "body": body}})
+        self._random.shuffle(answered)
+        answered += answered[:2]  # the same line twice must do no harm
+        batch["status"] = "cancelled" if cancelled else "completed" if fault.answered is None else "expired"
+        batch["request_counts"] = {"total": len(lines), "completed": len(answered), "failed": len(errors)}
+        for kind, results in (("output_file_id", answered), ("error_file_id", errors)):
+            if results:
+                batch[kind] = f"file-{len(self.files)}"
+                self.files[batch[kind]] = "".join(json.dumps(one) + "\n" for one in results).encode()
+
+    async def _send_text(self, writer: asyncio.StreamWriter, text: bytes) -> bool:
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: {len(text)}\r\n\r\n"
+        writer.write(head.encode() + text)
+        await writer.drain()
+        return True
 
     def _fault(self, body: Body) -> Fault:
         for fault in self.faults:

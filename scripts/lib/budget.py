@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -71,10 +72,12 @@ class Budget:
         self.cap = cap
         self._folder = store.folder / "budget"
         self._account = _Account()
+        self._before = 0.0
         self._lock = threading.Lock()
 
     def __enter__(self) -> Budget:
         self._folder.mkdir(exist_ok=True)
+        self._before = self._store.dollars() - self._store.dollars(without=[self._store.writer])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -92,6 +95,13 @@ class Budget:
                 return False
             self._account.reserved += usd
             return True
+
+    def commit(self, usd: float) -> None:
+        """Reserve dollars that are spent already as far as others are concerned, whatever the cap."""
+        with self._lock:
+            self._account.granted += usd
+            self._account.reserved += usd
+            self._write()
 
     def settle(self, reserved: float, spent: float) -> None:
         """A request is over: what was reserved for it is free again, less what it cost."""
@@ -115,14 +125,17 @@ class Budget:
             if left < needed:
                 return False
             self._account.granted += max(needed, left / GRANTS)
-            path = self._folder / f"{self._store.writer}.json"
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps({"granted": self._account.granted}))
-            temporary.replace(path)
+            self._write()
             return True
 
+    def _write(self) -> None:
+        path = self._folder / f"{self._store.writer}.json"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"granted": self._account.granted}))
+        temporary.replace(path)
+
     def _of_others(self) -> float:
-        """What clients that live are granted, and what the store's rows of all others cost."""
+        """What clients that live are granted, what the store's rows of all others cost, and this one's earlier ones."""
         waiting = self._store.writers_waiting()
         granted = {}
         for path in self._folder.glob("*.json"):
@@ -134,7 +147,13 @@ class Budget:
             else:
                 path.unlink(missing_ok=True)
         excluded = [*granted, self._store.writer]
-        return sum(granted.values()) + self._store.dollars(without=excluded)
+        others = sum(granted.values()) + self._of_batches(granted) + self._store.dollars(without=excluded)
+        return others + self._before
+
+    def _of_batches(self, granted: Mapping[str, float]) -> float:
+        """What batches can cost that run on though the process which submitted them is gone."""
+        batches = [json.loads(path.read_text()) for path in self._store.folder.glob("batches/*/*.json")]
+        return sum(one["reserved_usd"] for one in batches if one["writer"] not in {*granted, self._store.writer})
 
 
 def worst_cost(price: Price, messages: Messages, max_tokens: int, in_batch: bool = False) -> float:

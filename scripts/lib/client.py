@@ -431,20 +431,10 @@ class Client:
 
     def _judge(self, error: Any) -> Exception:
         """What an HTTP status means: PassingError, RefusedError or FatalError."""
-        status, headers = error.status_code, error.response.headers
         code, message = _error_of(error)
-        message = self._without_key(message)
-        if status == 429 and code not in ("insufficient_quota", "billing_hard_limit_reached"):
-            return PassingError(f"{status}: {message}", after=retry_after(headers), is_limit=True)
-        if status in (408, 409) or status >= 500:
-            return PassingError(f"{status}: {message}", after=retry_after(headers))
-        if status in (401, 403):
-            return FatalError(f"{self._name()} refuses the key ({status}: {message}): set the right one and run again.")
-        if status == 404:
-            return FatalError(f"{self._name()} does not know the model ({status}: {message}): check its entry.")
-        if status == 429:
-            return FatalError(f"the account of {self._name()} is used up ({message}): add credit, then run again.")
-        return RefusedError(f"refused ({status}: {message})", _is_about_the_question(code, message))
+        return judge_status(
+            error.status_code, code, self._without_key(message), error.response.headers, name=self._name()
+        )
 
     def _without_key(self, message: str) -> str:
         key = self._endpoint.api_key
@@ -456,6 +446,23 @@ class Client:
             reset = duration(headers.get("x-ratelimit-reset-requests", ""))
             if reset:
                 self._paused_until = max(self._paused_until, time.monotonic() + min(reset, LONGEST_PAUSE))
+
+
+def judge_status(
+    status: int, code: str | None, message: str, headers: Mapping[str, str], name: str = "the server"
+) -> PassingError | RefusedError | FatalError:
+    """What an HTTP status other than 200 means for a request, or for the whole run."""
+    if status == 429 and code not in ("insufficient_quota", "billing_hard_limit_reached"):
+        return PassingError(f"{status}: {message}", after=retry_after(headers), is_limit=True)
+    if status in (408, 409) or status >= 500:
+        return PassingError(f"{status}: {message}", after=retry_after(headers))
+    if status in (401, 403):
+        return FatalError(f"{name} refuses the key ({status}: {message}): set the right one and run again.")
+    if status == 404:
+        return FatalError(f"{name} does not know the model ({status}: {message}): check its entry.")
+    if status == 429:
+        return FatalError(f"the account of {name} is used up ({message}): add credit, then run again.")
+    return RefusedError(f"refused ({status}: {message})", _is_about_the_question(code, message))
 
 
 def _error_of(error: Any) -> tuple[str | None, str]:
@@ -505,13 +512,18 @@ def duration(text: str) -> float:
 def parse_answer(content: bytes) -> Answer:
     """The answer in a response's body. Raises ``PassingError`` where the body is none."""
     try:
-        body = json.loads(content)
+        return read_completion(json.loads(content))
+    except ValueError as error:
+        raise PassingError(f"the response is no JSON ({_clean(content[:80].decode(errors='replace'))})") from error
+
+
+def read_completion(body: Any) -> Answer:
+    """The answer in a completion. Raises ``PassingError`` where it is none."""
+    try:
         choice = body["choices"][0]
         message = choice["message"]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise PassingError(
-            f"the response is no completion ({_clean(content[:80].decode(errors='replace'))})"
-        ) from error
+    except (KeyError, IndexError, TypeError) as error:
+        raise PassingError(f"the response is no completion ({str(body)[:80]})") from error
     usage = body.get("usage") or {}
     finish = choice.get("finish_reason")
     refusal = None

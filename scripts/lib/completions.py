@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from lib.budget import Budget, Price, worst_cost
+from lib.batches import MOST_REQUESTS, Batches, folder_of
+from lib.budget import Budget, ExhaustedError, Price, worst_cost
 from lib.cli import UserError
 from lib.client import Answer, Client, FatalError, Limits, Request
 from lib.hashing import digest
@@ -83,6 +84,10 @@ class Asking:
     price: Price | None = None
     budget_usd: float = 0.0
     """Dollars that all answers of the store together may cost; 0 is no cap."""
+    mode: str = "live"
+    """``live``, or ``batch`` for the Batch API of a hosted model."""
+    batch_poll: float = 60.0
+    batch_requests: int = MOST_REQUESTS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +108,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--price", default="", help='dollars per million tokens: {"input": .., "output": .., "batch": ..}'
     )
     group.add_argument("--budget-usd", type=float, default=0, help="what all answers of the store may cost (0: no cap)")
+    group.add_argument("--mode", choices=["live", "batch"], default="live", help="batch: the API's Batch mode")
+    group.add_argument("--batch-poll", type=float, default=60, help="seconds between looks at running batches")
+    group.add_argument("--batch-requests", type=int, default=MOST_REQUESTS, help="most requests of one batch")
     add_engine_arguments(parser)
 
 
@@ -125,6 +133,9 @@ def read_asking(options: argparse.Namespace, schema: ResponseSchema | None = Non
         grace=options.grace,
         price=Price.parse(options.price),
         budget_usd=options.budget_usd,
+        mode=options.mode,
+        batch_poll=options.batch_poll,
+        batch_requests=options.batch_requests,
     )
 
 
@@ -150,10 +161,12 @@ def complete_shard(prompts: Callable[[], Iterable[Prompted]], asking: Asking, ou
                 store.adopt_orphans()
                 store.refresh()
                 state = _look_up(store, expected, asking)
-                if _missing(state).any():
+                while missing := int(_missing(state).sum()):
                     _ask_missing(prompts, state, asking, store)
                     store.refresh()
                     state = _look_up(store, expected, asking)
+                    if int(_missing(state).sum()) == missing:
+                        raise FatalError("nothing that was asked came back: see the log, then run again.")
         _check(state, store, asking)
         _write(state, store, asking, output)
 
@@ -200,9 +213,69 @@ def _ask_missing(prompts: Callable[[], Iterable[Prompted]], state: pl.DataFrame,
     proven = bool((state.get_column("failed") == False).any())  # noqa: E712
     try:
         with engine(asking.model, asking.engine) as endpoint:
-            asyncio.run(_ask(requests, asking, store, endpoint, progress, proven))
+            if asking.mode == "batch":
+                _ask_in_batches(requests, asking, store, endpoint, progress)
+            else:
+                asyncio.run(_ask(requests, asking, store, endpoint, progress, proven))
     finally:
         progress.close()
+
+
+def _ask_in_batches(
+    requests: Iterator[Request], asking: Asking, store: Store, endpoint: Endpoint, progress: Progress
+) -> None:
+    if asking.model.local:
+        raise UserError(f"{asking.model.name} is no model of an API, which alone has a batch mode: use mode live.")
+    describe = _describer(asking)
+    with _signals_raise(), _purse(asking, store) as purse:
+
+        def answered(request: Request, answer: Answer) -> None:
+            store.append(describe(request, answer))
+            progress.add(answer.error is not None, answer.completion_tokens or 0, _cost(asking, answer))
+
+        def reserve(request: Request) -> float | None:
+            if purse is None:
+                return 0.0
+            with contextlib.suppress(ExhaustedError):
+                return purse.reserve(request)
+            return None
+
+        batches = Batches(
+            store,
+            folder_of(store, model_partition(asking.model.key())),
+            endpoint,
+            asking.model.api_key_variable,
+            request_settings(asking),
+            poll=asking.batch_poll,
+            most_requests=asking.batch_requests,
+            reserve=reserve,
+            owe=purse.owe if purse is not None else lambda usd: None,
+        )
+        batches.run(requests, answered)
+        if batches.is_broke and not batches.ran and purse is not None:
+            raise FatalError(purse.exhausted())
+        if batches.failures and not progress.done:
+            raise FatalError(f"the API refuses the batches ({batches.failures[0]}): see to it, then run again.")
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Iterator[None]:
+    """A signal ends the waiting for batches, which run on and are picked up by the next run."""
+
+    def stop(number: int, _: object) -> None:
+        raise FatalError(f"{signal.Signals(number).name}: the batches run on, the next run picks them up.")
+
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    try:
+        former = {number: signal.signal(number, stop) for number in numbers}
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 async def _ask(
@@ -252,7 +325,7 @@ def _cost(asking: Asking, answer: Answer) -> float | None:
     """What an answer cost, by the tokens that the server counted; None where its price is not known."""
     if asking.price is None:
         return None
-    return asking.price.of(answer.prompt_tokens or 0, answer.completion_tokens or 0)
+    return asking.price.of(answer.prompt_tokens or 0, answer.completion_tokens or 0, asking.mode == "batch")
 
 
 class _Purse:
@@ -264,8 +337,11 @@ class _Purse:
         self._asking = asking
 
     def reserve(self, request: Request) -> float | None:
-        usd = worst_cost(self._price, request.messages, self._asking.sampling.max_tokens)
+        usd = worst_cost(self._price, request.messages, self._asking.sampling.max_tokens, self._asking.mode == "batch")
         return usd if self._budget.take(usd) else None
+
+    def owe(self, usd: float) -> None:
+        self._budget.commit(usd)
 
     def settle(self, reserved: float, answer: Answer | None) -> None:
         self._budget.settle(reserved, (_cost(self._asking, answer) or 0.0) if answer is not None else 0.0)

@@ -322,6 +322,14 @@ class Store:
             return pl.DataFrame(schema=dict(schema))
         return _first_of_key(rows.select("key", "size", *_rank())).select(*schema)
 
+    def has(self, model_id: str, keys: Sequence[str]) -> list[str]:
+        """Which of the keys are there."""
+        rows = self.scan(model_id)
+        if rows is None:
+            return []
+        wanted = pl.LazyFrame({"key": keys}, schema={"key": pl.String})
+        return rows.select("key").join(wanted, on="key", how="semi").unique().collect().get_column("key").to_list()
+
     def keys(self, model_id: str) -> pl.DataFrame:
         """What is there of a model: key, question_id, sample, size. One row a key."""
         rows = self.scan(model_id)
