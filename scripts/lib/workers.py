@@ -98,7 +98,7 @@ class Workers:
     def _idle(self) -> _Worker:
         """A worker without a task, a new one where all have one."""
         for worker in self._workers:
-            if worker.task is None:
+            if worker.task is None and worker.process.is_alive():
                 return worker
         self._workers.append(_Worker(self._context, self._function, self._memory_bytes, self._preload))
         return self._workers[-1]
@@ -151,8 +151,10 @@ class _Worker:
         """The outcome of the task; null for a new worker's word that it has started, which is when its time begins."""
         try:
             message = self.connection.recv()
-        except (EOFError, OSError):
+        except (EOFError, OSError) as ended:
             self.dead = True
+            if not self._ready:
+                raise RuntimeError("a worker process died while it started: see its message above.") from ended
             message = (None, "the worker died")
         if message == _READY:
             self._ready = True

@@ -7,6 +7,7 @@ does not end is *unknown* (null), which is neither equal nor different.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
@@ -26,11 +27,12 @@ _NOISE = str.maketrans({"−": "-", "–": "-"})
 
 
 def normalized(answer: str) -> str:
-    """An answer without what never changes its value: outer ``$``, spacing commands, a final full stop."""
+    """An answer without what never changes its value: outer ``$``, spacing, a final full stop."""
     text = answer.translate(_NOISE).strip()
     while len(text) > 1 and text[0] == text[-1] == "$":
         text = text[1:-1].strip()
-    text = re.sub(r"\\[,;!:]|\\ |\\left|\\right|~", "", text).strip()
+    text = re.sub(r"\\[,;!:]|\\ |\\left\b|\\right\b|~", "", text).strip()
+    text = re.sub(r"\s*([,()\[\]{}=+\-*/^<>])\s*", r"\1", text)
     return text.rstrip(".").strip()
 
 
@@ -53,7 +55,36 @@ def number(answer: str) -> Fraction | None:
 def equal_answers(pair: tuple[str, str]) -> bool:
     """Whether two final answers are mathematically equal (runs in a worker: it may not end)."""
     left, right = (_parse(_delimited(text)) for text in pair)
+    if "%" not in pair[0] + pair[1] and _clearly_different(left, right):
+        return False
     return _verify(left, right) or _verify(right, left)
+
+
+def _clearly_different(left: list[Any], right: list[Any]) -> bool:
+    """Whether two plain expressions differ by more than 1 % where their variables have values of our choice.
+
+    Sound for expressions (not for equations, sets and tuples, which are left to ``math-verify``), and much quicker than
+    its algebra, which simplifies the difference of every two expressions that are not equal.
+    """
+    if not left or not right or {text for text in left if isinstance(text, str)} & set(map(str, right[1:])):
+        return False
+    one, other = _value(left[0]), _value(right[0])
+    return one is not None and other is not None and abs(one - other) > 0.01 * max(abs(one), abs(other))
+
+
+def _value(expression: Any) -> complex | None:
+    """The value of an expression with each variable at a number made from its name; null for anything else."""
+    import sympy
+
+    if not isinstance(expression, sympy.Expr):
+        return None
+    variables = sorted(expression.free_symbols, key=str)
+    point = {symbol: 0.5 + sum(map(ord, str(symbol))) % 89 / 61 for symbol in variables}
+    try:
+        value = complex(expression.evalf(10, subs=point))
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        return None
+    return value if math.isfinite(value.real) and math.isfinite(value.imag) else None
 
 
 def _parse(text: str) -> list[object]:
@@ -80,11 +111,28 @@ def _verify_one(gold: object, answer: object) -> bool:
 
 
 def quick_equality(left: str, right: str) -> bool | None:
-    """Equality that needs no algebra: same text, or both plain numbers; null where algebra must decide."""
-    if normalized(left) == normalized(right):
+    """Equality that needs no algebra; null where algebra must decide.
+
+    Same text; plain numbers; tuples or intervals of plain numbers in the same brackets.
+    """
+    one, other = normalized(left), normalized(right)
+    if one == other:
         return True
-    values = number(left), number(right)
-    return values[0] == values[1] if values[0] is not None and values[1] is not None else None
+    values = _numbers(one), _numbers(other)
+    if values[0] is None or values[1] is None or len(values[0]) != len(values[1]):
+        return None
+    return values[0] == values[1] if one[:1] + one[-1:] == other[:1] + other[-1:] or len(values[0]) == 1 else None
+
+
+def _numbers(text: str) -> list[Fraction] | None:
+    """The value of a plain number, or the values of a bracketed tuple of them; null for anything else."""
+    single = number(text)
+    if single is not None:
+        return [single]
+    if not re.fullmatch(r"[(\[][^()\[\]]+,[^()\[\]]+[)\]]", text):
+        return None
+    values = [number(part) for part in text[1:-1].split(",")]
+    return None if None in values else [value for value in values if value is not None]
 
 
 def equalities(pairs: Iterable[tuple[str, str]], workers: Workers) -> Iterator[bool | None]:
