@@ -1,4 +1,4 @@
-"""A hub of datasets on loopback that speaks the hub's HTTP interface, with faults on demand.
+"""A hub of datasets and models on loopback that speaks the hub's HTTP interface, with faults on demand.
 
 The client is the real one: ``datasets`` and ``huggingface_hub`` are pointed at it by ``FakeHub.use``.
 """
@@ -140,8 +140,8 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             self.fault = hub.take_fault(path, self.command)
             if self.fault and self.fault.status:
                 return self.refuse(self.fault.status, "", "out of order")
-            api = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?", path)
-            file = re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/(.+)", path)
+            api = re.fullmatch(r"/api/(?:datasets|models)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?", path)
+            file = re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/(.+)", path)
             match = api or file
             if match is None:
                 return self.refuse(404, "", f"no route {path}")

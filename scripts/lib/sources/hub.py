@@ -4,6 +4,7 @@ Entry: ``dataset`` (``OWNER/NAME``), ``config``, ``split`` (default ``train``), 
 
 - Which files make up the split is what the dataset says of itself; ``files`` (a pattern, a list of them, or one for
   each split) names them instead, for datasets whose files no library recognises.
+- ``ref``: the branch that the lock pins a commit of (default ``main``; ``refs/convert/parquet`` is the hub's own copy).
 - ``parts``: several datasets, configurations or splits under one source; a part's keys come over the entry's.
 - ``lookup``: the question stands in another dataset. ``dataset``, ``split`` and ``index`` name the columns that say
   where, and ``in`` says for each value of the first which dataset that is and where its question is.

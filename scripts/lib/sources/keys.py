@@ -44,8 +44,9 @@ CONNECTORS: Mapping[str, Keys] = {
     "champ": Keys(frozenset({"part"}), frozenset({"numeric"})),
     "human_eval": Keys(frozenset()),
     "local": Keys(frozenset({"path"}), COLUMNS),
-    "hub": Keys(frozenset(), COLUMNS | {"dataset", "config", "split", "files", "parts", "lookup"}),
+    "hub": Keys(frozenset(), COLUMNS | {"dataset", "config", "split", "files", "parts", "lookup", "ref"}),
     "stackexchange": Keys(frozenset({"site"}), frozenset({"url"})),
+    "unresolved": Keys(frozenset({"note"})),
     "planted": Keys(
         frozenset({"originals"}),
         frozenset({"benchmark", "exact", "near", "repeated", "verbatim", "edited", "embedded"}),

@@ -8,217 +8,261 @@ would.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from html import unescape
 
-from lxml import etree, html  # type: ignore[import-untyped]
+from lxml import etree  # type: ignore[import-untyped]
 
 from lib.sources.text import valid_text
 
 BLANKS = re.compile(r"[ \t\r\n\f]+")
 TAG = re.compile(r"<[^>]*>")
-TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
-SILENT = frozenset({"script", "style", "head", "title"})
-BLOCKS = frozenset({"p", "div", "table", "section", "article", "dl", "details"})
+SILENT = frozenset({"script", "style", "title"})
+PARAGRAPHS = frozenset({"p", "div", "table", "section", "article", "dl", "details", "h1", "h2", "h3", "h4", "h5", "h6"})
 LINES = frozenset({"br", "tr", "dt", "dd", "summary"})
-HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 NO_ALT = "enter image description here"
 
-_PARSER = html.HTMLParser(remove_comments=True, remove_pis=True, huge_tree=True)
+Attributes = Mapping[str, str]
 
 
-class _Writer:
-    """Text with pending line breaks and the prefixes (quotes, list indents) of the lines to come."""
+class _Renderer:
+    """Target of a parser of HTML: gathers the text of a paragraph, and writes it when the next one begins.
+
+    ``prefixes`` (quotes, list indents) begin every line; ``shared`` of them begin the blank lines that are pending.
+    """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was read."""
         self.parts: list[str] = []
+        self.paragraph: list[str] = []
         self.prefixes: list[str] = []
-        self.shared = 0  # how many of the prefixes the pending blank lines have, too
+        self.prefix = ""
+        self.shared = 0
         self.pending = 0
-        self.fresh = True  # at the start of a line
-        self.marked = False  # just after the marker of a list item
+        self.marker = ""  # of the list item that begins with the next text
+        self.pre = 0
+        self.silent = 0
+        self.cells = 0
+        self.lists: list[int | None] = []  # next number of each open list, None for one of dashes
+
+    def start(self, tag: str, attributes: Attributes) -> None:
+        """An element begins."""
+        if tag in PARAGRAPHS:
+            self.need(2)
+        elif tag in LINES:
+            self.need_line()
+        if tag in STARTS:
+            STARTS[tag](self, tag, attributes)
+
+    def end(self, tag: str) -> None:
+        """An element ends."""
+        if tag in ENDS:
+            ENDS[tag](self, tag, {})
+        if tag in PARAGRAPHS:
+            self.need(2)
+        elif tag in LINES and tag != "br":
+            self.need_line()
+
+    def data(self, text: str) -> None:
+        """Text of an element, in pieces."""
+        if not self.silent:
+            self.paragraph.append(text)
+
+    def close(self) -> str:
+        """The whole text; then ready for another document."""
+        self.flush()
+        text = "".join(self.parts).strip("\n")
+        self.reset()
+        return text
+
+    def flush(self) -> None:
+        """Write the paragraph gathered so far."""
+        if self.paragraph:
+            text = BLANKS.sub(" ", "".join(self.paragraph)).strip(" ")
+            self.paragraph.clear()
+            if text:
+                self.write(text)
 
     def need(self, breaks: int) -> None:
-        """At least this many line breaks come before the next text; none just after a list item's marker."""
-        if self.parts and not self.marked:
+        """At least this many line breaks come before what is written next."""
+        self.flush()
+        if self.parts and not self.marker:
             self.pending = max(self.pending, breaks)
+
+    def need_line(self) -> None:
+        """A line break comes before what is written next."""
+        if self.pre:
+            self.paragraph.append("\n")
+        else:
+            self.need(1)
+
+    def write(self, text: str) -> None:
+        """Write text after the line breaks that are pending; each of its lines begins with the prefixes."""
+        if self.pending:
+            blank = "".join(self.prefixes[: self.shared]).rstrip(" ")
+            self.parts.append("\n" + f"{blank}\n" * (self.pending - 1))
+        at_start = self.pending > 0 or not self.parts
+        first = self.prefix.removesuffix(" " * len(self.marker)) + self.marker if self.marker else self.prefix
+        if at_start:
+            self.parts.append(first)
+        if self.prefix and "\n" in text:
+            blank = self.prefix.rstrip(" ")
+            lines = text.split("\n")
+            text = "\n".join([lines[0], *(self.prefix + line if line else blank for line in lines[1:])])
+        self.parts.append(text)
+        self.pending, self.marker, self.shared = 0, "", len(self.prefixes)
 
     def push(self, prefix: str) -> None:
         """Begin lines with this, too."""
         self.prefixes.append(prefix)
+        self.prefix = "".join(self.prefixes)
 
     def pop(self) -> None:
         """Begin lines without the last prefix again."""
-        self.prefixes.pop()
+        if self.prefixes:
+            self.prefixes.pop()
+        self.prefix = "".join(self.prefixes)
         self.shared = min(self.shared, len(self.prefixes))
 
-    def raw(self, text: str) -> None:
-        """Text as it is, after the pending line breaks; further lines get the prefixes."""
-        prefix = "".join(self.prefixes)
-        if self.pending:
-            blank = "".join(self.prefixes[: self.shared])
-            self.parts.append("\n" + f"{blank}\n" * (self.pending - 1) + prefix)
-        elif not self.parts:
-            self.parts.append(prefix)
-        self.pending, self.marked, self.shared = 0, False, len(self.prefixes)
-        self.parts.append(text.replace("\n", f"\n{prefix}") if prefix else text)
-        self.fresh = text.endswith(("\n", " "))
+    def start_silence(self, tag: str, attributes: Attributes) -> None:
+        self.silent += 1
 
-    def flow(self, text: str) -> None:
-        """Text of a paragraph: runs of blanks are one blank, none at the start of a line."""
-        text = BLANKS.sub(" ", text)
-        if self.pending or self.fresh or not self.parts:
-            text = text.lstrip(" ")
-        if text:
-            self.raw(text)
+    def end_silence(self, tag: str, attributes: Attributes) -> None:
+        self.silent -= 1
 
-
-class _Renderer:
-    """Writes the text of a parsed fragment; no recursion, so that no depth of nesting is too much."""
-
-    def __init__(self) -> None:
-        self.writer = _Writer()
-        self.pre = 0
-        self.silent = 0
-        self.lists: list[int | None] = []  # next number of each open list, None for one of dashes
-        self.starts: dict[str, Callable[[etree._Element], None]] = {
-            "pre": self.start_pre, "code": self.tick, "ul": self.start_list, "ol": self.start_list,
-            "li": self.start_item, "blockquote": self.start_quote, "hr": self.rule, "img": self.image,
-            "sup": lambda _: self.mark("^{"), "sub": lambda _: self.mark("_{"),
-            "td": self.cell, "th": self.cell,
-        }  # fmt: skip
-        self.ends: dict[str, Callable[[etree._Element], None]] = {
-            "pre": self.end_pre, "code": self.tick, "ul": self.end_list, "ol": self.end_list,
-            "li": self.end_item, "blockquote": self.end_quote,
-            "sup": lambda _: self.mark("}"), "sub": lambda _: self.mark("}"),
-        }  # fmt: skip
-
-    def render(self, root: etree._Element) -> str:
-        for event, element in etree.iterwalk(root, events=("start", "end")):
-            if event == "start":
-                self.start(element)
-                self.text(element.text)
-            else:
-                self.end(element)
-                if element is not root:
-                    self.text(element.tail)
-        return TRAILING.sub("", "".join(self.writer.parts)).strip("\n")
-
-    def text(self, text: str | None) -> None:
-        if not text or self.silent:
-            return
-        if self.pre:
-            self.writer.raw(text)
-        else:
-            self.writer.flow(text)
-
-    def mark(self, text: str) -> None:
-        if not self.silent:
-            self.writer.raw(text)
-
-    def breaks(self, tag: str) -> None:
-        if tag in BLOCKS or tag in HEADINGS:
-            self.writer.need(2)
-        elif tag in LINES and not self.pre:
-            self.writer.need(1)
-
-    def start(self, element: etree._Element) -> None:
-        tag = element.tag
-        if tag in SILENT:
-            self.silent += 1
-        self.breaks(tag)
-        if tag in HEADINGS:
-            self.mark(HEADINGS[tag])
-        if tag in self.starts:
-            self.starts[tag](element)
-
-    def end(self, element: etree._Element) -> None:
-        tag = element.tag
-        if tag in SILENT:
-            self.silent -= 1
-        if tag in self.ends:
-            self.ends[tag](element)
-        if tag != "br":
-            self.breaks(tag)
-
-    def start_pre(self, element: etree._Element) -> None:
-        self.writer.need(2)
-        self.mark("```\n")
+    def start_pre(self, tag: str, attributes: Attributes) -> None:
+        self.need(2)
         self.pre += 1
 
-    def end_pre(self, element: etree._Element) -> None:
+    def end_pre(self, tag: str, attributes: Attributes) -> None:
         self.pre -= 1
-        line = "\n" + "".join(self.writer.prefixes)
-        code = self.writer.parts[-1]
-        while code.endswith(line):
-            code = code.removesuffix(line)
-        self.writer.parts[-1] = code
-        self.writer.need(1)
-        self.mark("```")
-        self.writer.need(2)
+        code = "".join(self.paragraph).strip("\n")
+        self.paragraph.clear()
+        self.write(f"```\n{code}\n```")
+        self.need(2)
 
-    def tick(self, element: etree._Element) -> None:
+    def tick(self, tag: str, attributes: Attributes) -> None:
         if not self.pre:
-            self.mark("`")
+            self.paragraph.append("`")
 
-    def start_list(self, element: etree._Element) -> None:
-        self.writer.need(1 if self.lists else 2)
-        self.lists.append(1 if element.tag == "ol" else None)
+    def start_list(self, tag: str, attributes: Attributes) -> None:
+        self.need(1 if self.lists else 2)
+        self.lists.append(1 if tag == "ol" else None)
 
-    def end_list(self, element: etree._Element) -> None:
-        self.lists.pop()
-        self.writer.need(1 if self.lists else 2)
+    def end_list(self, tag: str, attributes: Attributes) -> None:
+        self.flush()
+        if self.lists:
+            self.lists.pop()
+        self.need(1 if self.lists else 2)
 
-    def start_item(self, element: etree._Element) -> None:
-        self.writer.need(1)
+    def start_item(self, tag: str, attributes: Attributes) -> None:
+        self.need(1)
         number = self.lists[-1] if self.lists else None
-        marker = "- " if number is None else f"{number}. "
+        self.marker = "- " if number is None else f"{number}. "
         if number is not None:
             self.lists[-1] = number + 1
-        self.mark(marker)
-        self.writer.fresh = self.writer.marked = True
-        self.writer.push(" " * len(marker))
+        self.push(" " * len(self.marker))
 
-    def end_item(self, element: etree._Element) -> None:
-        self.writer.pop()
-        self.writer.marked = False
-        self.writer.pending = 0
-        self.writer.need(1)
+    def end_item(self, tag: str, attributes: Attributes) -> None:
+        self.flush()
+        self.marker = ""
+        self.pop()
+        self.pending = 0
+        self.need(1)
 
-    def start_quote(self, element: etree._Element) -> None:
-        self.writer.need(2)
-        self.writer.push("> ")
+    def start_quote(self, tag: str, attributes: Attributes) -> None:
+        self.need(2)
+        self.push("> ")
 
-    def end_quote(self, element: etree._Element) -> None:
-        self.writer.pop()
-        self.writer.need(2)
+    def end_quote(self, tag: str, attributes: Attributes) -> None:
+        self.flush()
+        self.pop()
+        self.need(2)
 
-    def rule(self, element: etree._Element) -> None:
-        self.writer.need(2)
-        self.mark("---")
-        self.writer.need(2)
+    def start_heading(self, tag: str, attributes: Attributes) -> None:
+        self.paragraph.append("#" * int(tag[1]) + " ")
 
-    def image(self, element: etree._Element) -> None:
-        alt = BLANKS.sub(" ", element.get("alt") or "").strip()
-        self.mark("[image]" if alt in ("", NO_ALT) else f"[image: {alt}]")
+    def rule(self, tag: str, attributes: Attributes) -> None:
+        self.need(2)
+        self.write("---")
+        self.need(2)
 
-    def cell(self, element: etree._Element) -> None:
-        if element.getprevious() is not None:
-            self.mark(" | ")
+    def image(self, tag: str, attributes: Attributes) -> None:
+        alt = attributes.get("alt", "").strip()
+        self.paragraph.append("[image]" if alt in ("", NO_ALT) else f"[image: {alt}]")
+
+    def raise_text(self, tag: str, attributes: Attributes) -> None:
+        self.paragraph.append("^{" if tag == "sup" else "_{")
+
+    def end_raised(self, tag: str, attributes: Attributes) -> None:
+        self.paragraph.append("}")
+
+    def start_row(self, tag: str, attributes: Attributes) -> None:
+        self.cells = 0
+
+    def start_cell(self, tag: str, attributes: Attributes) -> None:
+        if self.cells:
+            self.paragraph.append(" | ")
+        self.cells += 1
+
+
+Handler = Callable[[_Renderer, str, Attributes], None]
+
+STARTS: Mapping[str, Handler] = {
+    **dict.fromkeys(SILENT, _Renderer.start_silence),
+    **dict.fromkeys(("ul", "ol"), _Renderer.start_list),
+    **dict.fromkeys(("td", "th"), _Renderer.start_cell),
+    **dict.fromkeys(("sup", "sub"), _Renderer.raise_text),
+    **dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6"), _Renderer.start_heading),
+    "pre": _Renderer.start_pre,
+    "code": _Renderer.tick,
+    "li": _Renderer.start_item,
+    "blockquote": _Renderer.start_quote,
+    "hr": _Renderer.rule,
+    "img": _Renderer.image,
+    "tr": _Renderer.start_row,
+}
+
+ENDS: Mapping[str, Handler] = {
+    **dict.fromkeys(SILENT, _Renderer.end_silence),
+    **dict.fromkeys(("ul", "ol"), _Renderer.end_list),
+    **dict.fromkeys(("sup", "sub"), _Renderer.end_raised),
+    "pre": _Renderer.end_pre,
+    "code": _Renderer.tick,
+    "li": _Renderer.end_item,
+    "blockquote": _Renderer.end_quote,
+}
 
 
 def _bare_text(source: str) -> str:
-    """The text between the tags, for what is nested too deeply to be read as a tree."""
+    """The text between the tags, for what is nested too deeply to be parsed."""
     return unescape(TAG.sub(" ", source)).strip()
+
+
+_parsers = threading.local()
+
+
+def _parser() -> etree.HTMLParser:
+    """This thread's parser; making one takes longer than parsing a post."""
+    if getattr(_parsers, "parser", None) is None:
+        _parsers.parser = etree.HTMLParser(target=_Renderer(), huge_tree=True)
+    return _parsers.parser
 
 
 def html_to_text(source: str) -> str:
     """The text of an HTML fragment; blank where it has none."""
     source = valid_text(source).replace("\0", "")
-    if not source.strip():
-        return ""
+    if "<" not in source and "&" not in source:
+        return BLANKS.sub(" ", source).strip(" ")
+    parser = _parser()
     try:
-        root = html.fragment_fromstring(source, create_parent="div", parser=_PARSER)
-    except (etree.ParserError, etree.XMLSyntaxError):
+        parser.feed(source)
+        text: str = parser.close()
+    except etree.XMLSyntaxError:
+        _parsers.parser = None
         return _bare_text(source)
-    return _Renderer().render(root) or _bare_text(source)
+    return text or _bare_text(source)

@@ -1,0 +1,78 @@
+"""The shipped catalog: every entry can be read as far as its connector goes, and what the paper lists is there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lib.cli import UserError
+from lib.sources import read_questions
+from lib.sources.columns import needed_columns
+from lib.sources.hub import entry_datasets, entry_parts
+from lib.sources.keys import entry_problems
+
+
+def entries(section: str, folder: str = "catalog") -> dict[str, dict[str, Any]]:
+    return yaml.safe_load(Path(folder, f"{section}.yaml").read_text(encoding="utf-8"))
+
+
+SOURCES, BENCHMARKS = entries("sources"), entries("benchmarks")
+EVERYTHING = [
+    *SOURCES.items(),
+    *BENCHMARKS.items(),
+    *entries("sources", "demo/catalog").items(),
+    *entries("benchmarks", "demo/catalog").items(),
+]
+
+
+@pytest.mark.parametrize(("name", "entry"), EVERYTHING)
+def test_entries_say_where_their_questions_are(name: str, entry: dict[str, Any]) -> None:
+    assert entry_problems(entry) == []
+    assert entry["domain"] in ("math", "code", "science")
+    assert entry["licence"]
+    if entry["connector"] == "hub":
+        assert all(dataset.count("/") == 1 for dataset in entry_datasets(entry))
+        for part in entry_parts(entry):
+            for one in part["lookup"]["in"].values() if "lookup" in part else [part]:
+                assert needed_columns(one)
+
+
+def test_every_source_of_the_paper_is_listed() -> None:
+    assert Counter(entry["domain"] for entry in SOURCES.values()) == {"code": 27, "math": 21, "science": 14}
+    for domain, most in (("code", 27), ("math", 21), ("science", 14)):
+        ranks = [entry["rank"] for entry in SOURCES.values() if entry["domain"] == domain and "rank" in entry]
+        assert len(set(ranks)) == len(ranks)
+        assert set(ranks) <= set(range(1, most + 1))
+
+
+def test_the_funnel_begins_with_the_published_numbers() -> None:
+    rows = {name: SOURCES[name]["rows"] for name in SOURCES if "rows" in SOURCES[name]}
+    assert rows["openmath-2-math"] == 2_900_000
+    assert rows["open-code-reasoning"] + rows["stackexchange-codegolf"] == 575_000
+    assert rows["stackexchange-physics"] + rows["organic-chemistry"] == 593_000
+
+
+def test_benchmarks_are_decontaminated_against_and_evaluated_as_published() -> None:
+    assert len(BENCHMARKS) == 13
+    assert {name for name, entry in BENCHMARKS.items() if entry.get("samples") == 10} == {
+        "aime24",
+        "aime25",
+        "amc23",
+        "hmmt",
+    }
+    for entry in BENCHMARKS.values():
+        assert entry["grader"] in ("math", "choice", "none")
+        assert ("prompt" in entry) == (entry["grader"] != "none")
+
+
+def test_a_source_that_is_not_resolved_says_so() -> None:
+    unresolved = {name: entry for name, entry in SOURCES.items() if entry["connector"] == "unresolved"}
+    assert unresolved
+    for name, entry in unresolved.items():
+        assert not entry["verified"]
+        with pytest.raises(UserError, match=f"{name}: this source cannot be fetched"):
+            list(read_questions(name, entry["domain"], entry))
