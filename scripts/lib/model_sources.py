@@ -141,6 +141,11 @@ def fetch_hub(name: str, entry: Entry, revision: str | None, path: Path) -> Mode
         raise UserError(f"model {name}: {repository} is not pinned to a commit: run snakemake lock, then again.")
     folder = path.parent / f"weights-{digest([repository, revision], 12)}"
     if not is_complete(folder):
+        if (folder / COMPLETE).is_file():
+            log.warning(
+                "model %s: the weights in %s have changed since they were fetched: fetching again", name, folder
+            )
+            shutil.rmtree(folder)
         download(name, repository, revision, folder)
         complete(folder)
     return described(name, entry, folder, path, f"{repository}@{revision}")
@@ -149,7 +154,12 @@ def fetch_hub(name: str, entry: Entry, revision: str | None, path: Path) -> Mode
 def download(name: str, repository: str, revision: str, folder: Path) -> None:
     """Bring the files of a hub model into a folder; what is there already is not downloaded again."""
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     offline = constants.HF_HUB_OFFLINE
     try:
@@ -165,7 +175,7 @@ def download(name: str, repository: str, revision: str, folder: Path) -> None:
             shutil.copytree(found, folder, dirs_exist_ok=True)
     except GatedRepoError as error:
         raise UserError(f"model {name}: accept the licence of {repository} on the hub and set HF_TOKEN.") from error
-    except RepositoryNotFoundError as error:
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise UserError(f"model {name}: the hub has no {repository} at {revision}: correct the entry.") from error
     except LocalEntryNotFoundError as error:
         raise UserError(
@@ -173,7 +183,8 @@ def download(name: str, repository: str, revision: str, folder: Path) -> None:
             "is internet."
         ) from error
     except OSError as error:
-        raise UserError(f"model {name}: {repository} cannot be downloaded ({error}): run again.") from error
+        said = " ".join(str(error).split())[:300]
+        raise UserError(f"model {name}: {repository} cannot be downloaded ({said}): run again.") from error
 
 
 def use_folder(name: str, entry: Entry, revision: str | None, path: Path) -> Model:
