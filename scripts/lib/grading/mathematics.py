@@ -22,16 +22,19 @@ CPU_SECONDS = 5.0
 
 _NUMBER = re.compile(r"([-+]?)(\d[\d,]*)(?:\.(\d+))?(?:/(\d+))?")
 _FRACTION = re.compile(r"([-+]?)\\[dt]?frac\{(\d+)\}\{(\d+)\}")
+_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\{([^{}]*)\}")
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+|\d+")
 _NOISE = str.maketrans({"−": "-", "–": "-"})
 
 
 def normalized(answer: str) -> str:
-    """An answer without what never changes its value: outer ``$``, spacing, a final full stop."""
+    r"""An answer without what never changes its value: outer ``$``, ``\text{}``, spacing, a final full stop."""
     text = answer.translate(_NOISE).strip()
     while len(text) > 1 and text[0] == text[-1] == "$":
         text = text[1:-1].strip()
     text = re.sub(r"\\[,;!:]|\\ |\\left\b|\\right\b|~", "", text).strip()
+    if wrapped := _TEXT.fullmatch(text):
+        text = wrapped.group(1).strip()
     text = re.sub(r"\s*([,()\[\]{}=+\-*/^<>])\s*", r"\1", text)
     return text.rstrip(".").strip()
 
@@ -76,8 +79,8 @@ def _value(expression: Any) -> complex | None:
     """The value of an expression with each variable at a number made from its name; null for anything else."""
     import sympy
 
-    if not isinstance(expression, sympy.Expr):
-        return None
+    if not isinstance(expression, sympy.Expr) or any(len(str(symbol)) > 1 for symbol in expression.free_symbols):
+        return None  # a word is read as one symbol or as a product of letters
     variables = sorted(expression.free_symbols, key=str)
     point = {symbol: 0.5 + sum(map(ord, str(symbol))) % 89 / 61 for symbol in variables}
     try:
