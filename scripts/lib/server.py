@@ -46,6 +46,8 @@ STOP_GRACE_SECONDS = 5.0
 """Time of an engine between SIGTERM and SIGKILL: there is nothing in it to lose."""
 LOG_LINES = 40
 """Last lines of the engine's log that are shown when it fails."""
+LONGEST_TEMPORARY_FOLDER = 42
+"""Bytes: a socket's whole path has at most 107, of which the engine's folder and the socket's name take 65."""
 CPU_BATCH_TOKENS = 4096
 STRUCTURED_OUTPUTS = {"backend": "xgrammar", "disable_any_whitespace": True}
 """Small models pad JSON with blanks until they are cut off, unless the grammar allows none."""
@@ -406,9 +408,9 @@ def cache_variables() -> dict[str, str]:
 
 
 def short_temporary_folder() -> Path:
-    """A folder for temporary files whose name is short enough for the engine's sockets (107 bytes in all)."""
+    """A folder for temporary files whose name is short enough for the engine's sockets."""
     folder = Path(tempfile.gettempdir())
-    return folder if len(str(folder)) <= 40 else Path("/tmp")
+    return folder if len(str(folder)) <= LONGEST_TEMPORARY_FOLDER else Path("/tmp")
 
 
 def free_port() -> int:

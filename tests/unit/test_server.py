@@ -32,6 +32,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OPENTHOUGHTS_SCRATCH", str(tmp_path / "scratch"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr(server, "LONGEST_TEMPORARY_FOLDER", 1000)
     monkeypatch.delenv(SERVERS_VARIABLE, raising=False)
     return tmp_path / "starts.jsonl"
 
@@ -73,6 +74,7 @@ def test_an_engine_is_started_asked_and_taken_down(record: Path, model: Model) -
         assert probe(endpoint.base_url, endpoint.api_key, endpoint.model_name) is None
         assert probe(endpoint.base_url, "another key", endpoint.model_name) is not None
         tree = tree_of(starts(record)[0]["pid"])
+        assert len(list(record.parent.glob("openthoughts-*"))) == 1
     assert_all_end(tree)
     assert not endpoint.alive()
     assert [path.name for path in record.parent.glob("openthoughts-*")] == []
