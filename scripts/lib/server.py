@@ -364,13 +364,16 @@ def engine_variables(
         **cache_variables(),
     }
     if settings.accelerator == "cpu":
-        threads = variables.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
-        variables |= {
-            "VLLM_CPU_KVCACHE_SPACE": variables.get("VLLM_CPU_KVCACHE_SPACE", str(settings.cpu_cache_gib)),
+        wanted = {
+            "VLLM_CPU_KVCACHE_SPACE": str(settings.cpu_cache_gib),
             # Engines side by side would all be bound to the same first cores.
-            "VLLM_CPU_OMP_THREADS_BIND": variables.get("VLLM_CPU_OMP_THREADS_BIND", "nobind"),
-            "OMP_NUM_THREADS": threads,
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            # As vLLM sets them where it binds: idle threads soon leave their core to others.
+            "KMP_BLOCKTIME": "5",
+            "KMP_TPAUSE": "0",
+            "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
         }
+        variables |= {name: variables.get(name) or value for name, value in wanted.items()}
         preload = openmp_library(environment)
         if preload is not None:
             variables["LD_PRELOAD"] = ":".join(filter(None, [variables.get("LD_PRELOAD"), str(preload)]))
