@@ -49,11 +49,12 @@ rule train_student:
         nodes=training_nodes,
         accelerator=ACCELERATOR,
         engine=1,
+        launcher="",
     params:
         settings=setting("student", "settings"),
         seed=setting("student", "seed"),
     shell:
-        "{PY} scripts/train_student.py --tokenized {input.tokenized} --statistics {input.statistics}"
+        "{resources.launcher} {PY} scripts/train_student.py --tokenized {input.tokenized} --statistics {input.statistics}"
         " --model {input.model} --name {wildcards.id} --settings {params.settings:q} --seed {params.seed}"
         " --accelerator {resources.accelerator} --nodes {resources.nodes} --gpus {resources.gpu}"
         " --output {output.model} --metrics {output.metrics} > {log} 2>&1"

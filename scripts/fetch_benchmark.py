@@ -1,6 +1,6 @@
 """Fetch one benchmark of the catalog into a table of questions.
 
-The rows keep the benchmark's own order. ``lib.sources.keys`` and the connectors' docstrings say what an entry
+The rows keep the benchmark's own order. ``lib.source_keys`` and the connectors' docstrings say what an entry
 may hold.
 """
 

@@ -1,6 +1,6 @@
 """Fetch one question source of the catalog into a table of questions.
 
-The rows keep the source's own order. ``lib.sources.keys`` and the connectors' docstrings say what an entry
+The rows keep the source's own order. ``lib.source_keys`` and the connectors' docstrings say what an entry
 may hold.
 """
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from lib.cli import UserError
 from lib.config import ConfigurationError, read_yaml, schema, schema_problems
+from lib.source_keys import entry_problems
 
 Entry = Mapping[str, Any]
 
@@ -55,6 +56,13 @@ def read_catalog(folders: Sequence[Path | str]) -> Catalog:
                 entries = read_yaml(path) or {}
                 rules = {"$defs": schema("catalog")["$defs"], **schema("catalog")["properties"][section]}
                 problems += schema_problems(entries, rules, root=str(path))
+                if section in {"sources", "benchmarks"}:
+                    problems += [
+                        f"{path}.{name}: {problem}"
+                        for name, entry in entries.items()
+                        if isinstance(entry, dict)
+                        for problem in entry_problems(entry)
+                    ]
                 sections[section] |= entries
         for path in sorted((folder / "prompts").glob("*.md")):
             prompts[path.stem] = Prompt(str(path), hashlib.sha256(path.read_bytes()).hexdigest()[:16])

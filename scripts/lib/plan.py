@@ -20,6 +20,7 @@ from typing import Any
 from lib.catalog import Catalog, ContentOf, content_of
 from lib.config import ConfigurationError, did_you_mean, merged, schema, schema_problems, with_defaults, with_setting
 from lib.hashing import digest
+from lib.source_keys import DESCRIPTIVE, ROLE
 
 Settings = Mapping[str, Any]
 
@@ -54,11 +55,8 @@ KINDS: Mapping[str, Kind] = {
 }
 """In the order the data flows."""
 
-DESCRIPTIVE = frozenset(
-    {"licence", "homepage", "rank", "rows", "verified", "note", "price", "serving", "parameters", "grader", "prompt",
-     "samples", "group", "template", "published"}
-)  # fmt: skip
-"""Keys of catalog entries that describe; they never change what is fetched, so they are not part of an id."""
+NOT_FETCHED = DESCRIPTIVE | (ROLE - {"domain"}) | {"price", "serving", "parameters", "template"}
+"""Keys of catalog entries that never change what is fetched, so they are not part of an id."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +184,7 @@ class Planner:
         known = self._fetched.get((kind, name))
         if known is None:
             entries: Mapping[str, Mapping[str, Any]] = getattr(self.catalog, f"{kind}s")
-            entry = {key: value for key, value in entries[name].items() if key not in DESCRIPTIVE}
+            entry = {key: value for key, value in entries[name].items() if key not in NOT_FETCHED}
             settings: dict[str, Any] = {"name": name, "entry": entry}
             pin = self.catalog.lock.get(f"{kind}s", {}).get(name)
             if pin is not None:
@@ -550,6 +548,9 @@ def domain_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
     problems: list[str] = []
     for place, source in enumerate(block["sources"]):
         problems += _unknown(f"{where}.sources.{place}", "source", source, catalog.sources)
+        entry = catalog.sources.get(source, {})
+        if entry.get("connector") == "unresolved":
+            problems.append(f"{where}.sources.{place}: {source} cannot be fetched: {entry['note']}")
     if block["top"] and block["top"] > len(block["sources"]):
         problems.append(f"{where}.top: {block['top']} of {len(block['sources'])} sources: list more or lower it")
     for place, benchmark in enumerate(block["decontaminate"].get("benchmarks", [])):

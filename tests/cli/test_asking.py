@@ -346,3 +346,17 @@ def test_a_budget_needs_a_price(tmp_path: Path, model: Path, capsys: pytest.Capt
     write_questions(tmp_path / "drawn.parquet", TEXTS)
     assert sample(tmp_path, model, "--budget-usd", "10") == 1
     assert "needs the price of teacher" in capsys.readouterr().err
+
+
+def test_from_store_asks_nobody(tmp_path: Path, model: Path, server: FakeServer) -> None:
+    write_questions(tmp_path / "drawn.parquet", TEXTS)
+    assert sample(tmp_path, model, "--from-store") == 0
+    assert not (tmp_path / "answers.parquet").exists()
+    assert not server.asked
+    assert sample(tmp_path, model) == 0
+    first = (tmp_path / "answers.parquet").read_bytes()
+    (tmp_path / "answers.parquet").unlink()
+    assert sample(tmp_path, model, "--from-store") == 0
+    assert (tmp_path / "answers.parquet").read_bytes() == first
+    assert sample(tmp_path, model, "--from-store", samples=3) == 0
+    assert (tmp_path / "answers.parquet").read_bytes() == first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -37,17 +38,18 @@ def model(tmp_path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -
     return path
 
 
+def start_command(folder: Path, model: Path, *further: str, output: str = "answers.parquet") -> list[str]:
+    return [
+        *(sys.executable, str(ROOT / "scripts" / "sample_answers.py")),
+        *("--questions", str(folder / "drawn.parquet"), "--samples", "2", "--shard", "0", "--shards", "1"),
+        *("--output", str(folder / output)),
+        *asking_arguments(folder, model, *further),
+    ]
+
+
 def start(folder: Path, model: Path, *further: str, output: str = "answers.parquet") -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [
-            *(sys.executable, str(ROOT / "scripts" / "sample_answers.py")),
-            *("--questions", str(folder / "drawn.parquet"), "--samples", "2", "--shard", "0", "--shards", "1"),
-            *("--output", str(folder / output)),
-            *asking_arguments(folder, model, *further),
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = start_command(folder, model, *further, output=output)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -121,6 +123,7 @@ def test_killed_twice_and_finished(tmp_path: Path, model: Path, server: FakeServ
     assert server.asked.total() <= 300 + 2 * 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_leaves_time_to_flush(tmp_path: Path, model: Path, server: FakeServer, number: signal.Signals) -> None:
     write_questions(tmp_path / "drawn.parquet", TEXTS[:200])
@@ -153,6 +156,7 @@ def test_a_second_writer_of_a_shard_waits_and_asks_nothing_twice(
     assert (tmp_path / "answers.parquet").read_bytes() == (tmp_path / "again.parquet").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_second_writer_leaves_when_told_not_to_wait(tmp_path: Path, model: Path, server: FakeServer) -> None:
     write_questions(tmp_path / "drawn.parquet", TEXTS[:200])
     server.latency = 0.2
@@ -165,6 +169,7 @@ def test_a_second_writer_leaves_when_told_not_to_wait(tmp_path: Path, model: Pat
     assert finish(first)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_ends_the_job_and_loses_nothing(
     tmp_path: Path, model: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +191,29 @@ def test_a_server_that_dies_ends_the_job_and_loses_nothing(
         assert len(kept) <= 8
 
 
+@pytest.mark.slow
+def test_a_full_disk_is_one_sentence_and_no_loss(tmp_path: Path, model: Path, server: FakeServer) -> None:
+    server.latency = 0.0
+    server.answer = lambda body: "".join(f"{random.random()}" for _ in range(200))
+    write_questions(tmp_path / "drawn.parquet", TEXTS[:400])
+    command = shlex.join(start_command(tmp_path, model))
+    store = tmp_path / "store"
+    store.mkdir()
+    script = (
+        f"mount -t tmpfs -o size=1m tmpfs {store}\n{command}; echo first $?\n"
+        f"mount -o remount,size=64m {store}\n{command}; echo second $?\n"
+    )
+    ran = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", script], capture_output=True, text=True
+    )
+    assert ran.stdout.split() == ["first", "1", "second", "0"], ran.stderr
+    assert "no space left" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    check_whole(tmp_path, 800)
+    assert server.asked.total() <= 800 + 2 * 8, "what was in flight, and nothing else, is asked again"
+
+
+@pytest.mark.slow
 def test_faults_of_every_kind_leave_a_whole_table(tmp_path: Path, model: Path, server: FakeServer) -> None:
     write_questions(tmp_path / "drawn.parquet", TEXTS[:150])
     server.latency = 0.005

@@ -13,7 +13,7 @@ from lib.cli import UserError
 from lib.sources import read_questions
 from lib.sources.columns import needed_columns
 from lib.sources.hub import entry_datasets, entry_parts
-from lib.sources.keys import entry_problems
+from lib.source_keys import entry_problems
 
 
 def entries(section: str, folder: str = "catalog") -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from lib.cli import UserError
 from lib.hashing import question_id
 from lib.sources import read_questions, repeats
 from lib.sources.columns import first_user_message, shuffled_choices
-from lib.sources.keys import entry_problems
+from lib.source_keys import entry_problems
 from lib.sources.procedural import generate
 from lib.sources.text import answer_text, valid_text
 from lib.tables import QUESTIONS

@@ -138,14 +138,15 @@ class TestDump:
         body = "<p>" + "A long question, with $x^2$ in it. " * 25 + "</p>"
         archive(path, posts([row(number, f"{body}{number}", 1 + number % 2) for number in range(200_000)]))
         program = (
-            "import sys, resource; sys.path.insert(0, 'scripts')\n"
+            "import re, sys; sys.path.insert(0, 'scripts')\n"
             "from lib.sources import read_questions, write_questions\n"
             "entry = {'connector': 'human_eval'}\n"
             "write_questions('x', 'code', entry, None, sys.argv[2])\n"
-            "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
+            "before = peak()\n"
             "entry = {'connector': 'stackexchange', 'site': 'x', 'url': sys.argv[1]}\n"
             "rows = write_questions('x', 'code', entry, None, sys.argv[2])\n"
-            "print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+            "print(rows, peak() - before)"
         )
         arguments = [sys.executable, "-c", program, str(path), str(tmp_path / "q.parquet")]
         output = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -286,3 +287,15 @@ def test_compaction_while_others_write(tmp_path: Path) -> None:
             store.compact(keep_hours=24)
     assert writer.wait() == 0
     assert everything(tmp_path).height == 240
+
+
+def test_a_store_of_the_first_format_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    shutil.copytree(Path(__file__).parents[1] / "data" / "store-1", folder)
+    table = everything(folder).sort("answered_at")
+    assert table.get_column("text").to_list() == ["answer 1", None, "answer 3, \u00fc", "answer 4"]
+    assert table.get_column("error").to_list() == [None, "refused", None, None]
+    assert table.get_column("key").to_list() == [row(number)["key"] for number in (1, 2, 3, 4)]
+    with Store(folder) as store:
+        store.append(row(5))
+    assert everything(folder).height == 5

@@ -18,7 +18,7 @@ import polars as pl
 
 from lib.cli import UserError
 from lib.hashing import keyed_hash, question_ids
-from lib.sources.keys import check_entry
+from lib.source_keys import check_entry
 from lib.streams import TableWriter
 from lib.tables import QUESTIONS, Schema
 

@@ -25,8 +25,8 @@ import polars as pl
 
 from lib.cli import UserError
 from lib.hashing import keyed_hash, question_id
+from lib.source_keys import suggestion
 from lib.sources import RAW, Entry
-from lib.sources.keys import suggestion
 
 ROLES = ("role", "from")
 CONTENTS = ("content", "value")

@@ -28,10 +28,10 @@ import polars as pl
 import tenacity
 
 from lib.cli import UserError
+from lib.source_keys import suggestion
 from lib.sources import RAW, Entry
 from lib.sources.columns import extract, needed_columns
 from lib.sources.files import read_file
-from lib.sources.keys import suggestion
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -23,8 +23,8 @@ from typing import Any
 import polars as pl
 
 from lib.cli import UserError
+from lib.source_keys import suggestion
 from lib.sources import BATCH_ROWS, Entry, Row, metadata_json, raw_batch
-from lib.sources.keys import suggestion
 from lib.sources.text import answer_text, valid_text
 
 DEFAULT_SIZE = 100
