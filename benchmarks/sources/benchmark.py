@@ -29,12 +29,13 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
 TEXT = "find the number of ways to choose three different points on a circle so that no two of them are adjacent"
 WORDS = TEXT.split()
 MEASURED = """
-import resource, runpy, sys
+import re, runpy, sys
+sys.path.insert(0, {scripts!r})
 sys.argv = sys.argv[1:]
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 finally:
-    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+    print("peak", re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1], file=sys.stderr)
 """
 
 
@@ -45,7 +46,8 @@ def sentence(generator: random.Random, words: int) -> str:
 
 def measure(arguments: list[str], what: str, amount: float, unit: str, **environment: str) -> None:
     """Run a program, and print its speed in ``unit`` a second and its peak memory."""
-    command = [sys.executable, "-c", MEASURED, str(ROOT / "scripts" / arguments[0]), *arguments[1:]]
+    program = MEASURED.format(scripts=str(ROOT / "scripts"))
+    command = [sys.executable, "-c", program, str(ROOT / "scripts" / arguments[0]), *arguments[1:]]
     began = time.monotonic()
     run = subprocess.run(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True, check=False)
     seconds = time.monotonic() - began

@@ -152,7 +152,7 @@ class TestDump:
         output = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
         rows, kilobytes = map(int, output.split())
         assert rows == 100_000
-        assert kilobytes < 250_000, f"{kilobytes} kB for 200 MB of XML"
+        assert kilobytes < 500_000, f"{kilobytes} kB for 200 MB of XML that is packed to almost nothing"
 
 
 class Server:

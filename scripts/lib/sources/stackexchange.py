@@ -35,6 +35,9 @@ QUESTION = "1"
 """``PostTypeId`` of a question."""
 
 BLOCK = 1 << 20
+PACKED_BLOCK = 1 << 17
+"""Bytes that are unpacked at a time; what becomes of them, often ten times as much, is in memory at once."""
+
 INVALID_REFERENCE = re.compile(
     r"&#(?:x(?:[0-8BCEF]|1[0-9A-F]|D[89A-F][0-9A-F]{2}|FFF[EF])|[0-8]|1[124-9]|2\d|3[01]);", re.I
 )
@@ -148,9 +151,11 @@ class _Blocks:
             length = 0
 
             def write(self, s: Any) -> int:
-                put(bytes(s))
-                self.length += len(s)
-                return len(s)
+                view = memoryview(s)
+                for start in range(0, len(view), BLOCK):
+                    put(bytes(view[start : start + BLOCK]))
+                self.length += len(view)
+                return len(view)
 
             def read(self, size: int | None = None) -> bytes:
                 return b""
@@ -169,7 +174,7 @@ class _Blocks:
                 return Writer()
 
         try:
-            with py7zr.SevenZipFile(self._archive) as archive:
+            with py7zr.SevenZipFile(self._archive, blocksize=PACKED_BLOCK) as archive:
                 if MEMBER not in archive.getnames():
                     raise UserError(f"{self._archive} holds no {MEMBER}: it is no dump of a site's posts.")
                 archive.extract(targets=[MEMBER], factory=Factory())
