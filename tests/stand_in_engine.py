@@ -30,6 +30,7 @@ FAILURES = {
     "surprise": "(APIServer pid=7) ValueError: something nobody has thought of",
 }
 behave = option("--behave", "")
+os.makedirs(os.environ["VLLM_CACHE_ROOT"], exist_ok=True)
 with open(os.environ["STAND_IN_RECORD"], "a") as record:
     record.write(json.dumps({"pid": os.getpid(), "argv": sys.argv[1:], "environ": dict(os.environ)}) + "\n")
 if behave == "port-once" and open(os.environ["STAND_IN_RECORD"]).read().count("\n") == 1:

@@ -31,18 +31,18 @@ class Process:
         cwd: Path | None = None,
         session: bool = True,
         grace: float = 5.0,
-        remove: Path | None = None,
+        remove: Sequence[Path] = (),
     ) -> None:
         """Start ``command`` with the environment ``variables`` (default: this process's).
 
         ``output`` takes standard output and error (default: this process's own). ``session`` puts it out of a
         terminal's reach. ``grace`` is the time in seconds between SIGTERM and SIGKILL when it is stopped; ``remove``
-        is a folder that is removed where this process is gone before it can do so itself.
+        are folders that are removed where this process is gone before it can do so itself.
         """
         self.grace = grace
         supervise = [sys.executable, "-I", str(SUPERVISOR), "--parent", str(os.getpid()), "--grace", str(grace)]
         supervise += ["--session"] if session else []
-        supervise += ["--remove", str(remove)] if remove else []
+        supervise += [part for folder in remove for part in ("--remove", str(folder))]
         self._process = subprocess.Popen(
             [*supervise, "--", *command],
             env=None if variables is None else dict(variables),

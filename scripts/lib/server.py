@@ -266,13 +266,15 @@ class Server:
         self.command = serve_command(model, settings, environment, self.port)
         self.folder = Path(tempfile.mkdtemp(prefix="openthoughts-", dir=short_temporary_folder()))
         self.log_path = self.folder / "engine.log"
-        variables = engine_variables(settings, environment, self.folder) | {"VLLM_API_KEY": self.api_key}
+        caches, of_this_run = cache_folder()
+        self.folders = [self.folder, *([caches] if of_this_run else [])]
+        variables = engine_variables(settings, environment, self.folder, caches) | {"VLLM_API_KEY": self.api_key}
         log.info("starting the engine of %s on port %d", model.name, self.port)
         self.began = time.monotonic()
         self.reason: str | None = None
         with self.log_path.open("wb") as output:
             self.process = Process(
-                self.command, variables=variables, output=output, grace=STOP_GRACE_SECONDS, remove=self.folder
+                self.command, variables=variables, output=output, grace=STOP_GRACE_SECONDS, remove=self.folders
             )
 
     def wait_ready(self) -> None:
@@ -319,7 +321,8 @@ class Server:
     def stop(self) -> None:
         """End it and everything it started, and remove its files."""
         self.process.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in self.folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def serve_command(
@@ -350,7 +353,7 @@ def serve_command(
 
 
 def engine_variables(
-    settings: EngineSettings, environment: environments.Environment, temporary: Path
+    settings: EngineSettings, environment: environments.Environment, temporary: Path, caches: Path
 ) -> dict[str, str]:
     """The environment variables of an engine: no hub, no usage statistics, its own temporary files, known caches."""
     variables = environment.variables()
@@ -361,7 +364,7 @@ def engine_variables(
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "TMPDIR": str(temporary),
-        **cache_variables(),
+        **cache_variables(caches),
     }
     if settings.accelerator == "cpu":
         wanted = {
@@ -388,17 +391,21 @@ def openmp_library(environment: environments.Environment) -> Path | None:
     return path if path.is_file() else None
 
 
-def cache_variables() -> dict[str, str]:
-    """Where engines keep compiled kernels and the like.
+def cache_folder() -> tuple[Path, bool]:
+    """Where engines keep compiled kernels and the like, and whether it is this run's alone.
 
-    In a job with a scratch folder (``OPENTHOUGHTS_SCRATCH``, or SLURM's ``SLURM_TMPDIR``) there, one folder a job;
-    else beside the environments, so that the next start is quicker.
+    In a job with a scratch folder (``OPENTHOUGHTS_SCRATCH``, or SLURM's ``SLURM_TMPDIR``) a folder there for this run,
+    removed with it; else one beside the environments, which makes the next start quicker.
     """
     scratch = os.environ.get("OPENTHOUGHTS_SCRATCH") or os.environ.get("SLURM_TMPDIR")
-    if scratch:
-        root = Path(scratch) / f"openthoughts-cache-{os.environ.get('SLURM_JOB_ID') or os.getpid()}"
-    else:
-        root = environments.environments_folder() / "cache"
+    if not scratch:
+        return environments.environments_folder() / "cache", False
+    job = os.environ.get("SLURM_JOB_ID", "local")
+    return Path(scratch) / f"openthoughts-cache-{job}-{os.getpid()}", True
+
+
+def cache_variables(root: Path) -> dict[str, str]:
+    """The variables that put engines' caches below ``root``; what the user has set stays."""
     places = {
         "VLLM_CACHE_ROOT": "vllm",
         "TRITON_CACHE_DIR": "triton",

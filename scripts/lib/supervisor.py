@@ -39,7 +39,9 @@ def main() -> int:
     parser.add_argument("--parent", type=int, required=True, help="process whose end ends the command")
     parser.add_argument("--grace", type=float, default=5.0, help="seconds between SIGTERM and SIGKILL")
     parser.add_argument("--session", action="store_true", help="run in a session of its own, out of a terminal's reach")
-    parser.add_argument("--remove", type=Path, help="folder to remove if the parent is gone")
+    parser.add_argument(
+        "--remove", type=Path, action="append", default=[], help="folder to remove if the parent is gone"
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     handled = {*STOPPING, *PASSED_ON, signal.SIGCHLD}
@@ -52,8 +54,9 @@ def main() -> int:
     if inner:
         status = supervise(inner, options.parent, options.grace + OUTER_GRACE_SECONDS, handled)
         remove_openmp_files()
-        if options.remove and os.getppid() != options.parent:
-            shutil.rmtree(options.remove, ignore_errors=True)
+        if os.getppid() != options.parent:
+            for folder in options.remove:
+                shutil.rmtree(folder, ignore_errors=True)
         return status
     try:
         child = subprocess.Popen(command, preexec_fn=prepare_child)

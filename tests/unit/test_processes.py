@@ -116,7 +116,7 @@ def test_a_killed_parent_takes_the_tree_with_it(tmp_path: Path, number: int) -> 
         import pathlib, sys, time
         sys.path[:0] = {sys.path!r}
         from lib.processes import Process
-        Process({tree(tmp_path)!r}, grace=1.0, remove=pathlib.Path({str(temporary)!r}))
+        Process({tree(tmp_path)!r}, grace=1.0, remove=[pathlib.Path({str(temporary)!r})])
         time.sleep(600)
     """
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])

@@ -94,6 +94,7 @@ def test_what_an_engine_is_told(record: Path, model: Model) -> None:
     assert endpoint.api_key not in " ".join(start["argv"])
     assert start["environ"]["TMPDIR"] != os.environ["TMPDIR"]
     scratch = os.environ["OPENTHOUGHTS_SCRATCH"]
+    assert not list(Path(scratch).glob("*"))
     for name in ("VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TORCH_EXTENSIONS_DIR"):
         assert start["environ"][name].startswith(scratch)
 
