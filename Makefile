@@ -37,7 +37,6 @@ lint: .venv/test.stamp ## check style, types and the workflow's own rules
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
-	$(BIN)/snakemake --lint --workflow-profile profiles/demo
 
 format: .venv/test.stamp ## format Python and Snakemake code
 	$(BIN)/ruff check --fix

@@ -5,11 +5,11 @@ rule sample_answers:
         questions=files("answers", "questions"),
         model=files("answers", "model", "model.json"),
     output:
-        completions=RESULTS + "/answers/{id}/shards/{shard}-of-{shards}.parquet",
+        completions="<results>/answers/{id}/shards/{shard}-of-{shards}.parquet",
     log:
-        LOGS + "/sample_answers/{id}/{shard}-of-{shards}.log",
+        "<logs>/sample_answers/{id}/{shard}-of-{shards}.log",
     benchmark:
-        USAGE + "/sample_answers/{id}/{shard}-of-{shards}.jsonl"
+        "<usage>/sample_answers/{id}/{shard}-of-{shards}.jsonl"
     threads: engine_threads("answers")
     resources:
         **asking("answers"),
@@ -34,11 +34,11 @@ rule merge_answers:
         model=files("answers", "model", "model.json"),
         completions=shard_files("answers", "shards"),
     output:
-        completions=RESULTS + "/answers/{id}/completions.parquet",
+        completions="<results>/answers/{id}/completions.parquet",
     log:
-        LOGS + "/merge_answers/{id}.log",
+        "<logs>/merge_answers/{id}.log",
     benchmark:
-        USAGE + "/merge_answers/{id}.jsonl"
+        "<usage>/merge_answers/{id}.jsonl"
     resources:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
@@ -55,12 +55,12 @@ rule filter_answers:
         questions=files("filtered", "questions"),
         answers=files("filtered", "answers", "completions.parquet"),
     output:
-        completions=RESULTS + "/filtered/{id}/completions.parquet",
-        dropped=RESULTS + "/filtered/{id}/dropped.parquet",
+        completions="<results>/filtered/{id}/completions.parquet",
+        dropped="<results>/filtered/{id}/dropped.parquet",
     log:
-        LOGS + "/filter_answers/{id}.log",
+        "<logs>/filter_answers/{id}.log",
     benchmark:
-        USAGE + "/filter_answers/{id}.jsonl"
+        "<usage>/filter_answers/{id}.jsonl"
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,

@@ -5,12 +5,12 @@ rule decontaminate:
         questions=files("clean", "questions"),
         benchmarks=files("clean", "benchmarks"),
     output:
-        questions=RESULTS + "/clean/{id}/questions.parquet",
-        dropped=RESULTS + "/clean/{id}/dropped.parquet",
+        questions="<results>/clean/{id}/questions.parquet",
+        dropped="<results>/clean/{id}/dropped.parquet",
     log:
-        LOGS + "/decontaminate/{id}.log",
+        "<logs>/decontaminate/{id}.log",
     benchmark:
-        USAGE + "/decontaminate/{id}.jsonl"
+        "<usage>/decontaminate/{id}.jsonl"
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,

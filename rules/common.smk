@@ -12,8 +12,11 @@ from lib.catalog import read_catalog
 from lib.cli import UserError
 from lib.plan import make_plan
 
+CATALOG = config.get("catalog", ["catalog"])
+PINNED = ("source", "benchmark", "model")
+
 try:
-    PLAN = make_plan(config, read_catalog(config.get("catalog", ["catalog"])))
+    PLAN = make_plan(config, read_catalog(CATALOG))
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -24,6 +27,12 @@ ACCELERATOR = config.get("accelerator", "cuda")
 RESULTS = PLAN.results
 LOGS = f"{RESULTS}/logs"
 USAGE = f"{RESULTS}/usage"
+
+
+pathvars:
+    results=RESULTS,
+    logs=LOGS,
+    usage=USAGE,
 
 
 wildcard_constraints:
@@ -184,31 +193,6 @@ def answers_runtime(wildcards):
     return max(120, round(2 * tokens / speed["tokens_per_second"] / 60))
 
 
-def domain_flags(wildcards):
-    """The domains of a dataset with their questions and their answers."""
-    stage = PLAN.stage("dataset", wildcards.id)
-    return " ".join(
-        f"--domain {domain} {PLAN.path(drawn)} {PLAN.path(answers)}"
-        for domain, drawn, answers in zip(
-            stage.settings["domains"],
-            stage.inputs["drawn"],
-            stage.inputs["answers"],
-            strict=True,
-        )
-    )
-
-
-def source_licences(wildcards):
-    """Licence of every source of a dataset, as JSON."""
-    stages = PLAN.stage("dataset", wildcards.id).upstream()
-    licences = {
-        stage.settings["name"]: stage.execution.get("licence", "unknown")
-        for stage in stages
-        if stage.kind == "source"
-    }
-    return json.dumps(licences, sort_keys=True)
-
-
 def training_gpus(wildcards):
     """GPUs a node of a training."""
     return (
@@ -221,65 +205,3 @@ def training_gpus(wildcards):
 def training_nodes(wildcards):
     """Nodes of a training."""
     return PLAN.stage("student", wildcards.id).execution["nodes"]
-
-
-def sampling_tasks(wildcards):
-    """The benchmarks of an evaluation with their questions, prompts and numbers of answers."""
-    stage = PLAN.stage("evaluation", wildcards.id)
-    return " ".join(
-        f"--benchmark {task['benchmark']} {PLAN.path(questions)} {prompt or '-'} {task['samples']}"
-        for task, questions, prompt in zip(
-            stage.settings["tasks"],
-            stage.inputs["benchmarks"],
-            stage.execution["prompts"],
-            strict=True,
-        )
-    )
-
-
-def grading_tasks(wildcards):
-    """The benchmarks of an evaluation with their questions and graders."""
-    stage = PLAN.stage("evaluation", wildcards.id)
-    return " ".join(
-        f"--benchmark {task['benchmark']} {PLAN.path(questions)} {task['grader']}"
-        for task, questions in zip(
-            stage.settings["tasks"], stage.inputs["benchmarks"], strict=True
-        )
-    )
-
-
-def arm_flags(wildcards):
-    """The arms of an experiment with their scores and grades."""
-    stage = PLAN.stage("experiment", wildcards.id)
-    return " ".join(
-        f"--arm {arm} {PLAN.path(evaluation)} {PLAN.path(evaluation, 'grades.parquet')}"
-        for arm, evaluation in zip(
-            stage.settings["arms"], stage.inputs["evaluations"], strict=True
-        )
-    )
-
-
-def recipe_paths(recipe, kind, file=None):
-    """The file of every stage of a kind in a recipe."""
-    return [
-        PLAN.path(stage, file)
-        for stage in PLAN.recipes[recipe].stages()
-        if stage.kind == kind
-    ]
-
-
-def recipe_goals(name):
-    """What a recipe is asked for: its manifest and the plots that it has data for."""
-    recipe = PLAN.recipes[name]
-    plots = ["funnel", "lengths", "decontamination", "resources"]
-    plots += (
-        ["difficulty"]
-        if any(stage.kind == "labels" for stage in recipe.stages())
-        else []
-    )
-    plots += ["training"] if recipe.student else []
-    plots += ["scores"] if recipe.evaluations else []
-    return [
-        f"{RESULTS}/recipes/{name}/manifest.json",
-        *(f"{RESULTS}/recipes/{name}/plots/{p}.svg" for p in plots),
-    ]

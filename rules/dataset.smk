@@ -5,14 +5,14 @@ rule assemble_dataset:
         drawn=files("dataset", "drawn"),
         answers=files("dataset", "answers", "completions.parquet"),
     output:
-        dataset=RESULTS + "/datasets/{id}/dataset.parquet",
-        info=RESULTS + "/datasets/{id}/dataset_info.json",
-        card=RESULTS + "/datasets/{id}/README.md",
-        counts=RESULTS + "/datasets/{id}/counts.json",
+        dataset="<results>/datasets/{id}/dataset.parquet",
+        info="<results>/datasets/{id}/dataset_info.json",
+        card="<results>/datasets/{id}/README.md",
+        counts="<results>/datasets/{id}/counts.json",
     log:
-        LOGS + "/assemble_dataset/{id}.log",
+        "<logs>/assemble_dataset/{id}.log",
     benchmark:
-        USAGE + "/assemble_dataset/{id}.jsonl"
+        "<usage>/assemble_dataset/{id}.jsonl"
     resources:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,

@@ -5,11 +5,11 @@ rule sample_evaluation:
         model=files("evaluation", "model", "model.json"),
         benchmarks=files("evaluation", "benchmarks"),
     output:
-        completions=RESULTS + "/evaluations/{id}/completions.parquet",
+        completions="<results>/evaluations/{id}/completions.parquet",
     log:
-        LOGS + "/sample_evaluation/{id}.log",
+        "<logs>/sample_evaluation/{id}.log",
     benchmark:
-        USAGE + "/sample_evaluation/{id}.jsonl"
+        "<usage>/sample_evaluation/{id}.jsonl"
     threads: engine_threads("evaluation")
     resources:
         **asking("evaluation"),
@@ -29,15 +29,15 @@ rule sample_evaluation:
 rule grade_answers:
     "Grade a model's answers to its benchmarks."
     input:
-        completions=RESULTS + "/evaluations/{id}/completions.parquet",
+        completions="<results>/evaluations/{id}/completions.parquet",
         benchmarks=files("evaluation", "benchmarks"),
     output:
-        grades=RESULTS + "/evaluations/{id}/grades.parquet",
-        scores=RESULTS + "/evaluations/{id}/scores.parquet",
+        grades="<results>/evaluations/{id}/grades.parquet",
+        scores="<results>/evaluations/{id}/scores.parquet",
     log:
-        LOGS + "/grade_answers/{id}.log",
+        "<logs>/grade_answers/{id}.log",
     benchmark:
-        USAGE + "/grade_answers/{id}.jsonl"
+        "<usage>/grade_answers/{id}.jsonl"
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,

@@ -6,23 +6,23 @@ rule compare_arms:
         grades=files("experiment", "evaluations", "grades.parquet"),
     output:
         table=report(
-            RESULTS + "/experiments/{id}/scores.tsv",
+            "<results>/experiments/{id}/scores.tsv",
             caption="../report/comparison.rst",
             category="Experiments",
             labels={"experiment": "{id}", "what": "scores"},
         ),
-        scores=RESULTS + "/experiments/{id}/scores.parquet",
+        scores="<results>/experiments/{id}/scores.parquet",
         plot=report(
-            RESULTS + "/experiments/{id}/plot.svg",
+            "<results>/experiments/{id}/plot.svg",
             caption="../report/comparison.rst",
             category="Experiments",
             labels={"experiment": "{id}", "what": "plot"},
         ),
-        summary=RESULTS + "/experiments/{id}/summary.md",
+        summary="<results>/experiments/{id}/summary.md",
     log:
-        LOGS + "/compare_arms/{id}.log",
+        "<logs>/compare_arms/{id}.log",
     benchmark:
-        USAGE + "/compare_arms/{id}.jsonl"
+        "<usage>/compare_arms/{id}.jsonl"
     resources:
         mem_mb=4000,
         runtime=30,

@@ -4,11 +4,11 @@ rule mix_sources:
     input:
         questions=files("mixed", "questions"),
     output:
-        questions=RESULTS + "/mixed/{id}/questions.parquet",
+        questions="<results>/mixed/{id}/questions.parquet",
     log:
-        LOGS + "/mix_sources/{id}.log",
+        "<logs>/mix_sources/{id}.log",
     benchmark:
-        USAGE + "/mix_sources/{id}.jsonl"
+        "<usage>/mix_sources/{id}.jsonl"
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
@@ -25,12 +25,12 @@ rule limit_length:
         questions=files("limited", "questions"),
         model=files("limited", "model", "model.json"),
     output:
-        questions=RESULTS + "/limited/{id}/questions.parquet",
-        dropped=RESULTS + "/limited/{id}/dropped.parquet",
+        questions="<results>/limited/{id}/questions.parquet",
+        dropped="<results>/limited/{id}/dropped.parquet",
     log:
-        LOGS + "/limit_length/{id}.log",
+        "<logs>/limit_length/{id}.log",
     benchmark:
-        USAGE + "/limit_length/{id}.jsonl"
+        "<usage>/limit_length/{id}.jsonl"
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
@@ -50,12 +50,12 @@ rule deduplicate:
     input:
         questions=files("deduplicated", "questions"),
     output:
-        questions=RESULTS + "/deduplicated/{id}/questions.parquet",
-        dropped=RESULTS + "/deduplicated/{id}/dropped.parquet",
+        questions="<results>/deduplicated/{id}/questions.parquet",
+        dropped="<results>/deduplicated/{id}/dropped.parquet",
     log:
-        LOGS + "/deduplicate/{id}.log",
+        "<logs>/deduplicate/{id}.log",
     benchmark:
-        USAGE + "/deduplicate/{id}.jsonl"
+        "<usage>/deduplicate/{id}.jsonl"
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
@@ -76,12 +76,12 @@ rule draw_questions:
     input:
         questions=files("drawn", "questions"),
     output:
-        questions=RESULTS + "/drawn/{id}/questions.parquet",
-        dropped=RESULTS + "/drawn/{id}/dropped.parquet",
+        questions="<results>/drawn/{id}/questions.parquet",
+        dropped="<results>/drawn/{id}/dropped.parquet",
     log:
-        LOGS + "/draw_questions/{id}.log",
+        "<logs>/draw_questions/{id}.log",
     benchmark:
-        USAGE + "/draw_questions/{id}.jsonl"
+        "<usage>/draw_questions/{id}.jsonl"
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,

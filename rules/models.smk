@@ -2,11 +2,11 @@
 rule fetch_model:
     "Fetch one model of the catalog (of a hosted one only its card is written)."
     output:
-        model=RESULTS + "/models/{id}/model.json",
+        model="<results>/models/{id}/model.json",
     log:
-        LOGS + "/fetch_model/{id}.log",
+        "<logs>/fetch_model/{id}.log",
     benchmark:
-        USAGE + "/fetch_model/{id}.jsonl"
+        "<usage>/fetch_model/{id}.jsonl"
     resources:
         network=1,
         mem_mb=4000,

@@ -1,110 +1,16 @@
 # A recipe by its name: what it is made of, and its plots.
 
 
-def stages_flag(wildcards):
-    """Every stage of a recipe: kind, domain (or -), id and path."""
-    recipe = PLAN.recipes[wildcards.recipe]
-    domain_of = {
-        stage: domain
-        for domain, stages in recipe.domains.items()
-        for stage in map(id, stages.values())
-    }
-    return " ".join(
-        f"--stage {stage.kind} {domain_of.get(stage, '-')} {stage.id} {PLAN.path(stage)}"
-        for stage in recipe.stages()
-        if stage.kind != "tokenized"
-    )
-
-
-def links_flag(wildcards):
-    """What lies beside a recipe's manifest by a plain name."""
-    recipe = PLAN.recipes[wildcards.recipe]
-    links = {"dataset": recipe.dataset}
-    if recipe.student:
-        links["model"] = recipe.student
-    for name, stage in recipe.evaluations.items():
-        links["scores" if name == "student" else f"scores-{name}"] = stage
-    return " ".join(
-        f"--link {name} {RESULTS}/{stage.folder}" for name, stage in links.items()
-    )
-
-
-def manifest_inputs(wildcards):
-    """The main file of every stage of a recipe."""
-    return [
-        PLAN.path(stage)
-        for stage in PLAN.recipes[wildcards.recipe].stages()
-        if stage.kind != "tokenized"
-    ]
-
-
-def funnel_flags(wildcards):
-    """The stages of the funnel, in the order the data flows."""
-    recipe = PLAN.recipes[wildcards.recipe]
-    stages = recipe.stages()
-    funnel = [
-        (label, PLAN.path(stage))
-        for label, kind in (
-            ("sourced", "source"),
-            ("decontaminated", "clean"),
-            ("selected", "selected"),
-            ("short enough", "limited"),
-            ("deduplicated", "deduplicated"),
-            ("drawn", "drawn"),
-        )
-        for stage in stages
-        if stage.kind == kind
-    ]
-    funnel.append(("dataset rows", PLAN.path(recipe.dataset)))
-    return " ".join(f"--stage '{label}' {path}" for label, path in funnel)
-
-
-def label_series(wildcards):
-    """The labels of every source of a recipe."""
-    return " ".join(
-        f"--series '{stage.input('questions').input('questions').settings['name']}: {stage.settings['method']}'"
-        f" {PLAN.path(stage)} value"
-        for stage in PLAN.recipes[wildcards.recipe].stages()
-        if stage.kind == "labels"
-    )
-
-
-def length_series(wildcards):
-    """The answer lengths of every domain of a recipe."""
-    domains = PLAN.recipes[wildcards.recipe].domains
-    return " ".join(
-        f"--series {domain} {PLAN.path(stages['answers'])} completion_tokens"
-        for domain, stages in domains.items()
-    )
-
-
-def dropped_flags(wildcards):
-    """What decontamination dropped from each source of a recipe."""
-    return " ".join(
-        f"--dropped {stage.input('questions').settings['name']} {PLAN.path(stage, 'dropped.parquet')}"
-        for stage in PLAN.recipes[wildcards.recipe].stages()
-        if stage.kind == "clean"
-    )
-
-
-def score_flags(wildcards):
-    """The scores of the models of a recipe."""
-    evaluations = PLAN.recipes[wildcards.recipe].evaluations
-    return " ".join(
-        f"--scores {name} {PLAN.path(stage)}" for name, stage in evaluations.items()
-    )
-
-
 rule describe_recipe:
     "Write down what a recipe is made of, and lay dataset, model and scores beside it by name."
     input:
         stages=manifest_inputs,
     output:
-        manifest=RESULTS + "/recipes/{recipe}/manifest.json",
+        manifest="<results>/recipes/{recipe}/manifest.json",
     log:
-        LOGS + "/describe_recipe/{recipe}.log",
+        "<logs>/describe_recipe/{recipe}.log",
     benchmark:
-        USAGE + "/describe_recipe/{recipe}.jsonl"
+        "<usage>/describe_recipe/{recipe}.jsonl"
     resources:
         mem_mb=2000,
         runtime=30,
@@ -125,16 +31,16 @@ rule plot_funnel:
         stages=manifest_inputs,
     output:
         plot=report(
-            RESULTS + "/recipes/{recipe}/plots/funnel.svg",
+            "<results>/recipes/{recipe}/plots/funnel.svg",
             caption="../report/funnel.rst",
             category="Questions",
             labels={"recipe": "{recipe}", "plot": "funnel"},
         ),
-        table=RESULTS + "/recipes/{recipe}/plots/funnel.tsv",
+        table="<results>/recipes/{recipe}/plots/funnel.tsv",
     log:
-        LOGS + "/plot_funnel/{recipe}.log",
+        "<logs>/plot_funnel/{recipe}.log",
     benchmark:
-        USAGE + "/plot_funnel/{recipe}.jsonl"
+        "<usage>/plot_funnel/{recipe}.jsonl"
     resources:
         mem_mb=2000,
         runtime=30,
@@ -150,16 +56,16 @@ rule plot_difficulty:
         labels=lambda wildcards: recipe_paths(wildcards.recipe, "labels"),
     output:
         plot=report(
-            RESULTS + "/recipes/{recipe}/plots/difficulty.svg",
+            "<results>/recipes/{recipe}/plots/difficulty.svg",
             caption="../report/difficulty.rst",
             category="Questions",
             labels={"recipe": "{recipe}", "plot": "labels"},
         ),
-        table=RESULTS + "/recipes/{recipe}/plots/difficulty.tsv",
+        table="<results>/recipes/{recipe}/plots/difficulty.tsv",
     log:
-        LOGS + "/plot_difficulty/{recipe}.log",
+        "<logs>/plot_difficulty/{recipe}.log",
     benchmark:
-        USAGE + "/plot_difficulty/{recipe}.jsonl"
+        "<usage>/plot_difficulty/{recipe}.jsonl"
     resources:
         mem_mb=2000,
         runtime=30,
@@ -176,16 +82,16 @@ rule plot_lengths:
         answers=lambda wildcards: recipe_paths(wildcards.recipe, "answers"),
     output:
         plot=report(
-            RESULTS + "/recipes/{recipe}/plots/lengths.svg",
+            "<results>/recipes/{recipe}/plots/lengths.svg",
             caption="../report/lengths.rst",
             category="Answers",
             labels={"recipe": "{recipe}", "plot": "lengths"},
         ),
-        table=RESULTS + "/recipes/{recipe}/plots/lengths.tsv",
+        table="<results>/recipes/{recipe}/plots/lengths.tsv",
     log:
-        LOGS + "/plot_lengths/{recipe}.log",
+        "<logs>/plot_lengths/{recipe}.log",
     benchmark:
-        USAGE + "/plot_lengths/{recipe}.jsonl"
+        "<usage>/plot_lengths/{recipe}.jsonl"
     resources:
         mem_mb=2000,
         runtime=30,
@@ -204,21 +110,21 @@ rule plot_decontamination:
         ),
     output:
         plot=report(
-            RESULTS + "/recipes/{recipe}/plots/decontamination.svg",
+            "<results>/recipes/{recipe}/plots/decontamination.svg",
             caption="../report/decontamination.rst",
             category="Questions",
             labels={"recipe": "{recipe}", "plot": "decontamination"},
         ),
         table=report(
-            RESULTS + "/recipes/{recipe}/plots/decontamination.tsv",
+            "<results>/recipes/{recipe}/plots/decontamination.tsv",
             caption="../report/decontamination.rst",
             category="Questions",
             labels={"recipe": "{recipe}", "plot": "decontamination (table)"},
         ),
     log:
-        LOGS + "/plot_decontamination/{recipe}.log",
+        "<logs>/plot_decontamination/{recipe}.log",
     benchmark:
-        USAGE + "/plot_decontamination/{recipe}.jsonl"
+        "<usage>/plot_decontamination/{recipe}.jsonl"
     resources:
         mem_mb=2000,
         runtime=30,
@@ -237,16 +143,16 @@ rule plot_training:
         ),
     output:
         plot=report(
-            RESULTS + "/recipes/{recipe}/plots/training.svg",
+            "<results>/recipes/{recipe}/plots/training.svg",
             caption="../report/training.rst",
             category="Student",
             labels={"recipe": "{recipe}", "plot": "training"},
         ),
-        table=RESULTS + "/recipes/{recipe}/plots/training.tsv",
+        table="<results>/recipes/{recipe}/plots/training.tsv",
     log:
-        LOGS + "/plot_training/{recipe}.log",
+        "<logs>/plot_training/{recipe}.log",
     benchmark:
-        USAGE + "/plot_training/{recipe}.jsonl"
+        "<usage>/plot_training/{recipe}.jsonl"
     resources:
         mem_mb=2000,
         runtime=30,
@@ -261,21 +167,21 @@ rule plot_scores:
         scores=lambda wildcards: recipe_paths(wildcards.recipe, "evaluation"),
     output:
         plot=report(
-            RESULTS + "/recipes/{recipe}/plots/scores.svg",
+            "<results>/recipes/{recipe}/plots/scores.svg",
             caption="../report/scores.rst",
             category="Student",
             labels={"recipe": "{recipe}", "plot": "scores"},
         ),
         table=report(
-            RESULTS + "/recipes/{recipe}/plots/scores.tsv",
+            "<results>/recipes/{recipe}/plots/scores.tsv",
             caption="../report/scores.rst",
             category="Student",
             labels={"recipe": "{recipe}", "plot": "scores (table)"},
         ),
     log:
-        LOGS + "/plot_scores/{recipe}.log",
+        "<logs>/plot_scores/{recipe}.log",
     benchmark:
-        USAGE + "/plot_scores/{recipe}.jsonl"
+        "<usage>/plot_scores/{recipe}.jsonl"
     resources:
         mem_mb=2000,
         runtime=30,
@@ -288,19 +194,19 @@ rule plot_scores:
 rule plot_resources:
     "Plot the time and memory that each rule took."
     input:
-        manifest=RESULTS + "/recipes/{recipe}/manifest.json",
+        manifest="<results>/recipes/{recipe}/manifest.json",
     output:
         plot=report(
-            RESULTS + "/recipes/{recipe}/plots/resources.svg",
+            "<results>/recipes/{recipe}/plots/resources.svg",
             caption="../report/resources.rst",
             category="Time and memory",
             labels={"recipe": "{recipe}", "plot": "time and memory"},
         ),
-        table=RESULTS + "/recipes/{recipe}/plots/resources.tsv",
+        table="<results>/recipes/{recipe}/plots/resources.tsv",
     log:
-        LOGS + "/plot_resources/{recipe}.log",
+        "<logs>/plot_resources/{recipe}.log",
     benchmark:
-        USAGE + "/plot_resources/{recipe}.jsonl"
+        "<usage>/plot_resources/{recipe}.jsonl"
     resources:
         mem_mb=2000,
         runtime=30,

@@ -5,11 +5,11 @@ rule label_questions:
         questions=files("labels", "questions"),
         model=files("labels", "model", "model.json"),
     output:
-        completions=RESULTS + "/labels/{id}/completions/{shard}-of-{shards}.parquet",
+        completions="<results>/labels/{id}/completions/{shard}-of-{shards}.parquet",
     log:
-        LOGS + "/label_questions/{id}/{shard}-of-{shards}.log",
+        "<logs>/label_questions/{id}/{shard}-of-{shards}.log",
     benchmark:
-        USAGE + "/label_questions/{id}/{shard}-of-{shards}.jsonl"
+        "<usage>/label_questions/{id}/{shard}-of-{shards}.jsonl"
     resources:
         **asking("labels"),
         mem_mb=8000,
@@ -32,11 +32,11 @@ rule parse_labels:
         questions=files("labels", "questions"),
         completions=shard_files("labels", "completions"),
     output:
-        labels=RESULTS + "/labels/{id}/labels.parquet",
+        labels="<results>/labels/{id}/labels.parquet",
     log:
-        LOGS + "/parse_labels/{id}.log",
+        "<logs>/parse_labels/{id}.log",
     benchmark:
-        USAGE + "/parse_labels/{id}.jsonl"
+        "<usage>/parse_labels/{id}.jsonl"
     resources:
         mem_mb=8000,
         runtime=lambda wildcards, attempt: 60 * attempt,
@@ -53,12 +53,12 @@ rule select_questions:
         questions=files("selected", "questions"),
         labels=files("selected", "labels", "labels.parquet"),
     output:
-        questions=RESULTS + "/selected/{id}/questions.parquet",
-        dropped=RESULTS + "/selected/{id}/dropped.parquet",
+        questions="<results>/selected/{id}/questions.parquet",
+        dropped="<results>/selected/{id}/dropped.parquet",
     log:
-        LOGS + "/select_questions/{id}.log",
+        "<logs>/select_questions/{id}.log",
     benchmark:
-        USAGE + "/select_questions/{id}.jsonl"
+        "<usage>/select_questions/{id}.jsonl"
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,

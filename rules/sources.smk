@@ -2,11 +2,11 @@
 rule fetch_source:
     "Fetch one question source of the catalog."
     output:
-        questions=RESULTS + "/sources/{id}/questions.parquet",
+        questions="<results>/sources/{id}/questions.parquet",
     log:
-        LOGS + "/fetch_source/{id}.log",
+        "<logs>/fetch_source/{id}.log",
     benchmark:
-        USAGE + "/fetch_source/{id}.jsonl"
+        "<usage>/fetch_source/{id}.jsonl"
     resources:
         network=1,
         mem_mb=4000,
@@ -24,11 +24,11 @@ rule fetch_source:
 rule fetch_benchmark:
     "Fetch the questions of one benchmark of the catalog."
     output:
-        questions=RESULTS + "/benchmarks/{id}/questions.parquet",
+        questions="<results>/benchmarks/{id}/questions.parquet",
     log:
-        LOGS + "/fetch_benchmark/{id}.log",
+        "<logs>/fetch_benchmark/{id}.log",
     benchmark:
-        USAGE + "/fetch_benchmark/{id}.jsonl"
+        "<usage>/fetch_benchmark/{id}.jsonl"
     resources:
         network=1,
         mem_mb=4000,

@@ -2,24 +2,13 @@
 localrules:
     environments,
     gc,
-
-
-def configured_hashes(wildcards):
-    """The hash of every stage of every configured recipe and experiment, asked for or not."""
-    everything = {
-        **config,
-        "targets": [*config["recipes"], *config.get("experiments", {})],
-    }
-    index = make_plan(
-        everything, read_catalog(config.get("catalog", ["catalog"]))
-    ).index
-    return sorted({id.rpartition("-")[2] for _, id in index})
+    lock,
 
 
 rule environments:
     "Build the environments of the engines that this configuration runs."
     log:
-        LOGS + "/environments.log",
+        "<logs>/environments.log",
     resources:
         network=1,
     params:
@@ -32,10 +21,24 @@ rule environments:
         "{PY} scripts/environments.py {params.names} > {log} 2>&1"
 
 
+rule lock:
+    "Pin every dataset and model of this configuration to the commit or checksum that it has now."
+    log:
+        "<logs>/lock.log",
+    resources:
+        network=1,
+    params:
+        catalog=CATALOG,
+        names=lockable,
+        lock=f"{CATALOG[0]}/lock.yaml",
+    shell:
+        "{PY} scripts/lock.py --catalog {params.catalog} {params.names} --output {params.lock} 2>&1 | tee {log}"
+
+
 rule gc:
     "List results that no configured recipe uses (remove them with scripts/collect_garbage.py --remove)."
     log:
-        LOGS + "/gc.log",
+        "<logs>/gc.log",
     params:
         results=RESULTS,
         used=configured_hashes,

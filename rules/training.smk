@@ -6,12 +6,12 @@ rule tokenize_dataset:
         info=files("tokenized", "dataset", "dataset_info.json"),
         model=files("tokenized", "model", "model.json"),
     output:
-        tokenized=temp(directory(RESULTS + "/tokenized/{id}/rows")),
-        statistics=RESULTS + "/tokenized/{id}/statistics.json",
+        tokenized=temp(directory("<results>/tokenized/{id}/rows")),
+        statistics="<results>/tokenized/{id}/statistics.json",
     log:
-        LOGS + "/tokenize_dataset/{id}.log",
+        "<logs>/tokenize_dataset/{id}.log",
     benchmark:
-        USAGE + "/tokenize_dataset/{id}.jsonl"
+        "<usage>/tokenize_dataset/{id}.jsonl"
     threads: 16
     resources:
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
@@ -35,12 +35,12 @@ rule train_student:
         statistics=files("student", "tokenized", "statistics.json"),
         model=files("student", "model", "model.json"),
     output:
-        model=RESULTS + "/students/{id}/model.json",
-        metrics=RESULTS + "/students/{id}/metrics.parquet",
+        model="<results>/students/{id}/model.json",
+        metrics="<results>/students/{id}/metrics.parquet",
     log:
-        LOGS + "/train_student/{id}.log",
+        "<logs>/train_student/{id}.log",
     benchmark:
-        USAGE + "/train_student/{id}.jsonl"
+        "<usage>/train_student/{id}.jsonl"
     threads: 16
     resources:
         mem_mb=lambda wildcards, attempt: 200000 if ACCELERATOR == "cuda" else 8000,

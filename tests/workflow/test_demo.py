@@ -22,6 +22,10 @@ from pathlib import Path
 import polars as pl
 import psutil
 import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 from tests.counting_proxy import CountingProxy
 from tests.workflow.conftest import ROOT, Checkout
 
@@ -300,3 +304,55 @@ def test_every_command_of_the_readme_runs(demo: Demo) -> None:
             command, shell=True, cwd=folder, env=demo.checkout.variables, text=True, capture_output=True
         )
         assert run.returncode == 0, f"{command}\n{run.stdout[-3000:]}\n{run.stderr[-3000:]}"
+
+
+REPORTED = {
+    "Questions": {"funnel", "labels", "decontamination"},
+    "Answers": {"lengths"},
+    "Student": {"scores", "training"},
+    "Experiments": {"plot"},
+    "Time and memory": {"time and memory"},
+}
+"""Category -> plots of the report."""
+
+
+@pytest.fixture
+def browser() -> Iterator[webdriver.Chrome]:
+    """A headless Chromium that fetches nothing from outside."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("no Chromium: install chromium and chromium-driver to look at the report")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (
+        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+        "disable-component-update", "disable-sync", "window-size=1400,900",
+    ):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    running = webdriver.Chrome(options=options, service=Service(driver))
+    running.implicitly_wait(10)
+    yield running
+    running.quit()
+
+
+def test_the_report_opens_in_a_browser_with_its_plots(demo: Demo, browser: webdriver.Chrome) -> None:
+    for category, plots in REPORTED.items():
+        for plot in plots:
+            browser.get((demo.results / "report.html").as_uri())
+            browser.find_element(By.XPATH, f"//*[normalize-space(text())='{category}']").click()
+            row = browser.find_element(By.XPATH, f"//tr[td[normalize-space()='{plot}']]")
+            row.find_element(By.XPATH, ".//a[@iconname='eye']").click()
+            image = WebDriverWait(browser, 20).until(shown_plot)
+            assert image["width"] > 100, f"{category}: {plot}"
+    errors = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert errors == []
+
+
+def shown_plot(browser: webdriver.Chrome) -> dict[str, int] | None:
+    """The natural size of the largest picture on the page, once it is loaded."""
+    size: dict[str, int] | None = browser.execute_script(
+        "return [...document.images].filter(i => i.complete && !i.src.includes('logo'))"
+        ".map(i => ({width: i.naturalWidth})).sort((a, b) => b.width - a.width)[0] || null"
+    )
+    return size if size and size["width"] > 0 else None

@@ -1,0 +1,203 @@
+# What stages hand to their programs: arguments and inputs read off the plan.
+
+
+def domain_flags(wildcards):
+    """The domains of a dataset with their questions and their answers."""
+    stage = PLAN.stage("dataset", wildcards.id)
+    return " ".join(
+        f"--domain {domain} {PLAN.path(drawn)} {PLAN.path(answers)}"
+        for domain, drawn, answers in zip(
+            stage.settings["domains"],
+            stage.inputs["drawn"],
+            stage.inputs["answers"],
+            strict=True,
+        )
+    )
+
+
+def source_licences(wildcards):
+    """Licence of every source of a dataset, as JSON."""
+    stages = PLAN.stage("dataset", wildcards.id).upstream()
+    licences = {
+        stage.settings["name"]: stage.execution.get("licence", "unknown")
+        for stage in stages
+        if stage.kind == "source"
+    }
+    return json.dumps(licences, sort_keys=True)
+
+
+def sampling_tasks(wildcards):
+    """The benchmarks of an evaluation with their questions, prompts and numbers of answers."""
+    stage = PLAN.stage("evaluation", wildcards.id)
+    return " ".join(
+        f"--benchmark {task['benchmark']} {PLAN.path(questions)} {prompt or '-'} {task['samples']}"
+        for task, questions, prompt in zip(
+            stage.settings["tasks"],
+            stage.inputs["benchmarks"],
+            stage.execution["prompts"],
+            strict=True,
+        )
+    )
+
+
+def grading_tasks(wildcards):
+    """The benchmarks of an evaluation with their questions and graders."""
+    stage = PLAN.stage("evaluation", wildcards.id)
+    return " ".join(
+        f"--benchmark {task['benchmark']} {PLAN.path(questions)} {task['grader']}"
+        for task, questions in zip(
+            stage.settings["tasks"], stage.inputs["benchmarks"], strict=True
+        )
+    )
+
+
+def arm_flags(wildcards):
+    """The arms of an experiment with their scores and grades."""
+    stage = PLAN.stage("experiment", wildcards.id)
+    return " ".join(
+        f"--arm {arm} {PLAN.path(evaluation)} {PLAN.path(evaluation, 'grades.parquet')}"
+        for arm, evaluation in zip(
+            stage.settings["arms"], stage.inputs["evaluations"], strict=True
+        )
+    )
+
+
+def recipe_paths(recipe, kind, file=None):
+    """The file of every stage of a kind in a recipe."""
+    return [
+        PLAN.path(stage, file)
+        for stage in PLAN.recipes[recipe].stages()
+        if stage.kind == kind
+    ]
+
+
+def recipe_goals(name):
+    """What a recipe is asked for: its manifest and the plots that it has data for."""
+    recipe = PLAN.recipes[name]
+    plots = ["funnel", "lengths", "decontamination", "resources"]
+    plots += (
+        ["difficulty"]
+        if any(stage.kind == "labels" for stage in recipe.stages())
+        else []
+    )
+    plots += ["training"] if recipe.student else []
+    plots += ["scores"] if recipe.evaluations else []
+    return [
+        f"{RESULTS}/recipes/{name}/manifest.json",
+        *(f"{RESULTS}/recipes/{name}/plots/{p}.svg" for p in plots),
+    ]
+
+
+def stages_flag(wildcards):
+    """Every stage of a recipe: kind, domain (or -), id and path."""
+    recipe = PLAN.recipes[wildcards.recipe]
+    domain_of = {
+        stage: domain
+        for domain, stages in recipe.domains.items()
+        for stage in map(id, stages.values())
+    }
+    return " ".join(
+        f"--stage {stage.kind} {domain_of.get(stage, '-')} {stage.id} {PLAN.path(stage)}"
+        for stage in recipe.stages()
+        if stage.kind != "tokenized"
+    )
+
+
+def links_flag(wildcards):
+    """What lies beside a recipe's manifest by a plain name."""
+    recipe = PLAN.recipes[wildcards.recipe]
+    links = {"dataset": recipe.dataset}
+    if recipe.student:
+        links["model"] = recipe.student
+    for name, stage in recipe.evaluations.items():
+        links["scores" if name == "student" else f"scores-{name}"] = stage
+    return " ".join(
+        f"--link {name} {RESULTS}/{stage.folder}" for name, stage in links.items()
+    )
+
+
+def manifest_inputs(wildcards):
+    """The main file of every stage of a recipe."""
+    return [
+        PLAN.path(stage)
+        for stage in PLAN.recipes[wildcards.recipe].stages()
+        if stage.kind != "tokenized"
+    ]
+
+
+def funnel_flags(wildcards):
+    """The stages of the funnel, in the order the data flows."""
+    recipe = PLAN.recipes[wildcards.recipe]
+    stages = recipe.stages()
+    funnel = [
+        (label, PLAN.path(stage))
+        for label, kind in (
+            ("sourced", "source"),
+            ("decontaminated", "clean"),
+            ("selected", "selected"),
+            ("short enough", "limited"),
+            ("deduplicated", "deduplicated"),
+            ("drawn", "drawn"),
+        )
+        for stage in stages
+        if stage.kind == kind
+    ]
+    funnel.append(("dataset rows", PLAN.path(recipe.dataset)))
+    return " ".join(f"--stage '{label}' {path}" for label, path in funnel)
+
+
+def label_series(wildcards):
+    """The labels of every source of a recipe."""
+    return " ".join(
+        f"--series '{stage.input('questions').input('questions').settings['name']}: {stage.settings['method']}'"
+        f" {PLAN.path(stage)} value"
+        for stage in PLAN.recipes[wildcards.recipe].stages()
+        if stage.kind == "labels"
+    )
+
+
+def length_series(wildcards):
+    """The answer lengths of every domain of a recipe."""
+    domains = PLAN.recipes[wildcards.recipe].domains
+    return " ".join(
+        f"--series {domain} {PLAN.path(stages['answers'])} completion_tokens"
+        for domain, stages in domains.items()
+    )
+
+
+def dropped_flags(wildcards):
+    """What decontamination dropped from each source of a recipe."""
+    return " ".join(
+        f"--dropped {stage.input('questions').settings['name']} {PLAN.path(stage, 'dropped.parquet')}"
+        for stage in PLAN.recipes[wildcards.recipe].stages()
+        if stage.kind == "clean"
+    )
+
+
+def score_flags(wildcards):
+    """The scores of the models of a recipe."""
+    evaluations = PLAN.recipes[wildcards.recipe].evaluations
+    return " ".join(
+        f"--scores {name} {PLAN.path(stage)}" for name, stage in evaluations.items()
+    )
+
+
+def configured_hashes(wildcards):
+    """The hash of every stage of every configured recipe and experiment, asked for or not."""
+    everything = {
+        **config,
+        "targets": [*config["recipes"], *config.get("experiments", {})],
+    }
+    index = make_plan(everything, read_catalog(CATALOG)).index
+    return sorted({id.rpartition("-")[2] for _, id in index})
+
+
+def lockable(wildcards):
+    """The sources, benchmarks and models of this configuration, as arguments."""
+    names = {
+        kind: sorted(
+            {s.settings["name"] for s in PLAN.index.values() if s.kind == kind}
+        )
+        for kind in PINNED
+    }
+    return " ".join(f"--{kind}s {' '.join(names[kind])}" for kind in PINNED)
