@@ -88,7 +88,7 @@ def bare(url: str, count: int) -> float:
     from openai import AsyncOpenAI
 
     async def run() -> float:
-        async with AsyncOpenAI(base_url=url, api_key=API_KEY, max_retries=0) as client:
+        async with AsyncOpenAI(base_url=url, api_key=API_KEY, max_retries=0, timeout=600.0) as client:
             prompts = generated(count)()
 
             async def work() -> None:

@@ -27,6 +27,7 @@ from lib.budget import Budget, ExhaustedError, Price, worst_cost
 from lib.cli import UserError
 from lib.client import Answer, Client, FatalError, Limits, Request
 from lib.hashing import digest
+from lib.journal import StoreFullError, is_full
 from lib.models import Model
 from lib.progress import Progress
 from lib.prompts import Messages
@@ -36,8 +37,8 @@ from lib.store import FOLD_SECONDS, KeyMaker, Store, blocks, dumps, model_partit
 from lib.streams import TableWriter
 from lib.tables import COMPLETIONS, EVALUATION_COMPLETIONS
 
-FOLD_ROWS = 20_000
-"""Answers that are folded into the store at the latest, however quickly they came."""
+FOLD_BYTES = 64 * 2**20
+"""So much is folded into the store at once at the most, however quickly it came."""
 CHUNK = 10_000
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,8 @@ class Asking:
     """``live``, or ``batch`` for the Batch API of a hosted model."""
     batch_poll: float = 60.0
     batch_requests: int = MOST_REQUESTS
+    from_store: bool = False
+    """Ask nobody: write what is complete in the store and leave the rest."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--mode", choices=["live", "batch"], default="live", help="batch: the API's Batch mode")
     group.add_argument("--batch-poll", type=float, default=60, help="seconds between looks at running batches")
     group.add_argument("--batch-requests", type=int, default=MOST_REQUESTS, help="most requests of one batch")
+    group.add_argument("--from-store", action="store_true", help="ask nobody: write the output if the store has it all")
     add_engine_arguments(parser)
 
 
@@ -136,6 +140,7 @@ def read_asking(options: argparse.Namespace, schema: ResponseSchema | None = Non
         mode=options.mode,
         batch_poll=options.batch_poll,
         batch_requests=options.batch_requests,
+        from_store=options.from_store,
     )
 
 
@@ -144,13 +149,17 @@ def complete_shard(prompts: Callable[[], Iterable[Prompted]], asking: Asking, ou
 
     ``prompts`` gives the wanted answers anew each time it is called, in the same order, without repeating a sample of
     a question of a benchmark. The output has the columns of ``COMPLETIONS``, after ``benchmark`` where the prompts have
-    one, sorted by (benchmark, question_id, sample). Raises ``UserError`` where more than ``max_failed`` of the answers
+    one, sorted by (benchmark, question_id, sample). With ``from_store`` nothing is asked, and nothing is written where
+    something is missing. Raises ``UserError`` where more than ``max_failed`` of the answers
     failed, another writer keeps the shard, or the run could not go on; what was answered is in the store then.
     """
-    with Store(asking.store) as store:
+    with _one_sentence_when_full(asking.store), Store(asking.store) as store:
         store.adopt_orphans()
         expected = _expected(prompts(), asking)
         state = _look_up(store, expected, asking)
+        if asking.from_store and (missing := int(_missing(state).sum())):
+            log.info("%s is not written: %d of its answers are not in the store", output, missing)
+            return
         if _missing(state).any():
             lease = f"shard-{digest(expected.get_column('key').sort().to_list())}"
             with store.lease(lease, asking.lease_wait) as had:
@@ -169,6 +178,16 @@ def complete_shard(prompts: Callable[[], Iterable[Prompted]], asking: Asking, ou
                         raise FatalError("nothing that was asked came back: see the log, then run again.")
         _check(state, store, asking)
         _write(state, store, asking, output)
+
+
+@contextlib.contextmanager
+def _one_sentence_when_full(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            raise StoreFullError(folder) from error
+        raise
 
 
 def _expected(prompts: Iterable[Prompted], asking: Asking) -> pl.DataFrame:
@@ -399,7 +418,7 @@ async def _fold_often(store: Store, ending: asyncio.Event) -> None:
     while not ending.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ending.wait(), 1.0)
-        if time.monotonic() - last < FOLD_SECONDS and store.unfolded < FOLD_ROWS:
+        if time.monotonic() - last < FOLD_SECONDS and store.unfolded_bytes < FOLD_BYTES:
             continue
         last = time.monotonic()
         closed = store.rotate()

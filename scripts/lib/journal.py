@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,6 +21,7 @@ from typing import Any
 from lib.cli import UserError
 
 SYNC_SECONDS = 1.0
+PROBE_BYTES = 2**20
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,18 @@ def is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+def has_no_space(folder: Path) -> bool:
+    """Whether a folder takes no more data: a full disk, or a quota used up."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return is_full(error)
+    return False
+
+
 class Journal:
     """The open segment of a writer's journal. ``append`` and ``rotate`` are called from one thread."""
 
@@ -47,7 +61,7 @@ class Journal:
         self.segment = 0
         self.rows: list[Row] = []
         self._descriptor = -1
-        self._size = 0
+        self.size = 0
         self._dirty = False
         self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +84,7 @@ class Journal:
                 raise StoreFullError(path) from error
             raise
         self.segment += 1
-        self._size = 0
+        self.size = 0
         self.rows = []
 
     def append(self, row: Row) -> None:
@@ -82,12 +96,12 @@ class Journal:
                 written += os.write(self._descriptor, line[written:])
         except OSError as error:
             with suppress(OSError):
-                os.ftruncate(self._descriptor, self._size)
-                os.lseek(self._descriptor, self._size, os.SEEK_SET)
+                os.ftruncate(self._descriptor, self.size)
+                os.lseek(self._descriptor, self.size, os.SEEK_SET)
             if is_full(error):
                 raise StoreFullError(self.path) from error
             raise
-        self._size += len(line)
+        self.size += len(line)
         self._dirty = True
         self.rows.append(row)
 
@@ -134,7 +148,7 @@ class Journal:
         finally:
             os.close(self._descriptor)
             self._descriptor = -1
-        if not self._size:
+        if not self.size:
             self.path.unlink(missing_ok=True)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 120.0
-RELEASED = "released"
+RELEASED = ""
 
 
 @dataclass(frozen=True)
@@ -148,10 +148,9 @@ def try_lease(folder: Path, name: str, presences: Path, holder: str) -> Path | N
 
 
 def release(lease: Path) -> None:
-    """Give a lease back."""
-    temporary = lease.with_name(f".{lease.name}.released")
-    temporary.write_text(RELEASED)
-    temporary.replace(lease)
+    """Give a lease back (which needs no space on the disk)."""
+    with suppress(FileNotFoundError):  # somebody took this process for dead and the lease over
+        os.truncate(lease, 0)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ import polars as pl
 
 from lib.cli import UserError
 from lib.hashing import canonical_json, digest
-from lib.journal import Journal, Row, StoreFullError, read_segment, segments
+from lib.journal import Journal, Row, StoreFullError, has_no_space, read_segment, segments
 from lib.leases import RELEASED, Presence, is_present, leased
 from lib.tables import Schema
 
@@ -95,8 +95,13 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.close()
+        except Exception as error:
+            if kind is None:
+                raise
+            log.warning("what was answered stays in the journal, for the next run to fold (%s)", error)
 
     # ---------------------------------------------------------------- the folder
 
@@ -154,9 +159,9 @@ class Store:
         self._journal.append(row)
 
     @property
-    def unfolded(self) -> int:
-        """Answers in the open segment of the journal."""
-        return len(self._journal.rows) if self._journal else 0
+    def unfolded_bytes(self) -> int:
+        """Size of the open segment of the journal."""
+        return self._journal.size if self._journal else 0
 
     def rotate(self) -> tuple[str, int, list[Row]] | None:
         """Close the journal's segment for ``commit``; None where there is nothing to fold."""
@@ -186,14 +191,23 @@ class Store:
             self._commit(writer, segment, rows)
 
     def _commit(self, writer: str, segment: int, rows: Sequence[Row]) -> None:
+        from deltalake.exceptions import DeltaError
+
+        try:
+            if rows:
+                self._write_once(writer, segment, rows)
+        except (OSError, DeltaError) as error:
+            if has_no_space(self.folder):  # Delta Lake's errors do not say so
+                raise StoreFullError(self.folder) from error
+            raise
+        (self._journals / f"{writer}.{segment:06d}.jsonl").unlink(missing_ok=True)
+
+    def _write_once(self, writer: str, segment: int, rows: Sequence[Row]) -> None:
         from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
-        from deltalake.exceptions import CommitFailedError, DeltaError
+        from deltalake.exceptions import CommitFailedError
 
         table = self._table_to_write = self._table_to_write or self._open_table()
-        while rows:
-            done = table.transaction_version(writer)
-            if done is not None and done >= segment:
-                break
+        while (table.transaction_version(writer) or 0) < segment:
             try:
                 write_deltalake(
                     table,
@@ -204,16 +218,11 @@ class Store:
                         max_commit_retries=COMMIT_RETRIES, app_transactions=[Transaction(writer, segment)]
                     ),
                 )
-                break
+                return
             except CommitFailedError as error:
                 if "oncurrent transaction" not in str(error):
                     raise
                 table = self._table_to_write = self._open_table()
-            except (OSError, DeltaError) as error:
-                if "No space left" in str(error) or "quota exceeded" in str(error):
-                    raise StoreFullError(self.folder) from error
-                raise
-        (self._journals / f"{writer}.{segment:06d}.jsonl").unlink(missing_ok=True)
 
     def fold(self) -> int:
         """Fold everything appended so far into the table; how many rows that was."""
