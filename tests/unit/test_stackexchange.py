@@ -106,6 +106,12 @@ class TestDump:
         table = read(archive(tmp_path / "x.7z", content))
         assert table["question"].to_list() == ["a�b�c�d e� f😀"]
 
+    def test_rows_that_are_not_laid_out_as_in_the_dumps(self, tmp_path: Path) -> None:
+        one = "<row\n  Id='1'\n  PostTypeId='1'\n  Body='One?'\n/>"
+        two = "<row Id='2' Body='No.' PostTypeId='2'></row><row Id='3' Body='Three?' PostTypeId='1'></row>"
+        (tmp_path / "Posts.xml").write_bytes(posts([one, two]))
+        assert read(tmp_path / "Posts.xml")["question"].to_list() == ["One?", "Three?"]
+
     def test_a_file_that_is_not_packed(self, tmp_path: Path) -> None:
         (tmp_path / "Posts.xml").write_bytes(posts([row(1, "One?")]))
         assert read(tmp_path / "Posts.xml")["question"].to_list() == ["One?"]
