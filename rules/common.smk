@@ -128,6 +128,16 @@ def serving(kind, name, default):
     )
 
 
+def price(kind):
+    """Resource function: the catalog's price of the asked model as JSON, nothing where it has none."""
+
+    def lookup(wildcards):
+        listed = served(kind, wildcards).get("price")
+        return json.dumps(listed) if listed else ""
+
+    return lookup
+
+
 def engine_gpus(kind):
     """Resource function: GPUs of the engine that the job may start."""
 
@@ -160,6 +170,9 @@ def asking(kind):
         "engine_args": serving(kind, "engine_args", ""),
         "requests_per_minute": serving(kind, "requests_per_minute", 0),
         "tokens_per_minute": serving(kind, "tokens_per_minute", 0),
+        "mode": serving(kind, "mode", "live"),
+        "price": price(kind),
+        "budget_usd": str((config.get("budget") or {}).get("usd") or 0),
     }
 
 
@@ -169,6 +182,7 @@ ASKING = (
     " --concurrency {resources.concurrency} --tensor-parallel {resources.tensor_parallel}"
     " --data-parallel {resources.data_parallel} --engine-args={resources.engine_args:q}"
     " --requests-per-minute {resources.requests_per_minute} --tokens-per-minute {resources.tokens_per_minute}"
+    " --mode {resources.mode} --price={resources.price:q} --budget-usd {resources.budget_usd}"
     " > {log} 2>&1"
 )
 
