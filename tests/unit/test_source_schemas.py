@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,13 @@ def content(path: str, rows: list[dict[str, Any]]) -> bytes:
     """The file that holds these rows, in the format of its name."""
     if path.endswith(".jsonl"):
         return "".join(json.dumps(row) + "\n" for row in rows).encode()
-    table, buffer = pl.DataFrame(rows), io.BytesIO()
+    buffer = io.BytesIO()
+    if path.endswith(".zip"):
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for number, row in enumerate(rows):
+                archive.writestr(f"{number:03}.json", json.dumps(row))
+        return buffer.getvalue()
+    table = pl.DataFrame(rows)
     if path.endswith(".parquet"):
         table.write_parquet(buffer)
     else:
