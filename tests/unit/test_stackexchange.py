@@ -117,7 +117,7 @@ class TestDump:
         assert read(tmp_path / "Posts.xml")["question"].to_list() == ["One?"]
 
     def test_a_limit_stops_the_unpacking(self, tmp_path: Path) -> None:
-        path = archive(tmp_path / "x.7z", posts([row(number, f"Question {number}? " * 40) for number in range(60_000)]))
+        path = archive(tmp_path / "x.7z", posts([row(number, f"Question {number}? " * 40) for number in range(20_000)]))
         entry = {"connector": "stackexchange", "site": "x", "url": str(path), "limit": 5}
         before = threading.active_count()
         assert pl.concat(read_questions("x", "science", entry)).height == 5
@@ -139,6 +139,7 @@ class TestDump:
         with pytest.raises(UserError, match=message):
             read(path)
 
+    @pytest.mark.slow
     def test_memory_is_bounded(self, tmp_path: Path) -> None:
         path = tmp_path / "x.7z"
         body = "<p>" + "A long question, with $x^2$ in it. " * 25 + "</p>"

@@ -14,6 +14,7 @@ import os
 import queue
 import re
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -100,6 +101,7 @@ def download(address: str, tries: int = 5) -> Path:
             if attempt == tries - 1:
                 raise UserError(f"{address} cannot be downloaded ({error}): run again to go on.") from error
         log.warning("%s was cut, going on", address)
+        time.sleep(min(0.2 * 2**attempt, 30))
     partial.replace(path)
     return path
 
