@@ -131,10 +131,17 @@ class Pace:
     """A bucket that fills at ``per_minute`` and holds at most ``burst_seconds`` worth of it."""
 
     def __init__(self, per_minute: float, burst_seconds: float = 2.0) -> None:
-        self._rate = per_minute / 60.0
-        self._burst = max(self._rate * burst_seconds, 1.0)
-        self._level = self._burst
+        self._burst_seconds = burst_seconds
+        self._level = self._rate = self._burst = 0.0
         self._filled = time.monotonic()
+        self.change(per_minute)
+        self._level = self._burst
+
+    def change(self, per_minute: float) -> None:
+        """Fill at another rate from now on; 0 is no limit."""
+        self._fill()
+        self._rate = per_minute / 60.0
+        self._burst = max(self._rate * self._burst_seconds, 1.0)
 
     def _fill(self) -> None:
         now = time.monotonic()
@@ -189,6 +196,11 @@ class Client:
         self._held: list[tuple[Request, Answer, bool]] = []
         self._random = random.Random()
         self._pools: list[Any] = []
+
+    def share_limits(self, clients: int) -> None:
+        """Keep to this client's part of limits that so many clients share."""
+        self._requests.change(self._limits.requests_per_minute / clients)
+        self._tokens.change(self._limits.tokens_per_minute / clients)
 
     async def __aenter__(self) -> Client:
         import httpx2

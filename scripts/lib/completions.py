@@ -40,6 +40,7 @@ from lib.tables import COMPLETIONS, EVALUATION_COMPLETIONS
 FOLD_BYTES = 64 * 2**20
 """So much is folded into the store at once at the most, however quickly it came."""
 CHUNK = 10_000
+SHARE_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -327,6 +328,7 @@ async def _ask(
                 failure=endpoint.failure,
                 purse=purse,
             ) as client:
+                sharing = asyncio.create_task(_share_account(client, asking, store, endpoint, ending))
                 asked = asyncio.create_task(client.run(requests, answered, stopping, asking.grace))
                 await asyncio.wait([asked, folding], return_when=asyncio.FIRST_COMPLETED)
                 if folding.done():
@@ -336,7 +338,7 @@ async def _ask(
                 await asked
         finally:
             ending.set()
-            await asyncio.gather(folding, return_exceptions=True)
+            await asyncio.gather(folding, sharing, return_exceptions=True)
     store.fold()
 
 
@@ -410,6 +412,20 @@ def _signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> Iterat
         for number in numbers:
             loop.remove_signal_handler(number)
             signal.signal(number, former[number])
+
+
+async def _share_account(
+    client: Client, asking: Asking, store: Store, endpoint: Endpoint, ending: asyncio.Event
+) -> None:
+    """Divide the limits, which are an account's, by the clients of it that use this store now."""
+    if not (asking.limits.requests_per_minute or asking.limits.tokens_per_minute):
+        return
+    account = digest([endpoint.base_url, asking.model.api_key_variable, endpoint.model_name])
+    with store.sharing(account) as count:
+        while not ending.is_set():
+            client.share_limits(count())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ending.wait(), SHARE_SECONDS)
 
 
 async def _fold_often(store: Store, ending: asyncio.Event) -> None:

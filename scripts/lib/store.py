@@ -16,7 +16,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,6 +149,26 @@ class Store:
         holder = self._present().name
         with leased(self.folder / "leases", name, self._writers, holder, wait) as had:
             yield had
+
+    @contextmanager
+    def sharing(self, name: str) -> Iterator[Callable[[], int]]:
+        """Share ``name`` with other processes; yields a function that counts those that do, this one among them."""
+        folder = self.folder / "shared" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        mine = folder / self.writer
+        mine.touch()
+
+        def count() -> int:
+            others = [path for path in folder.iterdir() if path != mine]
+            gone = [path for path in others if not is_present(self._writers, path.name)]
+            for path in gone:
+                path.unlink(missing_ok=True)
+            return 1 + len(others) - len(gone)
+
+        try:
+            yield count
+        finally:
+            mine.unlink(missing_ok=True)
 
     # ---------------------------------------------------------------- writing
 

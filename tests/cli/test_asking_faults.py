@@ -38,17 +38,21 @@ def model(tmp_path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -
     return path
 
 
-def start_command(folder: Path, model: Path, *further: str, output: str = "answers.parquet") -> list[str]:
+def start_command(
+    folder: Path, model: Path, *further: str, output: str = "answers.parquet", questions: str = "drawn"
+) -> list[str]:
     return [
         *(sys.executable, str(ROOT / "scripts" / "sample_answers.py")),
-        *("--questions", str(folder / "drawn.parquet"), "--samples", "2", "--shard", "0", "--shards", "1"),
+        *("--questions", str(folder / f"{questions}.parquet"), "--samples", "2", "--shard", "0", "--shards", "1"),
         *("--output", str(folder / output)),
         *asking_arguments(folder, model, *further),
     ]
 
 
-def start(folder: Path, model: Path, *further: str, output: str = "answers.parquet") -> subprocess.Popen[str]:
-    command = start_command(folder, model, *further, output=output)
+def start(
+    folder: Path, model: Path, *further: str, output: str = "answers.parquet", questions: str = "drawn"
+) -> subprocess.Popen[str]:
+    command = start_command(folder, model, *further, output=output, questions=questions)
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
@@ -189,6 +193,18 @@ def test_a_server_that_dies_ends_the_job_and_loses_nothing(
         assert other.asked.total() <= 400 - (server.served.total() - 8)
         kept = [name for name in server.served if name in other.asked]
         assert len(kept) <= 8
+
+
+@pytest.mark.slow
+def test_jobs_of_one_account_share_its_limit(tmp_path: Path, model: Path, server: FakeServer) -> None:
+    write_questions(tmp_path / "drawn.parquet", TEXTS[:120])
+    write_questions(tmp_path / "others.parquet", TEXTS[120:240])
+    limit = ("--requests-per-minute", "1200", "--concurrency", "32")
+    jobs = [start(tmp_path, model, *limit, output=f"{name}.parquet", questions=name) for name in ("drawn", "others")]
+    assert [finish(job)[0] for job in jobs] == [0, 0]
+    busiest = max(sum(moment <= other < moment + 5 for other in server.times) for moment in server.times)
+    assert busiest <= 20 * 5 + 4 * 40, "20 a second for both; bursts, and two seconds until they know of each other"
+    assert server.times[-1] - server.times[0] >= 480 / 20 - 8
 
 
 @pytest.mark.slow
