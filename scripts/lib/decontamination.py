@@ -107,7 +107,7 @@ class Comparison:
         self._names = references.join(numbered, on="question", how="left").drop("question")
         self._rule = rule
         self._join = Join(distinct.to_list(), rule.similarity, rows=rows, threads=threads, engine=engine)
-        self._index = NgramIndex(tokenizer, distinct.to_list(), rule.ngram)
+        self._index = NgramIndex(tokenizer, distinct.to_list(), rule.ngram, engine=engine)
 
     def matches(self, texts: pl.DataFrame) -> pl.DataFrame:
         """All matches of distinct texts (question_id, question).

@@ -1,20 +1,35 @@
 """Runs of tokens that questions share with reference texts: the published decontamination's second half.
 
-Two texts match when they share an n-gram of token ids. Every text is tokenized once and all references are looked up at
-once. What is reported for a pair is its longest shared run, as a length in tokens and as text.
+Two texts match when they share an n-gram of token ids. All references are looked up at once, and what is reported for a
+pair is its longest shared run, as a length in tokens and as text.
+
+Tokenizing costs far more than looking up. A byte-level tokenizer keeps the bytes of a text, so texts that share an
+n-gram share its bytes: those that hold the bytes of no n-gram of a reference are not tokenized at all.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lib.similarity import Engine
 from lib.tokens import TokenIds, Tokenizer, decode, encode_stream
 
+if TYPE_CHECKING:
+    from lib.needles import Needles
+    from lib.runs import RunFinder
+
 _TOKEN_BYTES = 4
+_FEW_CHARACTERS = 1_000_000
+"""Fewer than this are done in Python sooner than compiled code is loaded."""
+
+_BATCH = 4096
 
 
 @dataclass(frozen=True, order=True)
@@ -30,44 +45,103 @@ class SharedRun:
 class NgramIndex:
     """All n-grams of token ids of a list of reference texts."""
 
-    def __init__(self, tokenizer: Tokenizer, references: Sequence[str], n: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, references: Sequence[str], n: int, *, engine: Engine = "auto") -> None:
+        """Tokenize ``references``. The engine changes no result; ``auto`` is compiled where there is enough to do."""
         self._tokenizer = tokenizer
         self._n = n
-        self._postings: dict[bytes, list[tuple[int, int]]] = defaultdict(list)
-        for reference, ids in enumerate(encode_stream(tokenizer, references)):
-            for position, gram in enumerate(_grams(ids, n)):
-                self._postings[gram].append((reference, position))
-        self._postings.default_factory = None
+        self._engine = engine
+        self._references = references
+        self._ids = list(encode_stream(tokenizer, references))
 
     def find(self, texts: Sequence[str]) -> list[SharedRun]:
         """The longest shared run of every text and reference that share an n-gram, sorted by text, then reference."""
-        return [
-            run
-            for text, ids in enumerate(encode_stream(self._tokenizer, texts))
-            for run in self._runs_of_text(text, ids)
-        ]
+        compiled = self._engine == "compiled" or (
+            self._engine == "auto" and sum(map(len, texts)) >= _FEW_CHARACTERS and _numba_runs()
+        )
+        return list(self._find_compiled(texts) if compiled else self._find_plain(texts))
 
-    def _runs_of_text(self, text: int, ids: TokenIds) -> list[SharedRun]:
-        longest: dict[int, tuple[int, int]] = {}  # reference -> (grams in the run, -start)
-        running: dict[tuple[int, int], int] = {}  # diagonal -> grams of the run that ends here
-        for position, gram in enumerate(_grams(ids, self._n)):
-            hits = self._postings.get(gram)
-            if hits is None:
-                running = {}
-                continue
+    def _find_plain(self, texts: Sequence[str]) -> Iterator[SharedRun]:
+        for text, ids in enumerate(encode_stream(self._tokenizer, texts)):
+            for reference, (grams, start) in sorted(self._postings.longest(_grams(ids, self._n)).items()):
+                yield self._run(text, reference, ids, start, grams + self._n - 1)
+
+    def _find_compiled(self, texts: Sequence[str]) -> Iterator[SharedRun]:
+        suspects = range(len(texts)) if self._needles is None else self._suspects(texts, self._needles)
+        for first in range(0, len(suspects), _BATCH):
+            batch = suspects[first : first + _BATCH]
+            encoded = self._tokenizer.encode_batch([texts[text] for text in batch])
+            columns = [column.tolist() for column in self._finder.find(encoded)]
+            for text, reference, start, length in zip(*columns, strict=True):
+                yield self._run(batch[text], reference, encoded[text], start, length)
+
+    def _run(self, text: int, reference: int, ids: TokenIds, start: int, length: int) -> SharedRun:
+        return SharedRun(text, reference, length, decode(self._tokenizer, ids[start : start + length]))
+
+    def _suspects(self, texts: Sequence[str], needles: Needles) -> list[int]:
+        """Positions of the texts that hold the bytes of an n-gram (and a few that do not)."""
+        suspected: list[int] = np.flatnonzero(needles.suspects([self._bytes(text) for text in texts])).tolist()
+        return suspected
+
+    def _bytes(self, text: str) -> bytes:
+        return (text if text.isascii() else self._tokenizer.normalise(text)).encode("utf-8", "surrogatepass")
+
+    @functools.cached_property
+    def _postings(self) -> _Postings:
+        return _Postings(self._ids, self._n)
+
+    @functools.cached_property
+    def _finder(self) -> RunFinder:
+        from lib.runs import RunFinder
+
+        return RunFinder(self._ids, self._n)
+
+    @functools.cached_property
+    def _needles(self) -> Needles | None:
+        """The bytes of all n-grams; None where bytes say nothing about tokens."""
+        from lib.needles import Needles
+
+        if not self._tokenizer.lossless:
+            return None
+        sizes = _TokenSizes(self._tokenizer)
+        data = [self._bytes(text) for text in self._references]
+        starts, ends = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        offset = 0
+        for text, ids in zip(data, self._ids, strict=True):
+            bounds = offset + np.concatenate([[0], np.cumsum(sizes.of(ids))]).astype(np.int64)
+            offset += len(text)
+            if bounds[-1] != offset:  # the tokenizer does not keep this text's bytes after all
+                return None
+            starts.append(bounds[: max(0, len(ids) - self._n + 1)])
+            ends.append(bounds[self._n :])
+        return Needles(b"".join(data), np.concatenate(starts), np.concatenate(ends), self._n)
+
+
+class _Postings:
+    """Where every n-gram of the references occurs, in Python's own dictionaries."""
+
+    def __init__(self, references: Sequence[TokenIds], n: int) -> None:
+        self._places: dict[bytes, list[tuple[int, int]]] = defaultdict(list)
+        for reference, ids in enumerate(references):
+            for position, gram in enumerate(_grams(ids, n)):
+                self._places[gram].append((reference, position))
+        self._places.default_factory = None
+
+    def longest(self, grams: Sequence[bytes]) -> dict[int, tuple[int, int]]:
+        """For every reference that shares any of a text's n-grams: how many its longest run has, and where it starts.
+
+        Of equally long runs it is the first.
+        """
+        longest: dict[int, tuple[int, int]] = {}
+        running: dict[tuple[int, int], int] = {}  # reference and place -> n-grams of the run that ends there
+        for position, gram in enumerate(grams):
             ending: dict[tuple[int, int], int] = {}
-            for reference, where in hits:
-                grams = running.get((reference, where - 1), 0) + 1
-                ending[reference, where] = grams
-                longest[reference] = max(longest.get(reference, (0, 0)), (grams, grams - 1 - position))
+            for reference, place in self._places.get(gram, ()):
+                count = running.get((reference, place - 1), 0) + 1
+                ending[reference, place] = count
+                if count > longest.get(reference, (0, 0))[0]:
+                    longest[reference] = (count, position - count + 1)
             running = ending
-        return [
-            SharedRun(text, reference, grams + self._n - 1, self._text(ids[-start : -start + grams + self._n - 1]))
-            for reference, (grams, start) in sorted(longest.items())
-        ]
-
-    def _text(self, ids: TokenIds) -> str:
-        return decode(self._tokenizer, ids)
+        return longest
 
 
 def _grams(ids: TokenIds, n: int) -> list[bytes]:
@@ -75,3 +149,25 @@ def _grams(ids: TokenIds, n: int) -> list[bytes]:
     return [
         raw[start : start + n * _TOKEN_BYTES] for start in range(0, len(raw) - (n - 1) * _TOKEN_BYTES, _TOKEN_BYTES)
     ]
+
+
+def _numba_runs() -> bool:
+    try:
+        import lib.runs  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+class _TokenSizes:
+    """How many bytes each token stands for."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[int, int] = {}
+
+    def of(self, ids: TokenIds) -> NDArray[np.int64]:
+        tokens = ids.tolist()
+        for token in {token for token in tokens if token not in self._known}:
+            self._known[token] = len(self._tokenizer.token_bytes([token]))
+        return np.array([self._known[token] for token in tokens], dtype=np.int64)
