@@ -25,9 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--benchmark", nargs=3, action="append", required=True, metavar=("NAME", "QUESTIONS", "GRADER"))
     parser.add_argument("--output", type=Path, required=True, help="a row for every answer")
     parser.add_argument("--scores", type=Path, required=True, help="a row for every benchmark")
+    parser.add_argument(
+        "--without-sandbox",
+        action="store_true",
+        help="run programs that models wrote without protection, with all that your user may do",
+    )
     arguments = parser.parse_args(argv)
     benchmarks = [BenchmarkQuestions(name, Path(path), grader) for name, path, grader in arguments.benchmark]
-    grades = grade_completions(arguments.completions, benchmarks)
+    grades = grade_completions(arguments.completions, benchmarks, contained=not arguments.without_sandbox)
     scores = benchmark_scores(grades)
     for row in scores.iter_rows(named=True):
         logging.info("%s: %s", row["benchmark"], "unknown" if row["score"] is None else f"{row['score']:.1f}")

@@ -10,6 +10,7 @@ import polars as pl
 
 from lib.cli import UserError
 from lib.grading import GRADERS, Task, grade_all
+from lib.sandbox import unavailable
 from lib.tables import EVALUATION_COMPLETIONS, GRADES, QUESTIONS, read_table
 
 NEEDS_REFERENCE = ("math", "choice")
@@ -24,22 +25,30 @@ class BenchmarkQuestions:
     grader: str
 
 
-def grade_completions(completions: Path, benchmarks: Sequence[BenchmarkQuestions]) -> pl.DataFrame:
+def grade_completions(
+    completions: Path, benchmarks: Sequence[BenchmarkQuestions], contained: bool = True
+) -> pl.DataFrame:
     """The table GRADES of all completions (EVALUATION_COMPLETIONS), sorted by benchmark, question and sample.
 
-    Raises ``UserError`` for an unknown grader, a question without what its grader needs, and answers that are missing,
-    uneven or of no listed benchmark.
+    ``contained``: run programs in a sandbox only. Raises ``UserError`` where there can be none, for an unknown grader,
+    a question without what its grader needs, and answers that are missing, uneven or of no listed benchmark.
     """
     for benchmark in benchmarks:
         if benchmark.grader not in GRADERS:
             raise UserError(f"there is no grader {benchmark.grader!r}: use one of {', '.join(sorted(GRADERS))}.")
+    if contained and "code" in [benchmark.grader for benchmark in benchmarks]:
+        _check_sandbox()
     answers = read_table(completions, EVALUATION_COMPLETIONS)
     strangers = sorted(set(answers["benchmark"]) - {benchmark.name for benchmark in benchmarks})
     if strangers:
         raise UserError(f"{completions} has answers to the benchmark {strangers[0]}: name it with --benchmark.")
     joined = pl.concat([_answers_of(benchmark, answers, completions) for benchmark in benchmarks])
     joined = joined.sort("benchmark", "question_id", "sample")
-    tasks = (Task(*row) for row in joined.select("grader", "text", "reference_answer", "metadata").iter_rows())
+    columns = joined.select("grader", "text", "reference_answer", "metadata", "question")
+    tasks = (
+        Task(grader, text, reference, metadata, question, contained)
+        for grader, text, reference, metadata, question in columns.iter_rows()
+    )
     grades = list(grade_all(tasks, {benchmark.grader for benchmark in benchmarks}))
     return (
         joined.select("benchmark", "question_id", "sample")
@@ -50,6 +59,15 @@ def grade_completions(completions: Path, benchmarks: Sequence[BenchmarkQuestions
         )
         .select(*GRADES)
     )
+
+
+def _check_sandbox() -> None:
+    reason = unavailable()
+    if reason is not None:
+        raise UserError(
+            f"this machine cannot run untrusted programs safely ({reason}): grade where the kernel allows unprivileged "
+            "user namespaces, or give --without-sandbox to run them with all that your user may do."
+        )
 
 
 def _answers_of(benchmark: BenchmarkQuestions, answers: pl.DataFrame, path: Path) -> pl.DataFrame:
@@ -71,5 +89,5 @@ def _answers_of(benchmark: BenchmarkQuestions, answers: pl.DataFrame, path: Path
             f"{path} has {own.height} answers to the {questions.height} questions of {benchmark.name}, "
             "not the same number for each: run sample_evaluation again."
         )
-    columns = questions.select("question_id", "reference_answer", "metadata")
+    columns = questions.select("question_id", "reference_answer", "metadata", "question")
     return own.join(columns, on="question_id", how="inner").with_columns(grader=pl.lit(benchmark.grader))

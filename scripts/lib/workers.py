@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 _POLL_SECONDS = 0.2
-_STALLED_FACTOR = 60  # wall time, in processor limits, after which a worker that uses no processor is given up
+_STALLED_FACTOR = 360  # wall time, in processor limits, after which a worker that uses no processor is given up
 _READY = "ready"
 _WINDOW = 10_000  # results waiting for an earlier one
 

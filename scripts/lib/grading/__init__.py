@@ -1,7 +1,7 @@
 """Graders: what a response answers, and whether that is right.
 
-A grader is a function of a response, a reference answer and the question's metadata that returns what it extracted
-(null: nothing could be) and a score from 0 to 1. It runs in a worker process under a limit; one that gives up yields
+A grader is a function of a response and its ``Item`` that returns what it extracted (null: nothing could be) and a
+score from 0 to 1. It runs in a worker process under a limit; one that gives up yields
 *unknown*, which is not wrong. To add a grader, enter its module in ``GRADERS``.
 """
 
@@ -13,18 +13,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lib.grading.item import Item
 from lib.workers import Workers
 
 GRADERS: Mapping[str, str] = {
     "math": "lib.grading.mathematics",
     "choice": "lib.grading.choice",
+    "code": "lib.grading.code",
     "reasoning_gym": "lib.grading.puzzles",
 }
-"""Grader -> the module whose ``grade(response, reference, metadata)`` does it."""
+"""Grader -> the module whose ``grade(response, item)`` does it."""
 
 PRELOAD: Mapping[str, tuple[str, ...]] = {
     "math": ("sympy", "latex2sympy2_extended", "math_verify"),
     "choice": (),
+    "code": (),
     "reasoning_gym": ("sympy", "reasoning_gym"),
 }
 """The slow imports of each grader, made once for all its workers."""
@@ -41,6 +44,8 @@ class Task:
     response: str | None
     reference: str | None
     metadata: str
+    question: str = ""
+    contained: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ def grade_one(task: Task) -> Grade:
     if task.response is None:
         return Grade(None, 0.0, "failed")
     module: Any = importlib.import_module(GRADERS[task.grader])
-    answer, score = module.grade(task.response, task.reference, json.loads(task.metadata or "{}"))
+    item = Item(task.question, task.reference, json.loads(task.metadata or "{}"), task.contained)
+    answer, score = module.grade(task.response, item)
     if score is None:
         return Grade(answer, 0.0, "unparseable")
     return Grade(answer, score, "correct" if score >= 1.0 else "wrong")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from lib.extraction import choice_letter
+from lib.grading.item import Item
 
 
-def grade(response: str, reference: str, metadata: Mapping[str, Any]) -> tuple[str | None, float | None]:
+def grade(response: str, item: Item) -> tuple[str | None, float | None]:
     """The letter chosen (null: none could be read) and 1 or 0 (null with it).
 
-    ``metadata["choices"]`` are the texts of the choices; ``reference`` is the right one's letter or text.
+    The metadata's ``choices`` are their texts; the reference answer is the right one's letter or text.
     """
-    choices = [str(choice) for choice in metadata["choices"]]
+    choices = [str(choice) for choice in item.metadata["choices"]]
     letter = choice_letter(response, choices)
-    return letter, None if letter is None else float(letter == right_letter(reference, choices))
+    return letter, None if letter is None else float(letter == right_letter(item.expected, choices))
 
 
 def right_letter(reference: str, choices: list[str]) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
 from lib.extraction import after_reasoning, final_answer
+from lib.grading.item import Item
 from lib.workers import Workers
 
 PRELOAD = ("sympy", "latex2sympy2_extended", "math_verify")
@@ -152,7 +153,7 @@ def equality_workers(count: int = 0, cpu_seconds: float = CPU_SECONDS) -> Worker
     return Workers(equal_answers, count, cpu_seconds, preload=PRELOAD)
 
 
-def grade(response: str, reference: str, metadata: Mapping[str, Any]) -> tuple[str | None, float | None]:
+def grade(response: str, item: Item) -> tuple[str | None, float | None]:
     """Grade one response against a reference: what was extracted (null: nothing), and 1 or 0 (null with it).
 
     Runs in a worker: it may not end.
@@ -161,12 +162,12 @@ def grade(response: str, reference: str, metadata: Mapping[str, Any]) -> tuple[s
     if text is None:
         return None, None
     stated = final_answer(text)
-    if stated is not None and quick_equality(reference, stated):
+    if stated is not None and quick_equality(item.expected, stated):
         return stated, 1.0
     parsed = _parse(text if stated is None else _delimited(stated))
     if not parsed:
         return None, None
-    correct = _verify(_parse(_delimited(reference)), parsed)
+    correct = _verify(_parse(_delimited(item.expected)), parsed)
     return stated if stated is not None else str(parsed[-1]), float(correct)
 
 

@@ -11,12 +11,12 @@ import inspect
 import re
 import sys
 import warnings
-from collections.abc import Mapping
 from functools import cache
 from types import ModuleType
 from typing import Any
 
 from lib.extraction import after_reasoning, final_answer
+from lib.grading.item import Item
 
 _TAGGED = re.compile(r"<answer>\s?(.*?)\s?</answer>", re.DOTALL | re.IGNORECASE)
 _NAME = re.compile(r"[^\W\d]\w*")
@@ -36,23 +36,23 @@ def answer_of(response: str) -> str | None:
     return tagged[-1] if tagged else final_answer(text)
 
 
-def grade(response: str, reference: str | None, metadata: Mapping[str, Any]) -> tuple[str | None, float | None]:
+def grade(response: str, item: Item) -> tuple[str | None, float | None]:
     """The answer read (null: none) and its score from 0 to 1 by the family's verifier (null with it).
 
-    ``metadata``: ``{"family": name, "entry": the generated item}``. Some verifiers give part of a point to a wrong
+    The metadata: ``{"family": name, "entry": the generated item}``. Some verifiers give part of a point to a wrong
     answer.
     """
     answer = answer_of(response)
     if answer is None:
         return None, None
-    family = metadata["family"]
+    family = item.metadata["family"]
     module = _module(family)
     if _hands_to_sympy(module) and not is_mathematics(answer):
         return answer, 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            score = float(_verifier(family)(answer, metadata["entry"]))
+            score = float(_verifier(family)(answer, item.metadata["entry"]))
         except (MemoryError, RecursionError):
             raise
         except Exception:  # what a verifier does not expect of an answer is not in the form that the task asks for

@@ -1,0 +1,140 @@
+"""Programs, graded by running all tests of their problem in a sandbox.
+
+Three kinds of tests, by the question's metadata:
+
+- ``{"entry_point", "test"}``: a program that defines ``check(candidate)`` (HumanEval); the question is the code that
+  the solution goes on from;
+- ``{"tests": [{"input", "output"}, ...], "function": name}``: arguments and the value that the function (of the module,
+  or a method of a class ``Solution``) must return;
+- ``{"tests": [{"input", "output"}, ...]}``: standard input and the standard output it must give, compared line by line
+  without trailing blanks.
+
+A function and its tests run in two sandboxes that exchange data alone, so a solution cannot reach the tests, read the
+expected values or forge the verdict.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lib.extraction import after_reasoning
+from lib.grading.item import Item
+from lib.sandbox import Limits, run, sandboxed
+
+_FENCED = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
+_PYTHON = ("", "python", "python3", "py")
+_HERE = Path(__file__).parent
+
+
+def code_of(response: str) -> str | None:
+    """The last Python code block after the reasoning; a response that is itself Python counts as one; or null."""
+    text = after_reasoning(response)
+    if text is None:
+        return None
+    blocks = [code for language, code in _FENCED.findall(text) if language.lower() in _PYTHON and code.strip()]
+    if blocks:
+        return str(blocks[-1])
+    return text if "```" not in text and _defines_something(text) else None
+
+
+def _defines_something(text: str) -> bool:
+    try:
+        statements = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return any(
+        isinstance(one, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Assign) for one in statements
+    )
+
+
+def grade(response: str, item: Item) -> tuple[str | None, float | None]:
+    """The code (null: none) and whether it passes every test, 1 or 0 (null with it).
+
+    Raises ``SandboxUnavailable`` where nothing can be run safely.
+    """
+    code = code_of(response)
+    if code is None:
+        return None, None
+    limits = Limits(contained=item.contained)
+    return code, float(passes(code, item.metadata, item.question, limits))
+
+
+def passes(code: str, metadata: Mapping[str, Any], question: str = "", limits: Limits | None = None) -> bool:
+    """Whether a solution passes every test of its problem.
+
+    ``limits`` are of one test of a program, or of all tests of a function.
+    """
+    limits = limits or Limits()
+    if "entry_point" in metadata:
+        settings = {"function": metadata["entry_point"], "test": metadata["test"], "prelude": question}
+        return _function_passes(completed(question, code, metadata["entry_point"]), settings, limits)
+    cases = [_case(case) for case in metadata["tests"]]
+    if metadata.get("function"):
+        return _function_passes(code, {"function": metadata["function"], "cases": cases}, limits)
+    return _program_passes(code, cases, limits)
+
+
+def _case(case: Mapping[str, Any]) -> dict[str, Any]:
+    return {"input": case["input"], "output": case["output"]}
+
+
+def completed(prompt: str, code: str, function: str) -> str:
+    """The whole program: the prompt's imports and helpers before a definition of the function, or the prompt's body."""
+    try:
+        body = ast.parse(code).body
+    except (SyntaxError, ValueError):
+        return prompt + code
+    defined = any(isinstance(one, ast.FunctionDef) and one.name == function for one in body)
+    return f"{prompt}\n\n{code}" if defined else prompt + code
+
+
+def _program_passes(code: str, cases: Sequence[Mapping[str, Any]], limits: Limits) -> bool:
+    """Run a program on the standard input of each case, up to the first that fails."""
+    for case in cases:
+        finished = run(code, case["input"].encode(), limits)
+        if not finished.succeeded or _lines(finished.stdout.decode(errors="replace")) != _lines(case["output"]):
+            return False
+    return True
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.rstrip().splitlines()]
+
+
+def _function_passes(code: str, settings: Mapping[str, Any], limits: Limits) -> bool:
+    """Run the tests in one sandbox on the function in another."""
+    shared = {"channel.py": _source("channel.py")}
+    to_solution, from_tests = os.pipe()
+    to_tests, from_solution = os.pipe()
+    ends = [to_solution, from_tests, to_tests, from_solution]
+    try:
+        with sandboxed(
+            _source("solution_side.py"), limits, {**shared, "solution.py": code}, to_solution, from_solution
+        ) as solution:
+            for end in (to_solution, from_solution):
+                ends.remove(end)
+                os.close(end)
+            assert solution.stderr is not None
+            files = {**shared, "settings.json": json.dumps(settings)}
+            with sandboxed(_source("check_side.py"), limits, files, to_tests, from_tests) as tests:
+                for end in list(ends):
+                    ends.remove(end)
+                    os.close(end)
+                try:
+                    return tests.wait(limits.wall_seconds) == 0
+                except subprocess.TimeoutExpired:
+                    return False
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def _source(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
