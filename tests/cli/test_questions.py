@@ -115,6 +115,7 @@ def test_selecting_without_what_it_needs(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_demos_catalog_can_be_fetched(tmp_path: Path) -> None:
     import yaml
 

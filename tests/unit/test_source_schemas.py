@@ -18,7 +18,8 @@ from tests.fake_hub import FakeHub
 from lib.sources import hub as connector
 from lib.sources import read_questions
 
-CATALOG = yaml.safe_load(Path("catalog/sources.yaml").read_text(encoding="utf-8"))
+SOURCES = yaml.safe_load(Path("catalog/sources.yaml").read_text(encoding="utf-8"))
+BENCHMARKS = yaml.safe_load(Path("catalog/benchmarks.yaml").read_text(encoding="utf-8"))
 FIXTURES = yaml.safe_load(Path("tests/data/source_schemas.yaml").read_text(encoding="utf-8"))
 
 
@@ -33,6 +34,8 @@ def content(path: str, rows: list[dict[str, Any]]) -> bytes:
                 archive.writestr(f"{number:03}.json", json.dumps(row))
         return buffer.getvalue()
     table = pl.DataFrame(rows)
+    if path.endswith(".csv"):
+        return table.write_csv().encode()
     if path.endswith(".parquet"):
         table.write_parquet(buffer)
     else:
@@ -52,7 +55,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
 
 @pytest.mark.parametrize("name", FIXTURES)
 def test_the_questions_of_a_source(hub: FakeHub, name: str) -> None:
-    fixture, entry = FIXTURES[name], CATALOG[name]
+    fixture, entry = FIXTURES[name], {**SOURCES, **BENCHMARKS}[name]
     commits = {}
     for dataset, made in fixture["datasets"].items():
         files: dict[str, bytes | str] = {path: content(path, rows) for path, rows in made["files"].items()}
@@ -65,9 +68,14 @@ def test_the_questions_of_a_source(hub: FakeHub, name: str) -> None:
     assert table["source_row"].is_unique().all()
     if "answers" in fixture:
         assert table["reference_answer"].to_list() == fixture["answers"]
+    if "choice" in fixture:
+        choices = json.loads(table["metadata"][0])["choices"]
+        assert len(choices) == 4
+        assert choices["ABCD".index(table["reference_answer"][0])] == fixture["choice"]
 
 
 def test_what_is_called_verified_has_rows_that_prove_it() -> None:
-    verified = {name for name, entry in CATALOG.items() if entry["verified"] and entry["connector"] == "hub"}
-    assert verified == set(FIXTURES)
+    verified = {name for name, entry in SOURCES.items() if entry["verified"] and entry["connector"] == "hub"}
+    assert verified == set(FIXTURES) - set(BENCHMARKS)
+    assert all(BENCHMARKS[name]["verified"] for name in FIXTURES if name in BENCHMARKS)
     assert all(fixture["address"].startswith("https://") for fixture in FIXTURES.values())

@@ -14,9 +14,9 @@ from rapidfuzz import fuzz
 
 from lib.cli import UserError
 from lib.hashing import question_id
+from lib.source_keys import entry_problems
 from lib.sources import read_questions, repeats
 from lib.sources.columns import first_user_message, shuffled_choices
-from lib.source_keys import entry_problems
 from lib.sources.procedural import generate
 from lib.sources.text import answer_text, valid_text
 from lib.tables import QUESTIONS
@@ -185,6 +185,11 @@ class TestLocal:
         table = questions({**entry, "key": "id"})
         assert table["question"].to_list() == ["x: One? {1}", "x:     {1}"]
         assert table["source_row"].to_list() == ["r1", "r2"]
+
+    def test_a_row_without_a_key_has_its_number(self, tmp_path: Path) -> None:
+        path = jsonl(tmp_path / "q.jsonl", [{"q": "A?", "id": "a"}, {"q": "B?"}])
+        table = questions({"connector": "local", "path": str(path), "column": "q", "key": "id"})
+        assert table["source_row"].to_list() == ["a", "1"]
 
     @pytest.mark.parametrize("names", [("role", "content", "user"), ("from", "value", "human")])
     def test_first_user_message_of_a_chat(self, tmp_path: Path, names: tuple[str, str, str]) -> None:

@@ -212,7 +212,12 @@ def extract(batch: pl.DataFrame, entry: Entry, first_row: int, prefix: str = "")
     if "where" in entry:
         batch = batch.filter(_condition(entry["where"]))
     questions = question_texts(batch, entry)
-    key = batch[entry.get("key", "__row")].cast(pl.String)
+    numbers = batch["__row"].cast(pl.String)
+    key = (
+        batch[entry["key"]].cast(pl.String).zip_with(batch[entry["key"]].is_not_null(), numbers)
+        if "key" in entry
+        else numbers
+    )
     extra: dict[str, Any] = {}
     references: pl.Series | list[str | None] = [None] * batch.height
     if "reference" in entry:
