@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from lib.cli import UserError
+from lib.source_keys import suggestion
 from lib.sources import hub, stackexchange
-from lib.sources.keys import suggestion
 from lib.tables import write_text
 
 log = logging.getLogger(__name__)
