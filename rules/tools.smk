@@ -3,6 +3,18 @@ localrules:
     environments,
     gc,
     lock,
+    plan,
+
+
+rule plan:
+    "Say what this configuration will cost before anything is booked."
+    log:
+        "<logs>/plan.log",
+    params:
+        files=[str(file) for file in reversed(workflow.configfiles)],
+        table=f"{RESULTS}/plan.tsv",
+    shell:
+        "{PY} scripts/plan.py --config {params.files} --output {params.table} 2>&1 | tee {log}"
 
 
 rule environments:

@@ -413,10 +413,11 @@ def arm_recipes(name: str, experiment: Settings, recipes: Mapping[str, Settings]
             recipe = with_setting(recipe, path, value)
         if experiment["benchmarks"] is not None:
             recipe = with_setting(recipe, "evaluation.benchmarks", experiment["benchmarks"])
+        seeds = experiment["seeds"] or [recipe.get("training", {}).get("seed", 42)]
         arms[arm] = [
             _with_draw(with_setting(recipe, "training.seed", seed), draw)
             for draw in range(experiment["draws"])
-            for seed in experiment["seeds"]
+            for seed in seeds
         ]
     return arms
 

@@ -189,6 +189,13 @@ def test_draws_and_seeds_are_repetitions_of_an_arm() -> None:
     assert len(drawn) == 2
 
 
+def test_a_training_seed_can_be_varied_like_any_setting() -> None:
+    made = plan(("experiments.which", {"base": "small", "vary": {"training.seed": [1, 2]}}), TARGET)
+    one, two = (plans[0] for plans in made.experiments["which"].arms.values())
+    assert one.student is not two.student
+    assert one.dataset is two.dataset
+
+
 def test_several_varied_settings_make_a_grid_and_named_arms_move_settings_together() -> None:
     grid = {"base": "small", "vary": {"answers.samples": [1, 4], "filter.by": ["none", "random"]}, "arms": {}}
     assert list(arm_overrides(grid)) == ["1-none", "1-random", "4-none", "4-random"]

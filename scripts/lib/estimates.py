@@ -1,0 +1,239 @@
+"""What a plan will cost before anything is booked: requests, tokens, dollars, GPU-hours and disk, stage by stage.
+
+Read off the same plan as the rules. Every number is an estimate from the catalog (rows, prices, speeds, lengths) and
+the constants below, each with its source; what the catalog does not know counts as nothing and is named in ``unknown``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from lib.plan import Stage
+
+LABEL_TOKENS: Mapping[str, tuple[int, int]] = {
+    "difficulty": (1500, 100),
+    "ask_llm": (1500, 100),
+    "response_length": (150, 700),
+}
+"""Tokens (in, out) of one label: a rubric with the question and a short verdict; the bare question and its answer."""
+
+QUESTION_TOKENS = 150
+"""Tokens of a question as it is asked."""
+
+EVALUATION_TOKENS = 10_000
+"""Tokens of an answer to a benchmark question by a reasoning model, where the catalog has no length for it."""
+
+BYTES_PER_TOKEN = 3.4
+"""Text of an answer: OpenThoughts3 has 50 kB a row of 14,800 tokens."""
+
+COMPRESSED = 0.47
+"""Share that zstd leaves: OpenThoughts3's 59.8 GB are 28.2 GB as Parquet."""
+
+COPIES_OF_AN_ANSWER = 5
+"""Store, shard, merged, filtered and dataset."""
+
+TOKENIZED_BYTES = 32
+"""Bytes a token of tokenised training data takes (measured)."""
+
+CHECKPOINT_BYTES = 16
+"""Bytes a parameter takes in a checkpoint of mixed-precision AdamW."""
+
+GPU_FLOPS = 989e12
+"""Dense bfloat16 operations a second of an H100 (the maker's figure)."""
+
+UTILISATION = 0.35
+"""Share of it that a training reaches."""
+
+
+@dataclass
+class Estimate:
+    """What some stages take."""
+
+    jobs: int = 0
+    requests: int = 0
+    input_tokens: float = 0.0
+    output_tokens: float = 0.0
+    usd: float = 0.0
+    usd_batch: float = 0.0
+    gpu_hours: float = 0.0
+    disk_gb: float = 0.0
+    unknown: set[str] = field(default_factory=set)
+
+    def __iadd__(self, other: Estimate) -> Estimate:
+        for each in fields(self):
+            if each.name == "unknown":
+                self.unknown |= other.unknown
+            else:
+                setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        return self
+
+
+def estimate(stages: Iterable[Stage]) -> dict[str, Estimate]:
+    """Kind of stage -> what all stages of the kind take, in the order the data flows; each stage counts once."""
+    totals: dict[str, Estimate] = {}
+    for stage in dict.fromkeys(stages):
+        totals.setdefault(stage.kind, Estimate())
+        totals[stage.kind] += estimate_stage(stage)
+    return totals
+
+
+def total(estimates: Iterable[Estimate]) -> Estimate:
+    """The sum of estimates."""
+    result = Estimate()
+    for each in estimates:
+        result += each
+    return result
+
+
+def estimate_stage(stage: Stage) -> Estimate:
+    """What one stage takes."""
+    if stage.kind == "labels":
+        return _labels(stage)
+    if stage.kind == "answers":
+        return _answers(stage)
+    if stage.kind == "evaluation":
+        return _evaluation(stage)
+    if stage.kind == "tokenized":
+        tokens = dataset_tokens(stage.input("dataset"), stage.settings["cutoff"])
+        return Estimate(jobs=1, disk_gb=tokens * TOKENIZED_BYTES / 1e9)
+    if stage.kind == "student":
+        return _training(stage)
+    if stage.kind == "model":
+        parameters = stage.execution.get("parameters", 0.0)
+        return Estimate(jobs=1, disk_gb=2 * parameters / 1e9)
+    return Estimate(jobs=1)
+
+
+def expected_rows(stage: Stage) -> int | None:
+    """Question rows that a stage of questions is expected to give; null where the catalog does not say."""
+    if stage.kind in {"source", "benchmark"}:
+        rows = stage.execution.get("rows")
+        return None if rows is None else int(rows)
+    limit = stage.settings.get("keep") if stage.kind == "selected" else None
+    limit = stage.settings.get("count") if stage.kind == "drawn" else limit
+    inputs = [expected_rows(each) for each in stage.inputs["questions"]]
+    known = [rows for rows in inputs if rows is not None]
+    before = sum(known) if len(known) == len(inputs) else None
+    return min((rows for rows in (limit, before) if rows is not None), default=None)
+
+
+def answer_tokens(stage: Stage) -> float | None:
+    """Expected tokens of one of a stage's answers: the catalog's, bounded by what may be sampled."""
+    model = stage.input("model")
+    expected = _serving(model).get("tokens_per_answer")
+    longest = stage.settings["sampling"]["max_tokens"]
+    return None if expected is None else min(expected, longest)
+
+
+def dataset_tokens(dataset: Stage, cutoff: int) -> float:
+    """Expected tokens of a dataset, each row cut at ``cutoff``."""
+    tokens = 0.0
+    for filtered in dataset.inputs["answers"]:
+        answers = filtered.input("answers")
+        rows = expected_rows(answers.input("questions")) or 0
+        length = QUESTION_TOKENS + (answer_tokens(answers) or 0.0)
+        tokens += rows * answers.settings["samples"] * min(cutoff, length)
+    return tokens
+
+
+def _serving(model: Stage) -> Mapping[str, Any]:
+    entry = model.input("model").execution if model.kind == "student" else model.execution
+    serving: Mapping[str, Any] = entry.get("serving", {})
+    return serving
+
+
+def _asked(stage: Stage, requests: int, tokens_in: float, tokens_out: float) -> Estimate:
+    """Dollars of a hosted model, GPU-hours of a local one, and the disk of the answers."""
+    model = stage.input("model")
+    entry = model.input("model").execution if model.kind == "student" else model.execution
+    result = Estimate(requests=requests, input_tokens=requests * tokens_in, output_tokens=requests * tokens_out)
+    result.disk_gb = result.output_tokens * BYTES_PER_TOKEN * COMPRESSED * COPIES_OF_AN_ANSWER / 1e9
+    if entry["kind"] == "api":
+        price = entry.get("price")
+        if price is None:
+            result.unknown.add(f"price of {model.settings['name']}")
+        else:
+            result.usd = (result.input_tokens * price["input"] + result.output_tokens * price["output"]) / 1e6
+            result.usd_batch = result.usd * price.get("batch", 1.0)
+        return result
+    serving = _serving(model)
+    if "tokens_per_second" in serving:
+        gpus = serving.get("tensor_parallel", 1) * serving.get("data_parallel", 1)
+        result.gpu_hours = result.output_tokens / serving["tokens_per_second"] * gpus / 3600
+    else:
+        result.unknown.add(f"speed of {model.settings.get('name', model.id)}")
+    return result
+
+
+def _labels(stage: Stage) -> Estimate:
+    rows = expected_rows(stage.input("questions").input("questions"))
+    tokens_in, tokens_out = LABEL_TOKENS[stage.settings["method"]]
+    bounded = min(tokens_out, stage.settings["sampling"]["max_tokens"])
+    result = _asked(stage, rows or 0, tokens_in, bounded)
+    result.jobs = stage.execution["shards"] + 1
+    if rows is None:
+        result.unknown.add(f"rows of {stage.input('questions').input('questions').settings['name']}")
+    return result
+
+
+def _answers(stage: Stage) -> Estimate:
+    rows = expected_rows(stage.input("questions"))
+    tokens = answer_tokens(stage)
+    result = _asked(stage, (rows or 0) * stage.settings["samples"], QUESTION_TOKENS, tokens or 0.0)
+    result.jobs = stage.execution["shards"] + 1
+    if rows is None:
+        result.unknown.add(f"questions of {stage.id}")
+    if tokens is None:
+        result.unknown.add(f"answer length of {stage.input('model').settings['name']}")
+    return result
+
+
+def _evaluation(stage: Stage) -> Estimate:
+    tokens = answer_tokens(stage) or min(EVALUATION_TOKENS, stage.settings["sampling"]["max_tokens"])
+    result = Estimate()
+    for task, questions in zip(stage.settings["tasks"], stage.inputs["benchmarks"], strict=True):
+        rows = expected_rows(questions)
+        result += _asked(stage, (rows or 0) * task["samples"], QUESTION_TOKENS, tokens)
+        if rows is None:
+            result.unknown.add(f"rows of {task['benchmark']}")
+    result.jobs = 2
+    return result
+
+
+def _training(stage: Stage) -> Estimate:
+    """GPU-hours by 6 operations a parameter and token (Kaplan et al., arXiv 2001.08361, without attention)."""
+    scale = stage.settings["settings"]
+    model = stage.input("model")
+    result = Estimate(jobs=1)
+    parameters = model.execution.get("parameters")
+    if parameters is None:
+        result.unknown.add(f"parameters of {model.settings['name']}")
+        return result
+    dataset = stage.input("tokenized").input("dataset")
+    tokens = dataset_tokens(dataset, scale["cutoff"])
+    if scale.get("epochs") is not None:
+        tokens *= scale["epochs"]
+    elif scale.get("max_steps") is not None:
+        tokens = min(tokens, scale["max_steps"] * scale["global_batch"] * scale["cutoff"])
+    result.gpu_hours = 6 * parameters * tokens / (GPU_FLOPS * UTILISATION) / 3600
+    result.disk_gb = (2 + CHECKPOINT_BYTES) * parameters / 1e9
+    return result
+
+
+def rows_of_table(estimates: Mapping[str, Estimate]) -> Iterator[dict[str, Any]]:
+    """The estimates as rows, with a last row for all."""
+    for kind, each in (*estimates.items(), ("total", total(estimates.values()))):
+        yield {
+            "stage": kind,
+            "jobs": each.jobs,
+            "requests": each.requests,
+            "input_tokens": math.ceil(each.input_tokens),
+            "output_tokens": math.ceil(each.output_tokens),
+            "usd_live": round(each.usd, 2),
+            "usd_batch": round(each.usd_batch, 2),
+            "gpu_hours": round(each.gpu_hours, 1),
+            "disk_gb": round(each.disk_gb, 1),
+        }
