@@ -15,33 +15,8 @@ from lib.ngrams import NgramIndex, SharedRun
 from lib.similarity import Engine
 from lib.tokens import Tokenizer, count_tokens, decode, load_tokenizer
 
-WORDS = [
-    "the",
-    "of",
-    "a",
-    "find",
-    "number",
-    "12",
-    "7",
-    "x^2",
-    "=",
-    "\n",
-    "\\frac{1}{2}",
-    "triangle",
-    "ABC",
-    "é",
-    "中文",
-    "😀",
-    "é",
-    ",",
-    ".",
-    "(",
-    ")",
-    "<|im_end|>",
-    "-",
-    "-",
-    "-",
-]
+PROSE = "the of a find number 12 7 x^2 = triangle ABC é 中文 😀 , . ( ) - - - \\frac{1}{2} e\u0301 <|im_end|>"
+WORDS = [*PROSE.split(), "\n", "\u2028"]
 
 
 def texts_sharing_runs(chance: random.Random, count: int) -> list[str]:
