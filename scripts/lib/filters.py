@@ -88,13 +88,19 @@ def _largest(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
     return _keep_first(measured.sort("rank", *KEYS, descending=descending, nulls_last=True), options)
 
 
+def _whole_number(name: str, options: Options) -> int:
+    """The option ``name``, a whole number from 1; raises ``UserError`` for anything else."""
+    value = options[name]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UserError(f"the option {name} is {value!r}: give a whole number from 1.")
+    return value
+
+
 def _keep_first(ordered: pl.DataFrame, options: Options) -> pl.DataFrame:
     """Keep ``keep_per_question`` answers of each drawn question, then ``keep`` in all, in the order given."""
-    for name in ("keep", "keep_per_question"):
-        count = options[name]
-        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
-            raise UserError(f"the option {name} is {count!r}: give a whole number from 1.")
-    per_question, in_all = options["keep_per_question"], options["keep"]
+    per_question, in_all = (
+        None if options[name] is None else _whole_number(name, options) for name in ("keep_per_question", "keep")
+    )
     if per_question is None and in_all is None:
         raise UserError("this answer filter needs the option keep (in all) or keep_per_question.")
     within = pl.int_range(pl.len()).over("question_id", "occurrence")
@@ -110,6 +116,71 @@ def _keep_first(ordered: pl.DataFrame, options: Options) -> pl.DataFrame:
         reason = pl.when(beyond).then(pl.lit(f"not among the {in_all} in all")).otherwise(pl.col("reason"))
         ranked = ranked.with_columns(reason=reason)
     return ranked.select(*KEYS, "reason")
+
+
+def _finish(answers: pl.DataFrame, _: Options) -> pl.DataFrame:
+    return answers.select(*KEYS, "finish_reason")
+
+
+def _complete(measured: pl.DataFrame, _: Options) -> pl.DataFrame:
+    cut = pl.col("finish_reason") == "length"
+    return measured.select(*KEYS, reason=pl.when(cut).then(pl.lit("cut by the token limit")))
+
+
+def _paragraph(answers: pl.DataFrame, _: Options) -> pl.DataFrame:
+    paragraphs = pl.col("text").str.replace_all(r"\n[ \t]*\n", "\n\n").str.split("\n\n")
+    return answers.select(*KEYS, longest=paragraphs.list.eval(pl.element().str.len_chars()).list.max())
+
+
+def _short_paragraphs(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
+    limit = _whole_number("max_characters", options)
+    reason = pl.concat_str(pl.lit("a paragraph of "), pl.col("longest"), pl.lit(" characters"))
+    return measured.select(*KEYS, reason=pl.when(pl.col("longest") > limit).then(reason))
+
+
+def _languages(answers: pl.DataFrame, _: Options) -> pl.DataFrame:
+    fences = (
+        pl.col("text")
+        .str.extract_all(r"(?m)^[ \t]*```[ \t]*[A-Za-z0-9+#_-]+")
+        .list.eval(pl.element().str.strip_chars(" \t`").str.to_lowercase())
+    )
+    return answers.select(*KEYS, languages=fences.list.unique().list.sort())
+
+
+def _python(measured: pl.DataFrame, _: Options) -> pl.DataFrame:
+    others = pl.col("languages").list.set_difference(["python", "python3", "py"]).list.sort()
+    other = pl.concat_str(pl.lit("code in "), others.list.join(", "))
+    none = pl.when(pl.col("languages").list.len() == 0).then(pl.lit("no Python code"))
+    return measured.select(*KEYS, reason=pl.when(others.list.len() > 0).then(other).otherwise(none))
+
+
+def _beside_reference(answers: pl.DataFrame, options: Options) -> pl.DataFrame:
+    measured = _final_answers(answers, options)
+    return measured.with_columns(reference=answers["reference_answer"])
+
+
+def _verified(measured: pl.DataFrame, _: Options) -> pl.DataFrame:
+    """Keep the answers whose final answer equals the reference answer of their question."""
+    pairs = list(measured.select("reference", "answer").iter_rows())
+    quick = [None if None in pair else quick_equality(*pair) for pair in pairs]
+    hard = sorted({pair for pair, equal in zip(pairs, quick, strict=True) if equal is None and None not in pair})
+    with equality_workers() as workers:
+        decided = dict(zip(hard, equalities(hard, workers), strict=True))
+    reasons = [
+        _against_reference(pair[0], pair[1], decided.get(pair) if equal is None else equal)
+        for pair, equal in zip(pairs, quick, strict=True)
+    ]
+    return measured.select(KEYS).with_columns(reason=pl.Series(reasons, dtype=pl.String))
+
+
+def _against_reference(reference: str | None, answer: str | None, equal: bool | None) -> str | None:
+    if reference is None:
+        return "no reference answer"
+    if answer is None:
+        return "no final answer"
+    if equal is None:
+        return f"not known whether {answer} equals the reference"[:200]
+    return None if equal else f"not the reference answer: {answer}"[:200]
 
 
 def _final_answers(answers: pl.DataFrame, options: Options) -> pl.DataFrame:
@@ -224,6 +295,10 @@ FILTERS: Mapping[str, AnswerFilter] = {
         {"last_number": True, "ties": "first", "min_agreement": 0.0},
         {"majority_answer": pl.String, "agreement": pl.Float64},
     ),
+    "reference": AnswerFilter(_beside_reference, _verified, {"last_number": True}),
+    "complete": AnswerFilter(_finish, _complete),
+    "short_paragraphs": AnswerFilter(_paragraph, _short_paragraphs, {"max_characters": None}),
+    "python": AnswerFilter(_languages, _python),
 }
 """Every answer filter by its name in the configuration."""
 

@@ -97,12 +97,13 @@ def counts_bars(counts: pl.DataFrame, stages: Sequence[str], domains: Sequence[s
 
 
 def histogram(values: pl.Series, bins: int = 40) -> pl.DataFrame:
-    """``low``, ``high``, ``count`` of equal bins; whole numbers of a short range get a bin each (low = value)."""
+    """``low``, ``high``, ``count`` of at most ``bins`` equal bins, between whole numbers where all values are whole."""
     numbers = values.drop_nulls().drop_nans().to_numpy().astype(float)
     if numbers.size == 0:
         return pl.DataFrame(schema={"low": pl.Float64, "high": pl.Float64, "count": pl.Int64})
-    if np.all(numbers == np.round(numbers)) and numbers.max() - numbers.min() < bins:
-        edges = np.arange(numbers.min(), numbers.max() + 2) - 0.5
+    if np.all(numbers == np.round(numbers)):
+        width = np.ceil((numbers.max() - numbers.min() + 1) / bins)
+        edges = np.arange(numbers.min(), numbers.max() + width + 1, width) - 0.5
     else:
         edges = np.histogram_bin_edges(numbers, bins=bins)
     counts, edges = np.histogram(numbers, bins=edges)

@@ -27,6 +27,7 @@ def test_whole_numbers_of_a_short_range_get_a_bin_each() -> None:
     assert histogram(pl.Series([1.0, 3.0, 3.0, None])).rows() == [(0.5, 1.5, 1), (1.5, 2.5, 0), (2.5, 3.5, 2)]
     wide = histogram(pl.Series(range(1000)), bins=10)
     assert wide["count"].to_list() == [100] * 10
+    assert wide.row(0) == (-0.5, 99.5, 100)
     assert histogram(pl.Series([None], dtype=pl.Float64)).is_empty()
     assert histogram(pl.Series([2.5]))["count"].sum() == 1
 

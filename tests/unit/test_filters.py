@@ -8,13 +8,19 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tests.answer_tables import answers, drawn
+from tests.answer_tables import answers, completion, drawn
 
 from lib import streams
 from lib.cli import UserError
 from lib.filters import FILTERS, checked_options, filter_answers
 from lib.hashing import question_id
-from lib.tables import COMPLETIONS, write_table
+from lib.tables import COMPLETIONS, DRAWN, write_table
+
+NEEDED: dict[str, dict[str, Any]] = {
+    **{name: {"keep": 10} for name in ("random", "shortest", "longest")},
+    "short_paragraphs": {"max_characters": 8},
+}
+"""The options that a filter cannot do without."""
 
 ONE = "What is a half?"
 TWO = "What is two?"
@@ -129,6 +135,60 @@ def test_random_is_a_draw_that_grows(tmp_path: Path) -> None:
     assert sorted(question for question, _ in one_each) == sorted(texts)
 
 
+def test_cut_answers_are_dropped(tmp_path: Path) -> None:
+    questions = drawn(tmp_path / "drawn.parquet", [ONE])
+    rows = [completion(ONE, 0, "whole"), completion(ONE, 1, "cut o", finish_reason="length")]
+    write_table(pl.DataFrame(rows, schema=dict(COMPLETIONS)), tmp_path / "a.parquet", COMPLETIONS)
+    filter_answers(questions, tmp_path / "a.parquet", "complete", {}, tmp_path / "k.parquet", tmp_path / "d.parquet")
+    assert pl.read_parquet(tmp_path / "k.parquet")["text"].to_list() == ["whole"]
+    assert pl.read_parquet(tmp_path / "d.parquet")["reason"].to_list() == ["cut by the token limit"]
+
+
+def test_long_paragraphs_are_dropped(tmp_path: Path) -> None:
+    texts = {ONE: ["short\n\nshort again", "a\n \n" + "b" * 21, "c" * 20, ""]}
+    pairs, _, dropped = kept(tmp_path, texts, "short_paragraphs", max_characters=20)
+    assert [sample for _, sample in pairs] == [0, 2, 3]
+    assert dropped["reason"].to_list() == ["a paragraph of 21 characters"]
+
+
+def test_python_only(tmp_path: Path) -> None:
+    texts = {
+        ONE: [
+            "```python\nx\n```",
+            "```cpp\nx\n```\nor\n```python\nx\n```",
+            "no code",
+            "a\n  ```Py\nx\n```\n```\noutput\n```",
+            "```\nplain\n```",
+        ]
+    }
+    pairs, _, dropped = kept(tmp_path, texts, "python")
+    assert [sample for _, sample in pairs] == [0, 3]
+    assert dropped["reason"].to_list() == ["code in cpp", "no Python code", "no Python code"]
+
+
+def test_answers_are_checked_against_the_reference_by_mathematics(tmp_path: Path) -> None:
+    texts = {
+        ONE: [r"\boxed{\frac12}", "the answer is 0.5.", r"\boxed{x}", "hm", r"\boxed{9^{9^{9^9}}}"],
+        TWO: ["2"] * 5,
+    }
+    questions = drawn(tmp_path / "drawn.parquet", [ONE, TWO])
+    table = pl.read_parquet(questions).with_columns(
+        reference_answer=pl.when(pl.col("question") == ONE).then(pl.lit("1/2"))
+    )
+    write_table(table, questions, DRAWN)
+    given = answers(tmp_path / "a.parquet", texts)
+    filter_answers(questions, given, "reference", {}, tmp_path / "k.parquet", tmp_path / "d.parquet")
+    assert pl.read_parquet(tmp_path / "k.parquet")["sample"].to_list() == [0, 1]
+    dropped = pl.read_parquet(tmp_path / "d.parquet")
+    reasons = dropped.filter(pl.col("question_id") == question_id(ONE)).sort("sample")["reason"].to_list()
+    assert reasons == [
+        "not the reference answer: x",
+        "no final answer",
+        "not known whether 9^{9^{9^9}} equals the reference",
+    ]
+    assert set(dropped.filter(pl.col("question_id") == question_id(TWO))["reason"]) == {"no reference answer"}
+
+
 @pytest.mark.parametrize("name", sorted(FILTERS))
 def test_neither_the_order_of_rows_nor_the_pieces_read_matter(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -138,7 +198,7 @@ def test_neither_the_order_of_rows_nor_the_pieces_read_matter(
     given = answers(tmp_path / "answers.parquet", texts)
     shuffled = tmp_path / "shuffled.parquet"
     write_table(pl.read_parquet(given).sample(fraction=1, shuffle=True, seed=3), shuffled, COMPLETIONS)
-    options = {"keep": 10} if "keep" in FILTERS[name].options else {}
+    options = NEEDED.get(name, {})
     filter_answers(questions, given, name, options, tmp_path / "1.parquet", tmp_path / "2.parquet")
     filter_answers(questions, shuffled, name, options, tmp_path / "3.parquet", tmp_path / "4.parquet")
     assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "3.parquet").read_bytes()
@@ -150,7 +210,7 @@ def test_neither_the_order_of_rows_nor_the_pieces_read_matter(
 
 @pytest.mark.parametrize("name", sorted(FILTERS))
 def test_no_answers_and_only_failed_answers_give_empty_tables(tmp_path: Path, name: str) -> None:
-    options = {"keep": 10} if "keep" in FILTERS[name].options else {}
+    options = NEEDED.get(name, {})
     for texts in ({}, {ONE: [None, None]}):
         pairs, output, dropped = kept(tmp_path, texts, name, **options)
         assert pairs == []
@@ -184,6 +244,7 @@ def test_unknown_filters_and_options_name_what_there_is() -> None:
         ("longest", {"keep": 0}, "a whole number from 1"),
         ("longest", {"keep": 1, "unit": "words"}, "tokens or characters"),
         ("majority", {"ties": "both"}, "first or drop"),
+        ("short_paragraphs", {}, "max_characters is None: give a whole number from 1"),
     ],
 )
 def test_options_out_of_range_are_refused(tmp_path: Path, name: str, options: dict[str, Any], message: str) -> None:
