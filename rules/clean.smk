@@ -23,5 +23,5 @@ rule decontaminate:
     shell:
         "{PY} scripts/decontaminate.py --questions {input.questions} --benchmarks {input.benchmarks}"
         " --similarity {params.similarity} --ngram {params.ngram} --tokenizer {params.tokenizer}"
-        " --min-chars {params.min_chars}"
+        " --min-chars {params.min_chars} --threads {threads}"
         " --output {output.questions} --dropped {output.dropped} > {log} 2>&1"

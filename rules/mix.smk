@@ -67,7 +67,7 @@ rule deduplicate:
         ).settings.get("similarity", 100),
     shell:
         "{PY} scripts/deduplicate.py --questions {input.questions} --level {params.level}"
-        " --similarity {params.similarity}"
+        " --similarity {params.similarity} --threads {threads}"
         " --output {output.questions} --dropped {output.dropped} > {log} 2>&1"
 
 
