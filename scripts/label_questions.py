@@ -13,8 +13,9 @@ from pathlib import Path
 
 import polars as pl
 
+from lib.asking import add_arguments, read_asking
 from lib.cli import UserError, command
-from lib.completions import add_arguments, complete_shard, read_asking
+from lib.completions import complete_shard
 from lib.labels import METHODS, needs_prompt, read_label, response_schema
 from lib.prompts import Prompt
 from lib.requests import prompted, shard_questions

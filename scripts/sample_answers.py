@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lib.asking import add_arguments, read_asking
 from lib.cli import command
-from lib.completions import add_arguments, complete_shard, read_asking
+from lib.completions import complete_shard
 from lib.prompts import Prompt
 from lib.requests import drawn_questions, prompted
 

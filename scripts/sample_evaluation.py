@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
+from lib.asking import Prompted, add_arguments, read_asking
 from lib.cli import UserError, command
-from lib.completions import Prompted, add_arguments, complete_shard, read_asking
+from lib.completions import complete_shard
 from lib.prompts import Prompt
 from lib.requests import prompted, shard_questions
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     asking = read_asking(options)
     prompts = [_benchmark(options.seed, *task) for task in options.benchmark]
-    complete_shard(_all(prompts), asking, options.output)
+    complete_shard(_all(prompts), asking, options.output, by_benchmark=True)
     return 0
 
 

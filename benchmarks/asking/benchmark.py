@@ -31,8 +31,9 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
 from tests.asking_helpers import write_model  # noqa: E402
 from tests.fake_openai import API_KEY, MODEL  # noqa: E402
 
+from lib.asking import Asking, Prompted  # noqa: E402
 from lib.client import Limits  # noqa: E402
-from lib.completions import Asking, Prompted, complete_shard  # noqa: E402
+from lib.completions import complete_shard  # noqa: E402
 from lib.hashing import question_id, request_seed  # noqa: E402
 from lib.models import Model  # noqa: E402
 from lib.sampling import Sampling  # noqa: E402

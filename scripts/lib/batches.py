@@ -15,13 +15,15 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from lib.budget import ExhaustedError
 from lib.client import (
     Answer,
     Endpoint,
     FatalError,
     PassingError,
+    Purse,
     RefusedError,
     Request,
     judge_status,
@@ -69,6 +71,13 @@ class Batch:
         (folder / f"{self.token}.jsonl").unlink(missing_ok=True)
 
 
+class BatchPurse(Purse, Protocol):
+    """Pays for batches, also for those that run already."""
+
+    def owe(self, usd: float) -> None:
+        """Set aside what a running batch can cost."""
+
+
 def kept(folder: Path) -> list[Batch]:
     """The batches on disk in a folder."""
     return [Batch(**json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
@@ -92,11 +101,9 @@ class Batches:
         *,
         poll: float = 60.0,
         most_requests: int = MOST_REQUESTS,
-        reserve: Callable[[Request], float | None] = lambda request: 0.0,
-        owe: Callable[[float], None] = lambda usd: None,
+        purse: BatchPurse | None = None,
     ) -> None:
-        """``settings`` is the body of every request but for messages and seed; ``reserve`` sets the most that a
-        request can cost aside, None where there is no money for it; ``owe`` does so for what runs already."""
+        """``settings`` is the body of every request but for messages and seed; ``purse`` pays for the answers."""
         from openai import OpenAI
 
         self._store = store
@@ -106,8 +113,7 @@ class Batches:
         self._settings = {"model": endpoint.model_name, **settings}
         self._poll = poll
         self._most = most_requests
-        self._reserve = reserve
-        self._owe = owe
+        self._purse = purse
         self._api = OpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=8, timeout=600.0)
         self.is_broke = False
         """Whether money was short of what was wanted."""
@@ -158,7 +164,8 @@ class Batches:
                 continue
             batch = replace(batch, writer=self._store.writer)
             batch.write(self._folder)
-            self._owe(batch.reserved_usd)
+            if self._purse is not None:
+                self._purse.owe(batch.reserved_usd)
             log.info("going on with batch %s of %d requests", batch.batch_id, batch.requests)
             mine.append(batch)
         return mine
@@ -189,6 +196,15 @@ class Batches:
             size, usd = size + line, usd + reserved
         if part:
             yield part, usd
+
+    def _reserve(self, request: Request) -> float | None:
+        """Dollars set aside for a request; None where there are not enough."""
+        if self._purse is None:
+            return 0.0
+        try:
+            return self._purse.reserve(request)
+        except ExhaustedError:
+            return None
 
     def _line(self, request: Request) -> bytes:
         body = {**self._settings, "messages": request.messages, "seed": request.seed}

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lib.asking import ResponseSchema
 from lib.cli import UserError
-from lib.completions import ResponseSchema
 
 METHODS = ("difficulty", "response_length", "ask_llm")
 

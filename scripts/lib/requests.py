@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
+from lib.asking import Prompted
 from lib.cli import UserError
-from lib.completions import Prompted
 from lib.hashing import request_seed, shard_expression
 from lib.prompts import Prompt
 from lib.tables import DRAWN, QUESTIONS, Schema, scan_table

@@ -360,3 +360,14 @@ def test_from_store_asks_nobody(tmp_path: Path, model: Path, server: FakeServer)
     assert (tmp_path / "answers.parquet").read_bytes() == first
     assert sample(tmp_path, model, "--from-store", samples=3) == 0
     assert (tmp_path / "answers.parquet").read_bytes() == first
+
+
+def test_a_shard_without_questions_is_an_empty_table(tmp_path: Path, model: Path, server: FakeServer) -> None:
+    write_questions(tmp_path / "drawn.parquet", [])
+    assert sample(tmp_path, model) == 0
+    assert answers_of(tmp_path).is_empty()
+    tasks = ["--benchmark", "none", str(tmp_path / "drawn.parquet"), "-", "1"]
+    output = tmp_path / "e.parquet"
+    assert sample_evaluation.main([*tasks, "--output", str(output), *asking_arguments(tmp_path, model)]) == 0
+    assert read_table(output, EVALUATION_COMPLETIONS).is_empty()
+    assert not server.asked
