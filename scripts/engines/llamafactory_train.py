@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +24,15 @@ import yaml
 MARKER = "complete.json"
 """In a whole checkpoint: the sizes of its files. ``lib/training.py`` trusts only checkpoints that agree with it."""
 
-PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "H800": 989e12, "A100": 312e12, "A800": 312e12, "L40S": 362e12}
+PEAK_FLOPS = {
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "H200": 989e12,
+    "H800": 989e12,
+    "A100": 312e12,
+    "A800": 312e12,
+    "L40S": 362e12,
+}
 """Peak dense bfloat16 operations a second (NVIDIA's data sheets), for the utilisation (MFU) of a training."""
 
 
@@ -49,7 +58,7 @@ def train(arguments: dict[str, Any], output: Path) -> None:
         prepare_cpu()
     from llamafactory.train.tuner import run_exp  # type: ignore[import-not-found]
 
-    run_exp(args=arguments, callbacks=[recorder(output)])
+    run_exp(args=arguments, callbacks=[recorder(output), row_order(arguments["seed"])])
 
 
 def die_with_parent() -> None:
@@ -72,10 +81,57 @@ def prepare_cpu() -> None:
     deepspeed.init_distributed("gloo")
 
 
+def row_order(seed: int) -> Any:
+    """Have the trainer take the rows in an order that is a function of seed and epoch alone; returns its callback.
+
+    The trainer's own order of rows grouped by length is drawn from the state of the global generator: a training that
+    is continued after its first epoch would see rows twice and others never, and another number of processes would
+    see other batches.
+    """
+    import pyarrow.compute as pc
+    import torch  # type: ignore[import-not-found]
+    from transformers import Trainer, TrainerCallback  # type: ignore[import-not-found]
+    from transformers.trainer_pt_utils import get_length_grouped_indices  # type: ignore[import-not-found]
+
+    class Order(torch.utils.data.Sampler, TrainerCallback):
+        """The order of an epoch's rows: shuffled, or batches of rows of like length."""
+
+        def __init__(self) -> None:
+            self.epoch, self.rows, self.batch = 0, 0, 0
+            self.lengths: list[int] | None = None
+
+        def __len__(self) -> int:
+            return self.rows
+
+        def __iter__(self) -> Iterator[int]:
+            generator = torch.Generator().manual_seed((seed << 20) + self.epoch)
+            if self.lengths is None:
+                yield from torch.randperm(self.rows, generator=generator).tolist()
+            else:
+                yield from get_length_grouped_indices(self.lengths, self.batch, generator=generator)
+
+        def of(self, trainer: Any, dataset: Any = None) -> Order:
+            """In the place of ``Trainer._get_train_sampler``."""
+            args, dataset = trainer.args, dataset or trainer.train_dataset
+            self.rows, self.batch = len(dataset), args.train_batch_size * args.gradient_accumulation_steps
+            self.batch *= args.world_size
+            if args.train_sampling_strategy == "group_by_length":
+                self.lengths = pc.list_value_length(dataset.data.column("input_ids")).to_pylist()
+            return self
+
+        def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Note the epoch that begins or goes on."""
+            self.epoch = int((state.epoch or 0) + 1e-6)
+
+    order = Order()
+    Trainer._get_train_sampler = lambda trainer, dataset=None: order.of(trainer, dataset)
+    return order
+
+
 def recorder(output: Path) -> Any:
     """The callback that writes ``steps.jsonl`` and marks whole checkpoints."""
-    import torch  # type: ignore[import-not-found]
-    from transformers import TrainerCallback  # type: ignore[import-not-found]
+    import torch
+    from transformers import TrainerCallback
 
     class Recorder(TrainerCallback):
         """One line a step: step, epoch, loss, learning_rate, grad_norm, tokens_per_second, mfu (null without a GPU)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,9 +33,12 @@ from lib.training import Nodes, Training, prepare
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = 50
+ROWS = 15
 CUTOFF = 400
-SCALE = {"global_batch": 4, "learning_rate": 1e-3, "cutoff": CUTOFF, "max_steps": 8, "save_steps": 2}
+STEPS = 8
+# Two epochs of four steps, the last one of three rows.
+SCALE = {"global_batch": 4, "learning_rate": 1e-3, "cutoff": CUTOFF, "epochs": 2, "save_steps": 2}
+GROUPED = {"group_by_length": True}
 INFO = {
     "tiny": {
         "file_name": "dataset.parquet",
@@ -48,7 +52,7 @@ INFO = {
 def conversation(number: int) -> tuple[str, str]:
     """A question with braces, quotes and non-ASCII letters, and an answer of varying length."""
     question = f"What is {number} + {{{number}}}? 'naïve' <b>"
-    return question, "<think>\n" + f"Add {number}. " * (number % 40) + f"</think>\n\nIt is {2 * number}."
+    return question, "<think>\n" + f"Add {number}. " * (number * 7 % 40) + f"</think>\n\nIt is {2 * number}."
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +117,7 @@ def test_training_shows_the_model_the_prompts_of_evaluation(data: Path, tokenize
     statistics = json.loads((data / "rows.json").read_text())
     assert 0 < cut < ROWS
     assert (statistics["rows"], statistics["packed_rows"], statistics["cut_rows"]) == (ROWS, ROWS, cut)
-    assert statistics["cut_share"] == cut / ROWS
+    assert statistics["cut_share"] == pytest.approx(cut / ROWS, abs=1e-6)
     assert statistics["tokens"] == sum(len(row["input_ids"]) for row in rows)
     assert statistics["trained_tokens"] == sum(label != -100 for row in rows for label in row["labels"])
     assert statistics["default_system"] == SYSTEM
@@ -124,8 +128,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_packed_data_does_not_depend_on_the_processes(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lib.tokenizing.BATCH_ROWS", 10)
-    monkeypatch.setattr("lib.tokenizing.CHUNK_ROWS", 20)
+    monkeypatch.setattr("lib.tokenizing.BATCH_ROWS", 3)
+    monkeypatch.setattr("lib.tokenizing.CHUNK_ROWS", 6)
     packing = {"packing": True, "neat_packing": True}
     (data / "packed-1").mkdir()
     (data / "packed-1" / "old").write_text("what was there is replaced")
@@ -150,34 +154,41 @@ def test_a_template_that_is_not_the_models_is_refused(data: Path, capsys: pytest
     assert not (data / "refused").exists()
 
 
-def train_command(data: Path, student: str, *further: str) -> list[str]:
+def train_command(data: Path, student: str, changes: dict[str, Any], *further: str) -> list[str]:
     return [
         *("--tokenized", str(data / "rows"), "--statistics", str(data / "rows.json")),
-        *("--model", str(data / "base" / "model.json"), "--name", "student", "--settings", json.dumps(SCALE)),
+        *("--model", str(data / "base" / "model.json"), "--name", "student", "--settings", json.dumps(SCALE | changes)),
         *("--output", str(data / student / "model.json"), "--metrics", str(data / student / "metrics.parquet")),
         *further,
     ]
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(data: Path, tokenized: Path) -> Path:
-    """A student trained without interruption."""
-    assert train_student.main(train_command(data, "whole")) == 0
-    return data / "whole"
+def shuffled(data: Path, tokenized: Path) -> Path:
+    """A student trained without interruption on shuffled rows."""
+    assert train_student.main(train_command(data, "shuffled", {})) == 0
+    return data / "shuffled"
+
+
+@pytest.fixture(scope="module")
+def grouped(data: Path, tokenized: Path) -> Path:
+    """A student trained without interruption on rows grouped by length."""
+    assert train_student.main(train_command(data, "grouped", GROUPED)) == 0
+    return data / "grouped"
 
 
 def losses(folder: Path) -> list[float]:
     metrics = pl.read_parquet(folder / "metrics.parquet")
-    assert metrics["step"].to_list() == list(range(1, SCALE["max_steps"] + 1))
+    assert metrics["step"].to_list() == list(range(1, STEPS + 1))
     return metrics["loss"].to_list()
 
 
-def test_the_student_has_learnt_and_is_the_base_models_kind(data: Path, uninterrupted: Path) -> None:
-    student, base = Model.read(uninterrupted / "model.json"), Model.read(data / "base" / "model.json")
+def test_the_student_has_learnt_and_is_the_base_models_kind(data: Path, shuffled: Path) -> None:
+    student, base = Model.read(shuffled / "model.json"), Model.read(data / "base" / "model.json")
     assert student.identity != base.identity
     assert (student.chat_template, student.max_model_len) == (base.chat_template, base.max_model_len)
-    found = losses(uninterrupted)
-    assert found[-1] < found[0]
+    found = losses(shuffled)
+    assert sum(found[4:]) < sum(found[:4])
     tokens = {
         folder: Tokenizer.from_file(str(folder / "tokenizer.json")).encode("<|im_start|>naïve<|im_end|>").ids
         for folder in (student.weights, base.weights)
@@ -188,14 +199,14 @@ def test_the_student_has_learnt_and_is_the_base_models_kind(data: Path, uninterr
     assert b'"F32"' not in header
 
 
-def test_a_training_that_is_over_is_verified_and_returned(data: Path, uninterrupted: Path) -> None:
-    before = (uninterrupted / "model.json").read_bytes(), (uninterrupted / "metrics.parquet").read_bytes()
-    (uninterrupted / "model.json").unlink()  # as Snakemake does before a job
-    steps = next(uninterrupted.glob("training-*/run-1/steps.jsonl"))
+def test_a_training_that_is_over_is_verified_and_returned(data: Path, shuffled: Path) -> None:
+    before = (shuffled / "model.json").read_bytes(), (shuffled / "metrics.parquet").read_bytes()
+    (shuffled / "model.json").unlink()  # as Snakemake does before a job
+    steps = next(shuffled.glob("training-*/run-1/steps.jsonl"))
     changed = steps.stat().st_mtime_ns
-    assert train_student.main(train_command(data, "whole", "--processes", "2")) == 0
-    assert (uninterrupted / "model.json").read_bytes() == before[0]
-    assert (uninterrupted / "metrics.parquet").read_bytes() == before[1]
+    assert train_student.main(train_command(data, "shuffled", {}, "--processes", "2")) == 0
+    assert (shuffled / "model.json").read_bytes() == before[0]
+    assert (shuffled / "metrics.parquet").read_bytes() == before[1]
     assert steps.stat().st_mtime_ns == changed
 
 
@@ -215,10 +226,15 @@ def running_in(folder: Path) -> list[int]:
     return found
 
 
-def test_killed_and_started_again_it_has_the_same_losses(data: Path, uninterrupted: Path) -> None:
-    killed = data / "killed"
-    command = [sys.executable, str(ROOT / "scripts" / "train_student.py"), *train_command(data, "killed")]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": ""})
+@pytest.mark.parametrize(("order", "changes"), [("shuffled", {}), ("grouped", GROUPED)])
+def test_killed_and_started_again_it_has_the_same_losses(
+    data: Path, order: str, changes: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    uninterrupted: Path = request.getfixturevalue(order)
+    killed = data / f"{order}-killed"
+    arguments = train_command(data, killed.name, changes)
+    command = [sys.executable, str(ROOT / "scripts" / "train_student.py"), *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     run = Path()
 
     def steps() -> int:
@@ -227,29 +243,26 @@ def test_killed_and_started_again_it_has_the_same_losses(data: Path, uninterrupt
         log = run / "steps.jsonl"
         return len(log.read_text().splitlines()) if run.name and log.is_file() else 0
 
-    wait_for(lambda: process.poll() is not None or steps() >= 5)
-    assert process.poll() is None
+    wait_for(lambda: process.poll() is not None or (run / "checkpoint-6" / "complete.json").exists() or steps() > STEPS)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     wait_for(lambda: not running_in(killed), 30)
 
-    # The newest checkpoint is made to look half-written: the one before it counts.
-    newest = max(run.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    done = int(newest.name.split("-")[1])
-    assert 4 <= done < SCALE["max_steps"]
-    (newest / "complete.json").unlink(missing_ok=True)
-    assert train_student.main(train_command(data, "killed")) == 0
-    first = steps() - SCALE["max_steps"]
-    assert first >= 2, "it began anew instead of going on from a checkpoint"
+    # A newer checkpoint looks half-written; the one before it, in the middle of the second epoch, counts.
+    shutil.copytree(run / "checkpoint-6", run / "checkpoint-7")
+    (run / "checkpoint-7" / "complete.json").unlink()
+    done = steps()
+    assert train_student.main(arguments) == 0
+    assert steps() == done + 2, "it did not go on from the sixth step"
     assert losses(killed) == losses(uninterrupted)
     assert Model.read(killed / "model.json").digest == Model.read(uninterrupted / "model.json").digest
     assert not running_in(killed)
 
 
-def test_two_nodes_train_the_same_batches(data: Path, uninterrupted: Path) -> None:
-    """Two nodes on loopback, one process each: the global batch stays, so the losses do (up to rounding)."""
+def test_two_nodes_train_the_same_batches(data: Path, grouped: Path) -> None:
+    """Two nodes on loopback, one process each: the global batches stay, so the losses do (up to rounding)."""
     command = [sys.executable, str(ROOT / "scripts" / "train_student.py")]
-    command += train_command(data, "nodes", "--nodes", "2", "--processes", "1")
+    command += train_command(data, "nodes", GROUPED, "--nodes", "2", "--processes", "1")
     meeting = {"NNODES": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 9999)}
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
     nodes = [
@@ -257,7 +270,7 @@ def test_two_nodes_train_the_same_batches(data: Path, uninterrupted: Path) -> No
         for rank in (1, 0)
     ]
     assert [node.wait(900) for node in nodes] == [0, 0]
-    assert losses(data / "nodes") == pytest.approx(losses(uninterrupted), rel=0.02)
+    assert losses(data / "nodes") == pytest.approx(losses(grouped), rel=0.02)
     assert next((data / "nodes").glob("training-*/run-2/steps.jsonl")).is_file()
 
 
