@@ -60,7 +60,7 @@ def decontaminate(
     """Write the questions that match no benchmark question to ``output``, every match of the others to ``dropped``."""
     rows = read_table(questions, QUESTIONS).sort(ORDER)
     with_text = rows.drop_nulls("question")
-    texts = with_text.select("question_id", "question").unique(maintain_order=True)
+    texts = distinct_texts(with_text)
     comparison = Comparison(read_benchmarks(benchmarks), rule, tokenizer, len(texts), threads=threads, engine=engine)
     schema = pl.DataFrame(schema=dict(EVIDENCE)).to_arrow().schema
     contaminated = [pl.Series("question_id", [], dtype=pl.String)]
@@ -75,6 +75,11 @@ def decontaminate(
     kept = rows.filter(pl.col("question").is_null() | ~pl.col("question_id").is_in(bad.implode()))
     write_table(kept, output, QUESTIONS)
     log.info("dropped %d of %d different questions, %d of %d rows stay", len(bad), len(texts), len(kept), len(rows))
+
+
+def distinct_texts(rows: pl.DataFrame) -> pl.DataFrame:
+    """The different questions among rows: question_id, question, in the order of the rows; none without a text."""
+    return rows.select("question_id", "question").drop_nulls().unique(maintain_order=True)
 
 
 def read_benchmarks(paths: Sequence[Path]) -> pl.DataFrame:

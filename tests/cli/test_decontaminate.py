@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from rapidfuzz import fuzz
 
 import decontaminate
 from lib.hashing import question_id
@@ -120,3 +121,28 @@ def test_unknown_tokenizer_is_one_sentence(tmp_path: Path, capsys: pytest.Captur
     arguments = ["--questions", "q", "--benchmarks", "b", "--tokenizer", "x", "--output", "o", "--dropped", "d"]
     assert decontaminate.main(arguments) == 1
     assert "there is no tokenizer 'x'" in capsys.readouterr().err
+
+
+def test_sensitivity_counts_what_each_threshold_would_drop(tmp_path: Path) -> None:
+    edited = LONG.replace("17 sheep", "19 lambs").replace("goats", "cows").replace("second, and", "third one; then")
+    rows = questions([edited, LONG, "What is 3 plus 4?", "Nothing like the others at all."], "web")
+    benchmarks = [questions([LONG], "fields"), questions(["What is 5 plus 4?"], "sums")]
+    run(tmp_path, rows, benchmarks, "--sensitivity", str(tmp_path / "sensitivity.parquet"))
+    table = pl.read_parquet(tmp_path / "sensitivity.parquet")
+    scores = {
+        "fields": [fuzz.ratio(text, LONG) for text in rows["question"]],
+        "sums": [fuzz.ratio(text, "What is 5 plus 4?") for text in rows["question"]],
+    }
+    assert set(table["threshold"]) == set(range(60, 101))
+    for threshold in range(60, 101):
+        at = table.filter(threshold=threshold, length="any")
+        for benchmark, values in scores.items():
+            assert at.filter(benchmark=benchmark)["similarity"].item() == sum(value >= threshold for value in values)
+        either = [max(pair) >= threshold for pair in zip(*scores.values(), strict=True)]
+        assert at.filter(benchmark="any")["similarity"].item() == sum(either)
+        assert at.filter(benchmark="any")["ngram"].item() == 2
+    sums = table.select((pl.col("similarity_alone") + pl.col("both") == pl.col("similarity")).all())
+    assert sums.item()
+    short = table.filter(benchmark="sums", length="0 to 119", threshold=90)
+    assert short.select("questions", "similarity", "similarity_alone", "ngram").row(0) == (2, 1, 1, 0)
+    assert table.filter(benchmark="any", threshold=60, length="120 to 299")["questions"].item() == 2
