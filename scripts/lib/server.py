@@ -374,13 +374,22 @@ def engine_variables(
             # As vLLM sets them where it binds: idle threads soon leave their core to others.
             "KMP_BLOCKTIME": "5",
             "KMP_TPAUSE": "0",
-            "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
         }
         variables |= {name: variables.get(name) or value for name, value in wanted.items()}
+        variables["OMP_NUM_THREADS"] = str(engine_threads())
         preload = openmp_library(environment)
         if preload is not None:
             variables["LD_PRELOAD"] = ":".join(filter(None, [variables.get("LD_PRELOAD"), str(preload)]))
     return variables
+
+
+def engine_threads() -> int:
+    """Threads that compute, on processors: those of the job (``OMP_NUM_THREADS``, else all that it may use), less one.
+
+    The one is for the server and the scheduler; without it they hold up every step of the computation.
+    """
+    own = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, (int(own) if own.isdigit() else len(os.sched_getaffinity(0))) - 1)
 
 
 def openmp_library(environment: environments.Environment) -> Path | None:

@@ -99,6 +99,16 @@ def test_what_an_engine_is_told(record: Path, model: Model) -> None:
         assert start["environ"][name].startswith(scratch)
 
 
+@pytest.mark.parametrize(("threads", "computing"), [("8", "7"), ("1", "1")])
+def test_one_of_a_jobs_processors_is_left_to_the_server(
+    threads: str, computing: str, record: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    with engine(model, settings()):
+        pass
+    assert starts(record)[0]["environ"]["OMP_NUM_THREADS"] == computing
+
+
 def test_engine_arguments_override_what_is_made_here(record: Path, model: Model) -> None:
     extra = "--max-num-seqs 8 --hf-overrides '{\"a\": 1}'"
     with engine(model, EngineSettings("cpu", engine_args=extra)):
