@@ -8,13 +8,16 @@ from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 from tests.answer_tables import answers, completion, drawn
 
-from lib import streams
+from lib import filters, streams
 from lib.cli import UserError
 from lib.filters import FILTERS, checked_options, filter_answers
 from lib.hashing import question_id
 from lib.tables import COMPLETIONS, DRAWN, write_table
+
+ROOT = Path(__file__).resolve().parents[2]
 
 NEEDED: dict[str, dict[str, Any]] = {
     **{name: {"keep": 10} for name in ("random", "shortest", "longest")},
@@ -250,3 +253,26 @@ def test_unknown_filters_and_options_name_what_there_is() -> None:
 def test_options_out_of_range_are_refused(tmp_path: Path, name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         kept(tmp_path, {ONE: ["1", "2"]}, name, **options)
+
+
+def test_the_filter_of_the_documentation_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "answers.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0]
+    functions, _, entry = code.rpartition("\n\n")
+    namespace = dict(vars(filters))
+    exec(functions, namespace)
+    added = eval(f"{{{entry}}}", namespace)
+    monkeypatch.setattr(filters, "FILTERS", {**FILTERS, **added})
+    texts = {ONE: ["one two three", "one", "", None]}
+    pairs, _, dropped = kept(tmp_path, texts, "wordy", at_least=2)
+    assert pairs == [(ONE, 0)]
+    assert dropped.sort("sample")["reason"].to_list()[:2] == ["too few words"] * 2
+
+
+def test_the_configuration_and_the_documentation_know_every_filter() -> None:
+    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
+    assert sorted(schema["$defs"]["filter"]["properties"]["by"]["enum"]) == sorted(FILTERS)
+    page = (ROOT / "docs" / "answers.md").read_text(encoding="utf-8")
+    for name, chosen in FILTERS.items():
+        [row] = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        assert all(f"`{option}`" in row for option in chosen.options) or "as `shortest`" in row
