@@ -210,7 +210,7 @@ def test_a_training_that_is_over_is_verified_and_returned(data: Path, shuffled: 
     assert steps.stat().st_mtime_ns == changed
 
 
-def wait_for(condition: Any, seconds: float = 600) -> None:
+def wait_for(condition: Any, seconds: float = 900) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
