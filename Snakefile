@@ -8,6 +8,7 @@ configfile: "config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/cluster.smk"
 include: "rules/arguments.smk"
 include: "rules/sources.smk"
 include: "rules/models.smk"

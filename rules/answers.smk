@@ -10,9 +10,11 @@ rule sample_answers:
         "<logs>/sample_answers/{id}/{shard}-of-{shards}.log",
     benchmark:
         "<usage>/sample_answers/{id}/{shard}-of-{shards}.jsonl"
+    localrule: INTERNET_HERE and asks_only_apis("answers")
     threads: engine_threads("answers")
     resources:
         **asking("answers"),
+        **engine_placement("answers"),
         mem_mb=lambda wildcards, attempt: asking_memory("answers", wildcards) * attempt,
         runtime=lambda wildcards, attempt: answers_runtime(wildcards) * attempt,
     params:

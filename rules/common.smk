@@ -163,6 +163,7 @@ def asking(kind):
         "engine": lambda wildcards: 0 if asks_api(kind, wildcards) else 1,
         "network": lambda wildcards: 1 if asks_api(kind, wildcards) else 0,
         "accelerator": ACCELERATOR,
+        "grace": 20,
         "max_failed": str(config.get("max_failed", 0.01)),
         "concurrency": serving(kind, "concurrency", 64),
         "tensor_parallel": serving(kind, "tensor_parallel", 1),
@@ -182,6 +183,7 @@ ASKING = (
     " --concurrency {resources.concurrency} --tensor-parallel {resources.tensor_parallel}"
     " --data-parallel {resources.data_parallel} --engine-args={resources.engine_args:q}"
     " --requests-per-minute {resources.requests_per_minute} --tokens-per-minute {resources.tokens_per_minute}"
+    " --grace {resources.grace}"
     " --mode {resources.mode} --price={resources.price:q} --budget-usd {resources.budget_usd}"
     " > {log} 2>&1"
 )

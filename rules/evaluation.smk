@@ -10,9 +10,11 @@ rule sample_evaluation:
         "<logs>/sample_evaluation/{id}.log",
     benchmark:
         "<usage>/sample_evaluation/{id}.jsonl"
+    localrule: INTERNET_HERE and asks_only_apis("evaluation")
     threads: engine_threads("evaluation")
     resources:
         **asking("evaluation"),
+        **engine_placement("evaluation"),
         mem_mb=lambda wildcards, attempt: asking_memory("evaluation", wildcards)
         * attempt,
         runtime=lambda wildcards, attempt: 720 * attempt,

@@ -7,8 +7,9 @@ rule fetch_model:
         "<logs>/fetch_model/{id}.log",
     benchmark:
         "<usage>/fetch_model/{id}.jsonl"
+    localrule: INTERNET_HERE
     resources:
-        network=1,
+        **internet(),
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 480 * attempt,
     params:

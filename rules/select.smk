@@ -10,8 +10,10 @@ rule label_questions:
         "<logs>/label_questions/{id}/{shard}-of-{shards}.log",
     benchmark:
         "<usage>/label_questions/{id}/{shard}-of-{shards}.jsonl"
+    localrule: INTERNET_HERE and asks_only_apis("labels")
     resources:
         **asking("labels"),
+        **engine_placement("labels"),
         mem_mb=8000,
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:

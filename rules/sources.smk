@@ -7,8 +7,9 @@ rule fetch_source:
         "<logs>/fetch_source/{id}.log",
     benchmark:
         "<usage>/fetch_source/{id}.jsonl"
+    localrule: INTERNET_HERE
     resources:
-        network=1,
+        **internet(),
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
@@ -29,8 +30,9 @@ rule fetch_benchmark:
         "<logs>/fetch_benchmark/{id}.log",
     benchmark:
         "<usage>/fetch_benchmark/{id}.jsonl"
+    localrule: INTERNET_HERE
     resources:
-        network=1,
+        **internet(),
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:

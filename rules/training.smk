@@ -43,18 +43,19 @@ rule train_student:
         "<usage>/train_student/{id}.jsonl"
     threads: 16
     resources:
+        **{"launcher": "", **training_placement()},
         mem_mb=lambda wildcards, attempt: 200000 if ACCELERATOR == "cuda" else 8000,
         runtime=lambda wildcards, attempt: 2880,
-        gpu=training_gpus,
+        gpu=lambda wildcards: training_nodes(wildcards) * training_gpus(wildcards),
+        gpus_per_node=training_gpus,
         nodes=training_nodes,
         accelerator=ACCELERATOR,
         engine=1,
-        launcher="",
     params:
         settings=setting("student", "settings"),
         seed=setting("student", "seed"),
     shell:
         "{resources.launcher} {PY} scripts/train_student.py --tokenized {input.tokenized} --statistics {input.statistics}"
         " --model {input.model} --name {wildcards.id} --settings {params.settings:q} --seed {params.seed}"
-        " --accelerator {resources.accelerator} --nodes {resources.nodes} --gpus {resources.gpu}"
+        " --accelerator {resources.accelerator} --nodes {resources.nodes} --gpus {resources.gpus_per_node}"
         " --output {output.model} --metrics {output.metrics} > {log} 2>&1"

@@ -1,0 +1,107 @@
+# Where jobs run: partition, GPUs and nodes follow from what a job needs and from what a cluster's profile names in its
+# default-resources. On a single machine nothing here applies.
+import os
+import signal
+
+
+def site(name):
+    """What the profile's default-resources say of this cluster; None on a single machine, and for what is empty."""
+    named = workflow.resource_settings._parsed_default_resources.get(name)
+    return (
+        named.evaluate(
+            None, input=[], attempt=1, threads=1, rulename="", async_run=None
+        ).value
+        or None
+        if named is not None
+        else None
+    )
+
+
+CPU_PARTITION = site("slurm_partition")
+GPU_PARTITION = site("gpu_partition") or CPU_PARTITION
+NETWORK_PARTITION = site("network_partition")
+GPU_TYPE = site("gpu_type")
+ON_CLUSTER = CPU_PARTITION is not None
+
+# Without a partition that has internet, what needs it runs where Snakemake runs.
+INTERNET_HERE = ON_CLUSTER and NETWORK_PARTITION is None
+
+if ON_CLUSTER and "SLURM_JOB_ID" in os.environ:
+    # The warning before a job's time limit reaches all of its processes and is meant for the rule's program, which
+    # handles it; this process and the shell in between must live on, and so must the program's engine.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # Engines keep their compiled kernels there, and remove them at the end.
+    os.environ.setdefault("OPENTHOUGHTS_SCRATCH", site("tmpdir"))
+
+
+def internet():
+    """The resources of a rule that needs the internet."""
+    return {
+        "network": 1,
+        **({"slurm_partition": NETWORK_PARTITION} if NETWORK_PARTITION else {}),
+    }
+
+
+def asks_only_apis(kind):
+    """Whether every model that stages of a kind ask is a hosted one."""
+    return all(
+        catalog_entry(stage.input("model"))["kind"] == "api"
+        for stage in PLAN.index.values()
+        if stage.kind == kind
+    )
+
+
+def gres(gpus):
+    """SLURM's name for so many GPUs of a node; None for none."""
+    return ":".join(filter(None, ["gpu", GPU_TYPE, str(gpus)])) if gpus else None
+
+
+def engine_placement(kind):
+    """The resources that place a job which may start an engine on its GPUs, or where it reaches the API that it asks."""
+    if not ON_CLUSTER:
+        return {}
+    gpus = engine_gpus(kind)
+
+    def partition(wildcards):
+        if gpus(wildcards):
+            return GPU_PARTITION
+        return (asks_api(kind, wildcards) and NETWORK_PARTITION) or CPU_PARTITION
+
+    return {
+        "slurm_partition": partition,
+        "nodes": 1,
+        "gres": lambda wildcards: gres(gpus(wildcards)),
+        "tasks_per_gpu": lambda wildcards: 0 if gpus(wildcards) else None,
+    }
+
+
+def training_placement():
+    """The resources that place a training: its nodes with their GPUs, and one task on each."""
+    if not ON_CLUSTER:
+        return {}
+
+    def several(value):
+        return lambda wildcards: value if training_nodes(wildcards) > 1 else None
+
+    def launcher(wildcards, threads):
+        nodes = training_nodes(wildcards)
+        if nodes == 1:
+            return ""
+        gpus = gres(training_gpus(wildcards))
+        return (
+            f"srun --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1 --cpus-per-task={threads}"
+            f" --kill-on-bad-exit=1 {f'--gres={gpus}' if gpus else ''}"
+        )
+
+    return {
+        "slurm_partition": lambda wildcards: (
+            GPU_PARTITION if training_gpus(wildcards) else CPU_PARTITION
+        ),
+        "gres": lambda wildcards: gres(training_gpus(wildcards)),
+        "tasks_per_gpu": lambda wildcards: 0 if training_gpus(wildcards) else None,
+        "mpi": several("srun"),
+        "tasks": lambda wildcards: (
+            training_nodes(wildcards) if training_nodes(wildcards) > 1 else None
+        ),
+        "launcher": launcher,
+    }
