@@ -14,7 +14,7 @@ rule tokenize_dataset:
         "<usage>/tokenize_dataset/{id}.jsonl"
     threads: 16
     resources:
-        mem_mb=lambda wildcards, attempt: 32000 * attempt,
+        mem_mb=lambda wildcards, threads, attempt: (1000 + 3000 * threads) * attempt,
         runtime=lambda wildcards, attempt: 480 * attempt,
         accelerator=ACCELERATOR,
     params:
@@ -51,11 +51,14 @@ rule train_student:
         nodes=training_nodes,
         accelerator=ACCELERATOR,
         engine=1,
+        save_steps=lambda wildcards: PLAN.stage("student", wildcards.id).execution[
+            "save_steps"
+        ],
     params:
         settings=setting("student", "settings"),
         seed=setting("student", "seed"),
     shell:
         "{resources.launcher} {PY} scripts/train_student.py --tokenized {input.tokenized} --statistics {input.statistics}"
         " --model {input.model} --name {wildcards.id} --settings {params.settings:q} --seed {params.seed}"
-        " --accelerator {resources.accelerator} --nodes {resources.nodes} --gpus {resources.gpus_per_node}"
+        " --save-steps {resources.save_steps} --accelerator {resources.accelerator} --nodes {resources.nodes} --gpus {resources.gpus_per_node}"
         " --output {output.model} --metrics {output.metrics} > {log} 2>&1"

@@ -9,6 +9,7 @@ over is verified and returned. On several nodes, start this program once on each
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 from lib.cli import command
 from lib.engine_child import ACCELERATORS
 from lib.models import Model
-from lib.scales import Scale
+from lib.scales import Scale, parse_settings
 from lib.tokenizing import read_statistics
 from lib.training import Nodes, Training, train
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, required=True, help="model.json of the model to be trained")
     parser.add_argument("--name", required=True, help="name of the student")
     parser.add_argument("--settings", required=True, help="JSON object: a training scale")
+    parser.add_argument("--save-steps", type=int, help="steps between checkpoints (changes no result)")
     parser.add_argument("--seed", type=int, default=42, help="decides the order of the rows")
     parser.add_argument("--accelerator", choices=ACCELERATORS, default="cpu")
     parser.add_argument("--nodes", type=int, default=1)
@@ -39,12 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.parquet: one row a step")
     options = parser.parse_args(argv)
 
+    saving = {} if options.save_steps is None else {"save_steps": options.save_steps}
     training = Training(
         name=options.name,
         tokenized=options.tokenized,
         statistics=read_statistics(options.statistics),
         base=Model.read(options.model),
-        scale=Scale.from_json(options.settings),
+        scale=Scale.from_json(json.dumps(parse_settings(options.settings) | saving)),
         seed=options.seed,
     )
     processes = max(1, options.gpus if options.accelerator == "cuda" else options.processes)

@@ -20,6 +20,7 @@ from typing import Any
 from lib.catalog import Catalog, ContentOf, content_of
 from lib.config import ConfigurationError, did_you_mean, merged, schema, schema_problems, with_defaults, with_setting
 from lib.hashing import digest
+from lib.scales import EXECUTION
 from lib.source_keys import DESCRIPTIVE, ROLE
 
 Settings = Mapping[str, Any]
@@ -331,11 +332,12 @@ class Planner:
         preparation = {"template": entry["template"], "cutoff": scale["cutoff"], "settings": packing}
         inputs = {"dataset": [dataset], "model": [base]}
         tokenized = self.add("tokenized", training["student"], preparation, inputs, scale)
-        execution = {key: training[key] for key in ("nodes", "gpus")}
+        execution = {"save_steps": scale.get("save_steps", 100), **{key: training[key] for key in ("nodes", "gpus")}}
+        recipe = {key: value for key, value in scale.items() if key not in EXECUTION}
         return self.add(
             "student",
             training["student"],
-            {"settings": scale, "seed": training["seed"], "max_model_len": entry["max_model_len"]},
+            {"settings": recipe, "seed": training["seed"], "max_model_len": entry["max_model_len"]},
             {"tokenized": [tokenized], "model": [base]},
             execution,
         )

@@ -28,7 +28,7 @@ CATALOG = Catalog(
         "hosted": {"kind": "api", "api_model": "m"},
         "student": {"kind": "hub", "repository": "a/d", "template": "qwen", "max_model_len": 512},
     },
-    scales={"tiny": {"global_batch": 8, "cutoff": 512, "packing": False, "learning_rate": 1e-5}},
+    scales={"tiny": {"save_steps": 5, "global_batch": 8, "cutoff": 512, "packing": False, "learning_rate": 1e-5}},
     prompts={"rubric": Prompt("catalog/prompts/rubric.md", "0123456789abcdef")},
 )
 
@@ -100,6 +100,7 @@ def test_a_changed_setting_makes_its_stage_and_what_follows_anew(path: str, valu
         ("recipes.small.answers.answers_per_shard", 2),
         ("recipes.small.domains.math.select.questions_per_shard", 5),
         ("recipes.small.training.nodes", 4),
+        ("recipes.small.training.overrides", {"save_steps": 50}),
         ("recipes.small.training.gpus", 4),
         ("accelerator", "cpu"),
         ("max_failed", 0.5),
