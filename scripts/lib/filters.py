@@ -19,6 +19,7 @@ from lib.cli import UserError
 from lib.extraction import final_answer
 from lib.grading.mathematics import equalities, equality_workers, normalized, quick_equality
 from lib.hashing import keyed_hash
+from lib.language import language
 from lib.streams import TableWriter, read_batches
 from lib.tables import COMPLETIONS, DRAWN, DROPPED, Schema, read_table, scan_table, write_table
 
@@ -152,6 +153,18 @@ def _python(measured: pl.DataFrame, _: Options) -> pl.DataFrame:
     other = pl.concat_str(pl.lit("code in "), others.list.join(", "))
     none = pl.when(pl.col("languages").list.len() == 0).then(pl.lit("no Python code"))
     return measured.select(*KEYS, reason=pl.when(others.list.len() > 0).then(other).otherwise(none))
+
+
+def _language(answers: pl.DataFrame, options: Options) -> pl.DataFrame:
+    minimum = _whole_number("min_letters", options)
+    found = [language(text, minimum) for text in answers["text"]]
+    return answers.select(KEYS).with_columns(found=pl.Series(found, dtype=pl.String))
+
+
+def _one_language(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
+    other = pl.col("found").is_not_null() & (pl.col("found") != options["language"])
+    reason = pl.concat_str(pl.lit("language "), pl.col("found"))
+    return measured.select(*KEYS, reason=pl.when(other).then(reason))
 
 
 def _beside_reference(answers: pl.DataFrame, options: Options) -> pl.DataFrame:
@@ -297,6 +310,7 @@ FILTERS: Mapping[str, AnswerFilter] = {
     ),
     "reference": AnswerFilter(_beside_reference, _verified, {"last_number": True}),
     "complete": AnswerFilter(_finish, _complete),
+    "language": AnswerFilter(_language, _one_language, {"language": "en", "min_letters": 40}),
     "short_paragraphs": AnswerFilter(_paragraph, _short_paragraphs, {"max_characters": None}),
     "python": AnswerFilter(_languages, _python),
 }
