@@ -9,8 +9,6 @@ An entry of the model catalog has a ``kind`` and, whatever the kind, may have ``
 - ``folder``: ``path`` of a model folder of this machine, used in place; ``dtype`` (default bfloat16);
 - ``api``: ``base_url``, ``api_model`` (the dated name), ``api_key_variable``.
 
-A local model may also have ``endpoint``: ``{base_url, api_key_variable, api_model}`` of a server that the user keeps
-up, which is then asked instead of starting one.
 """
 
 from __future__ import annotations
@@ -219,7 +217,6 @@ def api_host(base_url: str) -> str:
 
 def described(name: str, entry: Entry, folder: Path, path: Path, identity: str | None) -> Model:
     """The description of fetched weights, with what the entry says about them."""
-    endpoint = entry.get("endpoint") or {}
     return describe(
         folder,
         path,
@@ -229,9 +226,6 @@ def described(name: str, entry: Entry, folder: Path, path: Path, identity: str |
         max_model_len=entry.get("max_model_len"),
         quantization=entry.get("quantization"),
         licence=entry.get("licence"),
-        base_url=endpoint.get("base_url"),
-        api_key_variable=endpoint.get("api_key_variable"),
-        api_model=endpoint.get("api_model"),
     )
 
 

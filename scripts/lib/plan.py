@@ -56,7 +56,7 @@ KINDS: Mapping[str, Kind] = {
 }
 """In the order the data flows."""
 
-NOT_FETCHED = DESCRIPTIVE | (ROLE - {"domain"}) | {"price", "serving", "parameters", "template"}
+NOT_FETCHED = DESCRIPTIVE | (ROLE - {"domain"}) | {"price", "serving", "endpoint", "parameters", "template"}
 """Keys of catalog entries that never change what is fetched, so they are not part of an id."""
 
 

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import http.client
 import json
 import logging
@@ -65,6 +66,8 @@ class EngineSettings:
     data_parallel: int = 1
     engine_args: str = ""
     """Further arguments of ``vllm serve``, as in a shell; they override those made here."""
+    endpoint: str = ""
+    """A server that the user keeps up, as JSON: ``base_url``, ``api_key_variable``, ``api_model``; none where empty."""
     cpu_cache_gib: int = 2
     """Memory for the keys and values of the requests in flight, on processors (GiB)."""
     start_seconds: float = 1800.0
@@ -78,6 +81,7 @@ class EngineSettings:
             tensor_parallel=options.tensor_parallel,
             data_parallel=options.data_parallel,
             engine_args=options.engine_args,
+            endpoint=options.endpoint,
         )
 
 
@@ -90,6 +94,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--data-parallel", type=int, default=1, metavar="N", help="copies of the model")
     group.add_argument("--engine-args", default="", metavar="STR", help="further arguments of `vllm serve`")
+    group.add_argument("--endpoint", default="", metavar="JSON", help="server that is kept up for a local model")
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ def engine(model: Model, settings: EngineSettings) -> Iterator[Endpoint]:
     Raises ``UserError`` where a key is missing, a server that the user keeps does not answer, or the engine cannot be
     started (its log goes to standard error, the reason in one sentence is the error).
     """
-    found = hosted(model) or kept(model) or joined(model)
+    found = hosted(model) or kept(model, settings) or joined(model)
     if found is not None:
         yield found
         return
@@ -137,8 +142,10 @@ def hosted(model: Model) -> Endpoint | None:
     return Endpoint(model.base_url, api_key(model), model.api_model)
 
 
-def kept(model: Model) -> Endpoint | None:
+def kept(model: Model, settings: EngineSettings) -> Endpoint | None:
     """The server that the user keeps up for a local model; None where its entry names none."""
+    if settings.endpoint:
+        model = dataclasses.replace(model, **json.loads(settings.endpoint))
     if not model.base_url:
         return None
     endpoint = with_probe(model.base_url, api_key(model), model.api_model or model.name)

@@ -51,16 +51,6 @@ def test_an_apis_model_is_described(tmp_path: Path) -> None:
     assert Model.read(tmp_path / "other.json").identity == "llm.example.org/v1:gpt-4o-mini-2024-07-18"
 
 
-def test_a_server_that_the_user_keeps_does_not_change_who_the_model_is(tiny: Path, tmp_path: Path) -> None:
-    entry = {"kind": "folder", "path": str(tiny)}
-    assert fetch(tmp_path / "a.json", entry) == 0
-    endpoint = {"base_url": "http://gpu1:8000/v1", "api_key_variable": "OUR_KEY", "api_model": "served"}
-    assert fetch(tmp_path / "b.json", {**entry, "endpoint": endpoint}) == 0
-    plain, kept = Model.read(tmp_path / "a.json"), Model.read(tmp_path / "b.json")
-    assert (kept.base_url, kept.api_key_variable, kept.api_model) == ("http://gpu1:8000/v1", "OUR_KEY", "served")
-    assert kept.key() == plain.key()
-
-
 @pytest.fixture
 def hub(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A hub with the tiny model in it, and things that nobody needs."""

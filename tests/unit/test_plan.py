@@ -113,7 +113,8 @@ def test_how_a_stage_is_run_is_no_part_of_its_id(path: str, value: Any) -> None:
 
 def test_descriptions_and_serving_of_the_catalog_are_no_part_of_an_id() -> None:
     models = copy.deepcopy(dict(CATALOG.models))
-    models["teacher"] = {**models["teacher"], "serving": {"tensor_parallel": 8}, "licence": "mit"}
+    endpoint = {"base_url": "http://gpu1:8000/v1"}
+    models["teacher"] = {**models["teacher"], "serving": {"tensor_parallel": 8}, "licence": "mit", "endpoint": endpoint}
     sources = {**CATALOG.sources, "algebra": {**CATALOG.sources["algebra"], "licence": "odc-by", "rows": 5}}
     catalog = Catalog(sources, CATALOG.benchmarks, models, CATALOG.scales, CATALOG.prompts)
     assert changed_kinds(catalog=catalog) == set()

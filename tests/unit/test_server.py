@@ -6,6 +6,7 @@ The engine is a stand-in with real processes and real HTTP (``tests/stand_in_eng
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -227,18 +228,18 @@ def test_a_server_that_the_user_keeps_is_asked(
     monkeypatch.setenv("OUR_KEY", "")
     with engine(model, settings()) as running:
         fields = {"base_url": running.base_url, "api_key_variable": "OUR_KEY", "api_model": "tiny"}
-        kept = Model(**{**vars(model), **fields})
+        kept = dataclasses.replace(settings(), endpoint=json.dumps(fields))
         with (
             pytest.raises(UserError, match="tiny needs a key: set the environment variable OUR_KEY"),
-            engine(kept, settings()),
+            engine(model, kept),
         ):
             pass
         monkeypatch.setenv("OUR_KEY", running.api_key)
-        with engine(kept, settings()) as endpoint:
+        with engine(model, kept) as endpoint:
             assert endpoint.base_url == running.base_url
     with (
         pytest.raises(UserError, match=r"does not answer .*; start it, or remove `endpoint`"),
-        engine(kept, settings()),
+        engine(model, kept),
     ):
         pass
     assert len(starts(record)) == 1
