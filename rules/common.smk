@@ -128,12 +128,12 @@ def serving(kind, name, default):
     )
 
 
-def price(kind):
-    """Resource function: the catalog's price of the asked model as JSON, nothing where it has none."""
+def entry_json(kind, name):
+    """Resource function: a key of the asked model's catalog entry as JSON, nothing where it has none."""
 
     def lookup(wildcards):
-        listed = served(kind, wildcards).get("price")
-        return json.dumps(listed) if listed else ""
+        value = served(kind, wildcards).get(name)
+        return json.dumps(value) if value else ""
 
     return lookup
 
@@ -172,8 +172,10 @@ def asking(kind):
         "requests_per_minute": serving(kind, "requests_per_minute", 0),
         "tokens_per_minute": serving(kind, "tokens_per_minute", 0),
         "mode": serving(kind, "mode", "live"),
-        "price": price(kind),
+        "price": entry_json(kind, "price"),
+        "endpoint": entry_json(kind, "endpoint"),
         "budget_usd": str((config.get("budget") or {}).get("usd") or 0),
+        **engine_placement(kind),
     }
 
 
@@ -182,6 +184,7 @@ ASKING = (
     " --store {STORE} --max-failed {resources.max_failed} --accelerator {resources.accelerator}"
     " --concurrency {resources.concurrency} --tensor-parallel {resources.tensor_parallel}"
     " --data-parallel {resources.data_parallel} --engine-args={resources.engine_args:q}"
+    " --endpoint={resources.endpoint:q}"
     " --requests-per-minute {resources.requests_per_minute} --tokens-per-minute {resources.tokens_per_minute}"
     " --grace {resources.grace}"
     " --mode {resources.mode} --price={resources.price:q} --budget-usd {resources.budget_usd}"
