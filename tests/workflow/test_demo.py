@@ -117,7 +117,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         entry = {"base_url": proxy.base_url, "api_key": endpoint.api_key, "model_name": endpoint.model_name}
         variables = {**run.variables, SERVERS_VARIABLE: json.dumps({model.key_digest(): entry})}
         for kill in range(KILLS):
-            more = moments.randint(0, 2 * total // KILLS - 4)
+            more = moments.randint(total // KILLS - 4, total // KILLS + 3)
             delay = moments.uniform(0, 6)
             if not run_until_killed(made, variables, more, delay, folder / f"run-{kill}.log"):
                 break
