@@ -11,7 +11,7 @@ _WORD = re.compile(r"[A-Za-z\u00AA-\u1FFF\u2C00-\U0010FFFF]+")
 """Letters and the marks of scripts that write vowels as marks; not the blocks of signs, arrows and operators."""
 
 PIECES = 4
-PIECE_LETTERS = 400
+PIECE_LETTERS = 300
 """Of a long text, this many pieces of this many letters, spread evenly, are looked at."""
 
 

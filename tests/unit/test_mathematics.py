@@ -64,6 +64,30 @@ def test_numbers_and_equal_texts_need_no_algebra() -> None:
     assert quick_equality("x+1", "1+x") is None
 
 
+def test_grading_agrees_with_math_verify_s_own_metric() -> None:
+    """Row by row on responses in the forms that models write; both are asked for the same reference."""
+    from math_verify.metric import math_metric
+    from math_verify.parser import ExprExtractionConfig, LatexExtractionConfig
+
+    metric = math_metric(
+        gold_extraction_target=(LatexExtractionConfig(), ExprExtractionConfig()),
+        pred_extraction_target=(LatexExtractionConfig(), ExprExtractionConfig()),
+        aggregation_function=max,
+    )
+    references = ["5", r"\frac{3}{4}", r"2\sqrt{3}", "x^2-1", r"(1,2)", r"\{1,2\}", "0.125", r"\pi/2"]
+    forms = [r"Hence \boxed{%s}.", "The final answer is $%s$.", r"We get $$%s$$"]
+    rows = [
+        (form % answer, reference)
+        for reference in references
+        for answer in [reference, *[r for r in references if r != reference][:3]]
+        for form in forms
+    ]
+    tasks = [Task("math", response, reference, "{}") for response, reference in rows]
+    for (response, reference), grade in zip(rows, grade_all(tasks, ["math"], workers=1), strict=True):
+        theirs, _ = metric([rf"\boxed{{{reference}}}"], [response])
+        assert grade.score == theirs, (response, reference)
+
+
 def test_grading() -> None:
     expected = [
         ("The answer is 5", "5", "correct"),
