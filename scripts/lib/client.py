@@ -28,7 +28,7 @@ from lib.cli import UserError
 from lib.prompts import Messages
 from lib.server import is_loopback
 
-ATTEMPTS = 6
+ATTEMPTS = 8
 TIMEOUT_ATTEMPTS = 2
 LONGEST_PAUSE = 60.0
 PATIENCE_SECONDS = 3600.0

@@ -21,6 +21,7 @@ from pathlib import Path
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 120.0
+LONGEST_PAUSE = 1.0
 RELEASED = ""
 
 
@@ -154,12 +155,13 @@ def release(lease: Path) -> None:
 
 
 @contextmanager
-def leased(folder: Path, name: str, presences: Path, holder: str, wait: float, poll: float = 1.0) -> Iterator[bool]:
+def leased(folder: Path, name: str, presences: Path, holder: str, wait: float) -> Iterator[bool]:
     """Hold the lease on ``name``, waiting up to ``wait`` seconds for it; yields whether it was had."""
     deadline = time.monotonic() + wait
-    lease = try_lease(folder, name, presences, holder)
+    lease, pause = try_lease(folder, name, presences, holder), 0.05
     while lease is None and time.monotonic() < deadline:
-        time.sleep(poll)
+        time.sleep(pause)
+        pause = min(LONGEST_PAUSE, 2 * pause)
         lease = try_lease(folder, name, presences, holder)
     try:
         yield lease is not None

@@ -231,6 +231,32 @@ def test_a_full_disk_is_one_sentence_and_no_loss(tmp_path: Path, model: Path, se
 
 
 @pytest.mark.slow
+def test_servers_and_clients_that_die_in_turn(
+    tmp_path: Path, model: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_questions(tmp_path / "drawn.parquet", TEXTS[:300])
+    asked: Counter[str] = Counter()
+    acknowledged: set[str] = set()
+    chance = random.Random(6)
+    for turn in range(6):
+        with FakeServer(latency=0.01) as another:
+            monkeypatch.setenv("OPENTHOUGHTS_SERVERS", servers(model, another))
+            process = start(tmp_path, model)
+            if turn < 5:
+                wait_for(another, chance.randrange(20, 80))
+                if turn % 2:
+                    process.kill()
+                another.stop()
+            status, errors = finish(process)
+        assert not acknowledged & set(another.asked), "what was in a journal is not asked again"
+        acknowledged |= in_journals(tmp_path)
+        asked += another.asked
+        assert (status == 0) == (turn == 5), errors
+    check_whole(tmp_path, 600)
+    assert asked.total() <= 600 + 5 * 8
+
+
+@pytest.mark.slow
 def test_faults_of_every_kind_leave_a_whole_table(tmp_path: Path, model: Path, server: FakeServer) -> None:
     write_questions(tmp_path / "drawn.parquet", TEXTS[:150])
     server.latency = 0.005
