@@ -102,7 +102,7 @@ class QwenTokenizer:
         return [self._encode(self.normalise(text)) for text in texts]
 
     def token_bytes(self, ids: Sequence[int] | TokenIds) -> bytes:
-        return self._encoding.decode_bytes([int(i) for i in ids])
+        return self._encoding.decode_bytes(ids.tolist() if isinstance(ids, np.ndarray) else ids)
 
     def _encode(self, text: str) -> TokenIds:
         try:

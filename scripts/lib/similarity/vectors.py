@@ -1,7 +1,7 @@
 """Vector operations that Numba has no name for, written in LLVM's intermediate representation.
 
-LLVM lowers them for whatever processor compiles them; the one instruction that is asked for by name (a table of 16
-words held in two AVX-512 registers) has a portable spelling of the same meaning for processors without it.
+LLVM lowers them for whatever processor compiles them. One instruction is asked for by name, that which looks words up
+in a table held in a register (AVX-512 or AVX2); it has a portable spelling for other processors.
 """
 
 from __future__ import annotations
@@ -110,11 +110,20 @@ def bag_test(  # type: ignore[no-untyped-def]
     return types.uint64(counts, row, tiles, tile, order, budget, surplus), generate
 
 
-def _lookup(builder: Any, table: Any, chunk: Any, features: Mapping[str, bool]) -> Any:
-    """Words of a 16-word ``table`` at the low 4 bits of every lane of ``chunk``."""
+def lookup_instruction(features: Mapping[str, bool]) -> str:
+    """The way to look 16 words up in a table of 16 that a processor of these features has."""
     if features.get("avx512f"):
+        return "avx512"
+    return "avx2" if features.get("avx2") else "portable"
+
+
+def _lookup(builder: Any, table: Any, chunk: Any, instruction: str) -> Any:
+    """Words of a 16-word ``table`` at the low 4 bits of every lane of ``chunk``."""
+    if instruction == "avx512":
         words = _load(builder, builder.bitcast(table, _WORDS.as_pointer()), ir.Constant(_I64, 0))
         return _call(builder, "llvm.x86.avx512.permvar.si.512", _WORDS, [words, chunk])
+    if instruction == "avx2":
+        return _lookup_in_halves(builder, table, chunk)
     index = builder.and_(chunk, ir.Constant(_WORDS, [SEGMENT - 1] * PACK))
     words = ir.Constant(_WORDS, ir.Undefined)
     for lane in range(PACK):
@@ -122,6 +131,24 @@ def _lookup(builder: Any, table: Any, chunk: Any, features: Mapping[str, bool]) 
         word = builder.load(builder.gep(table, [builder.extract_element(index, position)]))
         words = builder.insert_element(words, word, position)
     return words
+
+
+def _lookup_in_halves(builder: Any, table: Any, chunk: Any) -> Any:
+    """``_lookup`` with AVX2, which looks 8 words up in a table of 8: bit 3 of the code chooses between two of them."""
+    half = PACK // 2
+    kind = ir.VectorType(ir.IntType(WORD), half)
+    pointer = builder.bitcast(table, kind.as_pointer())
+    tables = [_load(builder, pointer, ir.Constant(_I64, part)) for part in range(2)]
+    undefined = ir.Constant(_WORDS, ir.Undefined)
+    found = []
+    for first in (0, half):
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(first, first + half)))
+        codes = builder.shuffle_vector(chunk, undefined, lanes)
+        low, high = (_call(builder, "llvm.x86.avx2.permd", kind, [words, codes]) for words in tables)
+        bit = builder.and_(codes, ir.Constant(kind, [half] * half))
+        found.append(builder.select(builder.icmp_unsigned("==", bit, ir.Constant(kind, [0] * half)), low, high))
+    both = ir.Constant(ir.VectorType(ir.IntType(32), PACK), list(range(PACK)))
+    return builder.shuffle_vector(found[0], found[1], both)
 
 
 def _step(builder: Any, state: list[Any], masks: list[Any], carry: Any = None) -> tuple[list[Any], Any]:
@@ -141,8 +168,8 @@ def _step(builder: Any, state: list[Any], masks: list[Any], carry: Any = None) -
     return result, carry
 
 
-def _make_lcs(words: int) -> Any:
-    features = binding.get_host_cpu_features()
+def make_lcs(words: int, instruction: str) -> Any:
+    """The operation described below for texts of ``words`` words."""
 
     @intrinsic
     def lcs(typing_context, table, first_word, stream, chunks, carries, out):  # type: ignore[no-untyped-def]
@@ -175,7 +202,7 @@ def _make_lcs(words: int) -> Any:
             for position in range(CODES):
                 if position:
                     chunk = builder.lshr(chunk, ir.Constant(_WORDS, [4] * PACK))
-                found = [_lookup(builder, table, chunk, features) for table in tables]
+                found = [_lookup(builder, table, chunk, instruction) for table in tables]
                 if carried is None:
                     current, _ = _step(builder, current, found)
                 else:
@@ -203,7 +230,11 @@ def _make_lcs(words: int) -> Any:
 STRIP = 8
 """Words of a text that are held in registers; a longer text is done in strips of them, one after the other."""
 
-lcs_1, lcs_2, lcs_3, lcs_4, lcs_5, lcs_6, lcs_7, lcs_strip = (_make_lcs(words) for words in range(1, STRIP + 1))
+_INSTRUCTION = lookup_instruction(binding.get_host_cpu_features())
+
+lcs_1, lcs_2, lcs_3, lcs_4, lcs_5, lcs_6, lcs_7, lcs_strip = (
+    make_lcs(words, _INSTRUCTION) for words in range(1, STRIP + 1)
+)
 """Add the LCS lengths of (a part of) one text with 16 others to ``out[0:16]``.
 
 ``table[16 * w + code]``, w from ``first_word`` on, has bit i set where symbol 32 w + i of the text is ``code``.
