@@ -14,7 +14,6 @@ rule sample_answers:
     threads: engine_threads("answers")
     resources:
         **asking("answers"),
-        **engine_placement("answers"),
         mem_mb=lambda wildcards, attempt: asking_memory("answers", wildcards) * attempt,
         runtime=lambda wildcards, attempt: answers_runtime(wildcards) * attempt,
     params:

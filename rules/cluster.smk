@@ -70,6 +70,8 @@ def engine_placement(kind):
     return {
         "slurm_partition": partition,
         "nodes": 1,
+        # SLURM refuses a number of GPUs beside GPUs of a type.
+        "gpu": None,
         "gres": lambda wildcards: gres(gpus(wildcards)),
         "tasks_per_gpu": lambda wildcards: 0 if gpus(wildcards) else None,
     }
@@ -78,7 +80,7 @@ def engine_placement(kind):
 def training_placement():
     """The resources that place a training: its nodes with their GPUs, and one task on each."""
     if not ON_CLUSTER:
-        return {}
+        return {"gpu": training_gpus, "launcher": ""}
 
     def several(value):
         return lambda wildcards: value if training_nodes(wildcards) > 1 else None

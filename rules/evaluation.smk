@@ -14,7 +14,6 @@ rule sample_evaluation:
     threads: engine_threads("evaluation")
     resources:
         **asking("evaluation"),
-        **engine_placement("evaluation"),
         mem_mb=lambda wildcards, attempt: asking_memory("evaluation", wildcards)
         * attempt,
         runtime=lambda wildcards, attempt: 720 * attempt,

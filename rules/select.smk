@@ -13,7 +13,6 @@ rule label_questions:
     localrule: INTERNET_HERE and asks_only_apis("labels")
     resources:
         **asking("labels"),
-        **engine_placement("labels"),
         mem_mb=8000,
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:

@@ -43,10 +43,9 @@ rule train_student:
         "<usage>/train_student/{id}.jsonl"
     threads: 16
     resources:
-        **{"launcher": "", **training_placement()},
+        **training_placement(),
         mem_mb=lambda wildcards, attempt: 200000 if ACCELERATOR == "cuda" else 8000,
         runtime=lambda wildcards, attempt: 2880,
-        gpu=lambda wildcards: training_nodes(wildcards) * training_gpus(wildcards),
         gpus_per_node=training_gpus,
         nodes=training_nodes,
         accelerator=ACCELERATOR,
