@@ -7,9 +7,11 @@ outcome that says so, so that "gave up" is never taken for an answer.
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import os
 import resource
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,8 +37,13 @@ class Outcome:
 
 
 def usable_processors() -> int:
-    """How many processors this process may use (its affinity, as set by a cluster's job)."""
-    return len(os.sched_getaffinity(0))
+    """How many processors this process may use: its affinity (set by a cluster's job), at most OMP_NUM_THREADS.
+
+    Snakemake sets that variable to the threads of the rule.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    allowed = len(os.sched_getaffinity(0))
+    return min(allowed, int(asked)) if asked.isdecimal() and int(asked) > 0 else allowed
 
 
 class Workers:
@@ -61,6 +68,7 @@ class Workers:
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
         self._preload = tuple(preload)
+        self._lifeline = self._context.Pipe(duplex=False)
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Workers:
@@ -71,6 +79,8 @@ class Workers:
     ) -> None:
         while self._workers:
             self._workers.pop().stop()
+        for end in self._lifeline:
+            end.close()
 
     def map(self, tasks: Iterable[Any]) -> Iterator[Outcome]:
         """The outcome of every task, in the order of the tasks; tasks are taken lazily."""
@@ -100,7 +110,8 @@ class Workers:
         for worker in self._workers:
             if worker.task is None and worker.process.is_alive():
                 return worker
-        self._workers.append(_Worker(self._context, self._function, self._memory_bytes, self._preload))
+        arguments = (self._function, self._memory_bytes, self._preload)
+        self._workers.append(_Worker(self._context, self._lifeline[0], *arguments))
         return self._workers[-1]
 
     def _collect(self, busy: list[_Worker]) -> dict[int, Outcome]:
@@ -130,9 +141,10 @@ class Workers:
 class _Worker:
     """One worker process and the task it is at (null when idle)."""
 
-    def __init__(self, context: Any, function: Callable[[Any], Any], memory_bytes: int, preload: Sequence[str]) -> None:
+    def __init__(self, context: Any, *arguments: Any) -> None:
+        """``arguments``: those of ``_serve`` after the connection."""
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, function, memory_bytes, preload), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, *arguments), daemon=True)
         self.process.start()
         theirs.close()
         self.task: int | None = None
@@ -182,7 +194,26 @@ class _Worker:
         self.process.close()
 
 
-def _serve(connection: Connection, function: Callable[[Any], Any], memory_bytes: int, preload: Sequence[str]) -> None:
+def _end_with(lifeline: Connection) -> None:
+    """Let the kernel end this process (SIGIO) when the other end of ``lifeline`` closes.
+
+    So no worker outlives a killed parent, not even one that computes without ever returning to Python.
+    """
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    if lifeline.poll():
+        os._exit(1)
+
+
+def _serve(
+    connection: Connection,
+    lifeline: Connection,
+    function: Callable[[Any], Any],
+    memory_bytes: int,
+    preload: Sequence[str],
+) -> None:
+    _end_with(lifeline)
     for name in preload:
         importlib.import_module(name)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
-from lib.workers import Workers
+import psutil
+import pytest
+
+from lib import workers
+from lib.workers import Workers, usable_processors
 
 
 def work(task: object) -> object:
@@ -30,26 +38,26 @@ def work(task: object) -> object:
 
 
 def test_outcomes_come_in_the_order_of_the_tasks() -> None:
-    with Workers(work, 2) as workers:
-        assert [outcome.value for outcome in workers.map(range(200))] == list(range(200))
+    with Workers(work, 2) as pool:
+        assert [outcome.value for outcome in pool.map(range(200))] == list(range(200))
 
 
 def test_a_task_over_its_processor_time_is_given_up_and_the_others_are_done() -> None:
-    with Workers(work, 1, cpu_seconds=0.5) as workers:
-        outcomes = list(workers.map(["spin", 1, 2]))
+    with Workers(work, 1, cpu_seconds=0.5) as pool:
+        outcomes = list(pool.map(["spin", 1, 2]))
     assert outcomes[0].value is None
     assert "processor time" in (outcomes[0].error or "")
     assert [outcome.value for outcome in outcomes[1:]] == [1, 2]
 
 
 def test_waiting_is_not_counted() -> None:
-    with Workers(work, 1, cpu_seconds=0.3) as workers:
-        assert [outcome.value for outcome in workers.map(["sleep", "sleep"])] == ["slept", "slept"]
+    with Workers(work, 1, cpu_seconds=0.3) as pool:
+        assert [outcome.value for outcome in pool.map(["sleep", "sleep"])] == ["slept", "slept"]
 
 
 def test_a_killed_worker_a_raised_error_and_too_much_memory_cost_one_task_each() -> None:
-    with Workers(work, 2) as workers:
-        outcomes = list(workers.map(["die", "raise", "hoard", 3]))
+    with Workers(work, 2) as pool:
+        outcomes = list(pool.map(["die", "raise", "hoard", 3]))
     assert [outcome.error for outcome in outcomes] == [
         "the worker died",
         "ValueError: no such thing",
@@ -59,7 +67,48 @@ def test_a_killed_worker_a_raised_error_and_too_much_memory_cost_one_task_each()
     assert outcomes[3].value == 3
 
 
+def test_workers_end_with_a_killed_grader(tmp_path: Path) -> None:
+    program = """
+import os, sys
+from lib.workers import Workers
+
+def spin(path):
+    open(path, "w").write(str(os.getpid()))
+    while True:
+        pass
+
+if __name__ == "__main__":
+    with Workers(spin, 1, cpu_seconds=1000) as workers:
+        list(workers.map([sys.argv[1]]))
+"""
+    (tmp_path / "grader.py").write_text(program)
+    told = tmp_path / "pid"
+    scripts = str(Path(workers.__file__).resolve().parents[1])
+    environment = {**os.environ, "PYTHONPATH": scripts}
+    grader = subprocess.Popen([sys.executable, str(tmp_path / "grader.py"), str(told)], env=environment)
+    wait_until(lambda: told.exists() and told.read_text() != "")
+    worker = psutil.Process(int(told.read_text()))
+    grader.kill()
+    grader.wait()
+    wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_no_task_starts_no_process() -> None:
-    with Workers(work, 2) as workers:
-        assert list(workers.map([])) == []
-        assert workers._workers == []
+    with Workers(work, 2) as pool:
+        assert list(pool.map([])) == []
+        assert pool._workers == []
+
+
+@pytest.mark.parametrize(("asked", "found"), [("1", 1), ("100000", None), ("", None), ("many", None), ("0", None)])
+def test_no_more_processors_than_the_rule_has_threads(
+    asked: str, found: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert usable_processors() == (found or len(os.sched_getaffinity(0)))
