@@ -151,7 +151,9 @@ def new_namespaces() -> None:
     """Leave the caller's namespaces; the user becomes ``INSIDE_ID`` of a user namespace without anyone else."""
     user, group = os.getuid(), os.getgid()
     kinds = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
-    check(LIBC.unshare(kinds), "unshare")
+    if LIBC.unshare(kinds) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"its kernel refuses unprivileged user namespaces: {os.strerror(error)}")
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{INSIDE_ID} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{INSIDE_ID} {group} 1")
@@ -292,8 +294,8 @@ def main() -> int:
         child = os.fork()
         if child == 0:
             become_program(settings, status)
-    except (OSError, KeyError) as error:
-        os.write(status, f"{error}\n".encode())
+    except OSError as error:
+        os.write(status, f"{error.strerror}\n".encode())
         os._exit(1)
     os.close(status)
     for descriptor in (0, 1, 2):

@@ -223,3 +223,45 @@ def test_a_file_in_the_way_of_a_link_is_kept(dataset: Path, capsys: pytest.Captu
     assert describe_recipe.main(given) == 1
     assert "is in the way" in capsys.readouterr().err
     assert (dataset / "out" / "data").read_text() == "mine"
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> list[str]:
+    """The arguments that grade two programs, of which one is right."""
+    tests = json.dumps({"tests": [{"input": "2 3\n", "output": "5\n"}]})
+    benchmark(tmp_path / "q.parquet", {"Add.": (None, tests)})
+    right, wrong = (f"```python\nprint({code})\n```" for code in ("sum(map(int, input().split()))", "6"))
+    evaluation(tmp_path / "c.parquet", {"add": {"Add.": [right, wrong]}})
+    given = ["--completions", f"{tmp_path}/c.parquet", "--benchmark", "add", f"{tmp_path}/q.parquet", "code"]
+    return [*given, "--output", f"{tmp_path}/g.parquet", "--scores", f"{tmp_path}/s.parquet"]
+
+
+@pytest.mark.parametrize("more", [[], ["--without-sandbox"]], ids=["sandbox", "without"])
+def test_programs_are_graded(programs: list[str], tmp_path: Path, more: list[str]) -> None:
+    assert grade_answers.main([*programs, *more]) == 0
+    assert pl.read_parquet(tmp_path / "g.parquet")["outcome"].to_list() == ["correct", "wrong"]
+
+
+def test_where_no_sandbox_can_be_made_nothing_is_run(programs: list[str], tmp_path: Path) -> None:
+    """In a user namespace in which no other may be made, as on a machine whose kernel does not allow them."""
+    forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    command = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "sh",
+        "-c",
+        forbid,
+        "sh",
+        sys.executable,
+        "scripts/grade_answers.py",
+    ]
+    refused = subprocess.run([*command, *programs], cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 1
+    [error] = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
+    assert "this machine cannot run untrusted programs safely (its kernel refuses unprivileged user namespaces" in error
+    assert "--without-sandbox" in error
+    assert not (tmp_path / "g.parquet").exists()
+    allowed = subprocess.run([*command, *programs, "--without-sandbox"], cwd=ROOT, capture_output=True, text=True)
+    assert allowed.returncode == 0, allowed.stderr
+    assert pl.read_parquet(tmp_path / "g.parquet")["outcome"].to_list() == ["correct", "wrong"]
