@@ -31,6 +31,9 @@ from lib.tables import COMPLETIONS, EVALUATION_COMPLETIONS
 CHUNK = 10_000
 """Expected answers that are Python objects at a time."""
 
+COLUMNS = ("key", "text", "reasoning", "finish_reason", "prompt_tokens", "completion_tokens", "seed", "error")
+"""What a completion takes from its row of the store."""
+
 log = logging.getLogger(__name__)
 
 
@@ -148,7 +151,7 @@ def _write(state: pl.DataFrame, store: Store, asking: Asking, output: Path, by_b
     tables = sorted(wanted.partition_by("benchmark", as_dict=True).items()) if by_benchmark else [("", wanted)]
     with TableWriter(output, EVALUATION_COMPLETIONS if by_benchmark else COMPLETIONS) as writer:
         for block in (block for _, table in tables for block in blocks(table)):
-            rows = store.read(asking.model_id, block).drop("question_id", "sample")
+            rows = store.read(asking.model_id, block, COLUMNS)
             writer.write(
                 block.drop("size")
                 .join(rows, on="key", how="left", maintain_order="left")

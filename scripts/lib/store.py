@@ -38,8 +38,10 @@ COMMIT_RETRIES = 10_000
 """Delta Lake's default of 15 is too few for eager writers: each lost race costs one."""
 COMPACT_BYTES = 256 * 2**20
 """Size of a compacted file."""
-BLOCK_BYTES = 128 * 2**20
+BLOCK_BYTES = 64 * 2**20
 """Text read at a time."""
+ROW_BYTES = 1024
+"""What a row weighs beside its text."""
 
 ROWS: Schema = {
     "key": pl.String,  # what was asked: digest of model, messages, sampling, response schema, sample and seed
@@ -367,15 +369,16 @@ class Store:
             return pl.DataFrame(schema={name: ROWS[name] for name in columns})
         return _first_of_key(rows.select(*columns, *_rank())).select(columns)
 
-    def read(self, model_id: str, keys: pl.DataFrame) -> pl.DataFrame:
-        """The rows (``ROWS`` without the partition columns) of the wanted keys (columns key, question_id)."""
-        schema = {name: dtype for name, dtype in ROWS.items() if name not in ("model_id", "bucket")}
+    def read(self, model_id: str, keys: pl.DataFrame, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The rows of the wanted keys (columns key, question_id): some columns, or all but those of the partition."""
+        names = columns or [name for name in ROWS if name not in ("model_id", "bucket")]
         ids = keys.get_column("question_id")
         rows = None if keys.is_empty() else self.scan(model_id, str(ids.min()), str(ids.max()))
         if rows is None:
-            return pl.DataFrame(schema=schema)
+            return pl.DataFrame(schema={name: ROWS[name] for name in names})
         wanted = rows.join(keys.lazy().select("key").unique(), on="key", how="semi")
-        return _first_of_key(wanted.with_columns(*_rank())).select(*schema)
+        needed = [name for name in ROWS if name in {*names, *FIRST, "key", "error"}]
+        return _first_of_key(wanted.select(needed).with_columns(*_rank())).select(names)
 
     def models(self) -> list[tuple[str, str]]:
         """The models of the store: partition and name, ordered. A partition may bear several names."""
@@ -520,8 +523,8 @@ def _table_rows(rows: Sequence[Row], writer: str) -> pl.DataFrame:
 
 
 def blocks(expected: pl.DataFrame, size: int = BLOCK_BYTES) -> Iterator[pl.DataFrame]:
-    """Cut a table (ordered by question; column ``size``) into runs of about ``size`` bytes of text."""
-    numbered = expected.with_columns(block=pl.col("size").cum_sum().floordiv(size))
+    """Cut a table (ordered by question; column ``size``) into runs of about ``size`` bytes of text and the like."""
+    numbered = expected.with_columns(block=(pl.col("size") + ROW_BYTES).cum_sum().floordiv(size))
     yield from numbered.partition_by("block", maintain_order=True, include_key=False)
 
 

@@ -216,10 +216,12 @@ def test_a_shard_reads_only_its_range(tmp_path: Path) -> None:
 
 
 def test_blocks_bound_the_text_read_at_once() -> None:
-    sizes = pl.DataFrame({"size": [10, 10, 30, 5, 5, 100, 1]})
-    cut = list(blocks(sizes, 20))
+    sizes = pl.DataFrame({"size": [10_000, 10_000, 30_000, 5_000, 5_000, 100_000, 1]})
+    cut = list(blocks(sizes, 20_000))
     assert pl.concat(cut).equals(sizes)
-    assert all(block.get_column("size").slice(1).sum() < 20 for block in cut), "only a block's first row may exceed it"
+    assert all(block.get_column("size").slice(1).sum() < 20_000 for block in cut), (
+        "only a block's first row may exceed it"
+    )
 
 
 def test_a_store_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
