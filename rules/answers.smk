@@ -14,7 +14,8 @@ rule sample_answers:
     threads: engine_threads("answers")
     resources:
         **asking("answers"),
-        mem_mb=lambda wildcards, attempt: asking_memory("answers", wildcards) * attempt,
+        mem_mb=lambda wildcards, attempt: asking_memory("answers", wildcards)
+        * min(attempt, 2),
         runtime=lambda wildcards, attempt: answers_runtime(wildcards) * attempt,
     params:
         prompt=prompt_flag("answers"),

@@ -1,6 +1,7 @@
 # Where jobs run: partition, GPUs and nodes follow from what a job needs and from what a cluster's profile names in its
 # default-resources. On a single machine nothing here applies.
 import os
+import shlex
 import signal
 
 
@@ -107,3 +108,17 @@ def training_placement():
         ),
         "launcher": launcher,
     }
+
+
+def cluster_flag():
+    """What the profile says of the cluster, as an argument; nothing on a single machine."""
+    if not ON_CLUSTER:
+        return ""
+    said = {
+        "account": site("slurm_account") or "",
+        "cpu_partition": CPU_PARTITION,
+        "gpu_partition": GPU_PARTITION,
+        "gpu_type": GPU_TYPE or "",
+        "network_partition": NETWORK_PARTITION or "",
+    }
+    return f"--cluster {shlex.quote(json.dumps(said, sort_keys=True))}"

@@ -10,15 +10,20 @@ from snakemake.exceptions import WorkflowError
 
 from lib.catalog import read_catalog
 from lib.cli import UserError
-from lib.plan import make_plan
+from lib.plan import check_schema, make_plan
 
 CATALOG = config.get("catalog", ["catalog"])
 PINNED = ("source", "benchmark", "model")
 
 try:
+    check_schema(config)
     PLAN = make_plan(config, read_catalog(CATALOG))
 except UserError as error:
     raise WorkflowError(str(error)) from None
+
+if not workflow.remote_exec:
+    for warning in PLAN.warnings:
+        logger.warning(warning)
 
 # Constants in shell lines, never params: where things lie and which interpreter runs must not cause a rerun.
 PY = sys.executable
@@ -61,6 +66,16 @@ def setting(kind, *names):
             if isinstance(value, (dict, list))
             else value
         )
+
+    return lookup
+
+
+def all_if_none(kind, name):
+    """Params function: a number of rows of the stage of the wildcard id, or `all`."""
+
+    def lookup(wildcards):
+        value = PLAN.stage(kind, wildcards.id).settings[name]
+        return "all" if value is None else value
 
     return lookup
 

@@ -16,14 +16,15 @@ rule assemble_dataset:
     resources:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
+        # Written into the card only: a corrected licence must not train a student anew.
+        licences=source_licences,
     params:
         domains=domain_flags,
         difficulty=lambda wildcards: " ".join(
             PLAN.stage("dataset", wildcards.id).settings["difficulty"]
         ),
-        licences=source_licences,
         seed=setting("dataset", "seed"),
     shell:
         "{PY} scripts/assemble_dataset.py {params.domains} --difficulty {params.difficulty}"
-        " --recipe {wildcards.id} --seed {params.seed} --licences {params.licences:q}"
+        " --recipe {wildcards.id} --seed {params.seed} --licences {resources.licences:q}"
         " --output {output.dataset} --info {output.info} --card {output.card} --counts {output.counts} > {log} 2>&1"

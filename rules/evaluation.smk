@@ -15,7 +15,7 @@ rule sample_evaluation:
     resources:
         **asking("evaluation"),
         mem_mb=lambda wildcards, attempt: asking_memory("evaluation", wildcards)
-        * attempt,
+        * min(attempt, 2),
         runtime=lambda wildcards, attempt: 720 * attempt,
     params:
         benchmarks=sampling_tasks,

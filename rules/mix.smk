@@ -86,8 +86,7 @@ rule draw_questions:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        draw=lambda wildcards: PLAN.stage("drawn", wildcards.id).settings["count"]
-        or "all",
+        draw=all_if_none("drawn", "count"),
         seed=setting("drawn", "seed"),
     shell:
         "{PY} scripts/draw_questions.py --questions {input.questions} --count {params.draw} --seed {params.seed}"

@@ -156,8 +156,12 @@ rule plot_training:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        metrics=lambda wildcards: recipe_paths(
+            wildcards.recipe, "student", "metrics.parquet"
+        ),
     shell:
-        "{PY} scripts/plot_training.py --metrics student {input.metrics}"
+        "{PY} scripts/plot_training.py --metrics student {params.metrics}"
         " --output {output.plot} --table {output.table} > {log} 2>&1"
 
 

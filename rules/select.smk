@@ -65,8 +65,7 @@ rule select_questions:
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         by=setting("selected", "by"),
-        keep=lambda wildcards: PLAN.stage("selected", wildcards.id).settings["keep"]
-        or "all",
+        keep=all_if_none("selected", "keep"),
         seed=lambda wildcards: PLAN.stage("selected", wildcards.id).settings.get(
             "seed", 0
         ),

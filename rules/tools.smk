@@ -56,3 +56,16 @@ rule gc:
         used=configured_hashes,
     shell:
         "{PY} scripts/collect_garbage.py --results {params.results} --used {params.used} 2> {log}"
+
+
+rule preflight:
+    "Look whether a run can go well (cluster, environments, keys, lock, store, disk); it books nothing."
+    log:
+        "<logs>/preflight.log",
+    retries: 0
+    localrule: True
+    params:
+        files=[str(file) for file in reversed(workflow.configfiles)],
+        cluster=cluster_flag(),
+    shell:
+        "{PY} scripts/preflight.py --config {params.files} {params.cluster} 2> {log}"

@@ -155,9 +155,10 @@ class Plan:
 class Planner:
     """Builds the stages of recipes; stages that agree are one object."""
 
-    def __init__(self, catalog: Catalog, content: ContentOf = content_of) -> None:
+    def __init__(self, catalog: Catalog, content: ContentOf = content_of, shard_hours: float | None = None) -> None:
         self.catalog = catalog
         self.content = content
+        self.shard_hours = shard_hours
         self.index: dict[tuple[str, str], Stage] = {}
         self._fetched: dict[tuple[str, str], Stage] = {}
 
@@ -293,10 +294,19 @@ class Planner:
             "seed": wanted["seed"],
         }
         expected = (block["draw"] or block["select"]["keep"] or 1) * wanted["samples"]
-        shards = wanted["shards"] or math.ceil(expected / wanted["answers_per_shard"])
+        shards = wanted["shards"] or math.ceil(expected / self.answers_per_shard(wanted))
         inputs = {"questions": [drawn], "model": [self.model(wanted["teacher"])]}
         execution = {"prompt": path, "shards": shards, "expected": expected}
         return self.add("answers", name, settings, inputs, execution)
+
+    def answers_per_shard(self, wanted: Settings) -> int:
+        """Answers of one shard: as many as the teacher gives in ``shard_hours``, at the most those of the recipe."""
+        speed = self.catalog.models[wanted["teacher"]].get("serving", {})
+        most: int = wanted["answers_per_shard"]
+        if self.shard_hours is None or not {"tokens_per_second", "tokens_per_answer"} <= set(speed):
+            return most
+        answers_per_hour = 3600 * speed["tokens_per_second"] / speed["tokens_per_answer"]
+        return max(1, min(most, math.floor(self.shard_hours * answers_per_hour)))
 
     def recipe(self, name: str, recipe: Settings) -> RecipePlan:
         """All stages of a recipe."""
@@ -443,7 +453,7 @@ def make_plan(config: Settings, catalog: Catalog, content: ContentOf = content_o
     problems += reference_problems(recipes, experiments, plain["targets"], catalog)
     if problems:
         raise ConfigurationError(problems)
-    planner = Planner(catalog, content)
+    planner = Planner(catalog, content, plain["shard_hours"])
     wanted = set(plain["targets"])
     recipe_plans = {name: planner.recipe(name, recipe) for name, recipe in recipes.items() if name in wanted}
     experiment_plans = {

@@ -1,0 +1,74 @@
+"""Look whether a run can go well, before anything is booked: one table of what is fine, and what to do about the rest.
+
+Looks at the cluster that the profile names (none: this machine), the store, the disk, the engines' environments, the
+keys of hosted models, and the lock. Ends with status 1 where something needs to be done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lib.catalog import read_catalog
+from lib.cli import command
+from lib.config import merged, read_yaml
+from lib.plan import make_plan
+from lib.preflight import (
+    Check,
+    Cluster,
+    cluster_checks,
+    disk_check,
+    environment_checks,
+    fetched_checks,
+    key_checks,
+    store_check,
+)
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; 1 where something needs to be done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, nargs="+", required=True, help="configuration files, the last one wins")
+    parser.add_argument(
+        "--cluster", default="", help="JSON: account, cpu_partition, gpu_partition, gpu_type, network_partition"
+    )
+    options = parser.parse_args(argv)
+    config: dict[str, Any] = {}
+    for path in options.config:
+        config = merged(config, read_yaml(path) or {})
+    plan = make_plan(config, read_catalog(config.get("catalog", ["catalog"])))
+    checks: list[Check] = []
+    if options.cluster:
+        checks += cluster_checks(Cluster(**json.loads(options.cluster)))
+    checks += environment_checks(plan, config.get("accelerator", "cuda"))
+    checks += key_checks(plan, os.environ)
+    checks += fetched_checks(plan)
+    checks += [store_check(Path(config.get("store", "store"))), disk_check(plan)]
+    print(table(checks))
+    problems = sum(not check.ok for check in checks)
+    if problems:
+        print(f"{problems} of {len(checks)} need something to be done; nothing was booked.")
+        return 1
+    print(f"All {len(checks)} are fine; nothing was booked.")
+    return 0
+
+
+def table(checks: Sequence[Check]) -> str:
+    """The checks as lines of aligned columns, each problem followed by its remedy."""
+    width = max(len(check.subject) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{'ok' if check.ok else 'problem':<8}{check.subject:<{width}}  {check.found}")
+        if not check.ok:
+            lines.append(f"{'':<{8 + width}}  -> {check.remedy}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
