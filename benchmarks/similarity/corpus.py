@@ -107,7 +107,8 @@ _THINGS = ("apples", "marbles", "books", "coins", "stickers", "pencils", "shells
 def templates(count: int, seed: int = SEED) -> list[str]:
     """Distinct texts that fill 200 sentences-long templates with names, things and numbers: very many true pairs."""
     chance = random.Random(seed)
-    bodies = [chance.choices(sentences_of(docstrings()), k=chance.randint(1, 4)) for _ in range(200)]
+    sentences = sentences_of(docstrings())
+    bodies = [chance.choices(sentences, k=chance.randint(1, 4)) for _ in range(200)]
     texts: set[str] = set()
     while len(texts) < count:
         first, second = chance.sample(_NAMES, 2)

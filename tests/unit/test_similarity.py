@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -122,6 +123,17 @@ def test_deduplication_is_the_greedy_one(seed: int, threshold: float, longest: i
 def test_deduplication_wants_its_order() -> None:
     with pytest.raises(ValueError, match="longest first"):
         first_similar(["a", "bb"], 90)
+
+
+def test_without_numba_the_result_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    chance = random.Random(9)
+    left, right = ([text for _ in range(30) for text in related_texts(chance, 30, 20)] for _ in range(2))
+    expected = joined(left, right, 80, engine="compiled")
+    monkeypatch.setitem(sys.modules, "lib.similarity.engine", None)
+    assert joined(left, right, 80) == expected
+    assert "Numba does not run here" in caplog.text
 
 
 @pytest.mark.parametrize("engine", ENGINES)

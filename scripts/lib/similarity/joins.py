@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import logging
 import os
@@ -122,13 +123,12 @@ def _module(engine: Engine, pairs: int) -> ModuleType:
     if engine == "plain" or (engine == "auto" and pairs <= _FEW_PAIRS):
         return plain
     try:
-        from lib.similarity import engine as compiled
+        return importlib.import_module("lib.similarity.engine")
     except ImportError:
         if engine == "compiled":
             raise
         log.warning("Numba does not run here: comparing without compiled kernels, which takes much longer")
         return plain
-    return compiled
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from llvmlite import binding, ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from lib.similarity.alphabet import BANDS, SEGMENT
@@ -108,6 +108,15 @@ def bag_test(  # type: ignore[no-untyped-def]
         return builder.load(result)
 
     return types.uint64(counts, row, tiles, tile, order, budget, surplus), generate
+
+
+def _features() -> Mapping[str, bool]:
+    """Features of the processor that is compiled for; none where Numba was told to compile for another one."""
+    settings: Any = config
+    if settings.CPU_NAME or settings.CPU_FEATURES:
+        return {}
+    features: Mapping[str, bool] = binding.get_host_cpu_features()
+    return features
 
 
 def lookup_instruction(features: Mapping[str, bool]) -> str:
@@ -230,7 +239,7 @@ def make_lcs(words: int, instruction: str) -> Any:
 STRIP = 8
 """Words of a text that are held in registers; a longer text is done in strips of them, one after the other."""
 
-_INSTRUCTION = lookup_instruction(binding.get_host_cpu_features())
+_INSTRUCTION = lookup_instruction(_features())
 
 lcs_1, lcs_2, lcs_3, lcs_4, lcs_5, lcs_6, lcs_7, lcs_strip = (
     make_lcs(words, _INSTRUCTION) for words in range(1, STRIP + 1)
