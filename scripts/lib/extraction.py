@@ -9,6 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+LONGEST_ANSWER = 4000
+"""Characters: what is longer than this is no final answer (and an endless repetition is not searched for one)."""
+
+LAST_BOXES = 20
+"""Of a response that repeats itself, only this many of its last boxes are read."""
+
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*")
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _STATED = re.compile(
@@ -36,7 +42,7 @@ def after_reasoning(text: str) -> str | None:
 
 def last_boxed(text: str) -> str | None:
     r"""The content of the last complete ``\boxed{…}`` (also ``\fbox{…}`` and ``\boxed 5``; braces balance), or null."""
-    for match in reversed(list(_BOXED.finditer(text))):
+    for match in reversed(list(_BOXED.finditer(text))[-LAST_BOXES:]):
         content = _braced(text, match.end())
         if content is None and not text.startswith("{", match.end()):
             bare = re.match(r"[^\s$,.;{}]+", text[match.end() :])
@@ -52,7 +58,7 @@ def _braced(text: str, start: int) -> str | None:
         return None
     depth = 0
     position = start
-    while position < len(text):
+    while position < min(len(text), start + LONGEST_ANSWER):
         character = text[position]
         if character == "\\":
             position += 1

@@ -41,6 +41,13 @@ def test_stated_answers_end_with_their_sentence(response: str, answer: str | Non
     assert stated_answer(response) == answer
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", [r"\boxed{1 ", "answer is ", "{", "$x ", "```python\n", "*", "1 2 3 "])
+def test_endless_repetition_is_read_quickly(piece: str) -> None:
+    endless = piece * (1_000_000 // len(piece))
+    assert final_answer(f"{endless} the answer is 7", last_number=True) is not None
+
+
 def test_only_what_follows_the_reasoning_counts() -> None:
     response = "<think>\nmaybe \\boxed{1}\n</think>\n\nThe answer is 2."
     assert final_answer(response) == "2"

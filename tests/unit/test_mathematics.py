@@ -96,6 +96,7 @@ def test_grading() -> None:
         (r"\boxed{4}", "3", "wrong"),
         (r"\boxed{\text{none}}", "3", "wrong"),
         ("I have no idea", "3", "unparseable"),
+        ("1 2 3 4 5 6 7 8 9 " * 6000, "9", "correct"),
         (r"<think> \boxed{3}", "3", "unparseable"),
         (None, "3", "failed"),
     ]

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lib.grading import mathematics
 from lib.grading.item import Item
 from lib.workers import Workers
 
@@ -25,7 +26,7 @@ GRADERS: Mapping[str, str] = {
 """Grader -> the module whose ``grade(response, item)`` does it."""
 
 PRELOAD: Mapping[str, tuple[str, ...]] = {
-    "math": ("sympy", "latex2sympy2_extended", "math_verify"),
+    "math": mathematics.PRELOAD,
     "choice": (),
     "code": (),
     "reasoning_gym": ("sympy", "reasoning_gym"),

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
-from lib.extraction import after_reasoning, final_answer
+from lib.extraction import LONGEST_ANSWER, after_reasoning, final_answer
 from lib.grading.item import Item
 from lib.workers import Workers
 
@@ -156,7 +156,8 @@ def equality_workers(count: int = 0, cpu_seconds: float = CPU_SECONDS) -> Worker
 def grade(response: str, item: Item) -> tuple[str | None, float | None]:
     """Grade one response against a reference: what was extracted (null: nothing), and 1 or 0 (null with it).
 
-    Runs in a worker: it may not end.
+    Where no answer is stated, ``math-verify`` looks for one in the end of the response. Runs in a worker: it may not
+    end.
     """
     text = after_reasoning(response)
     if text is None:
@@ -164,7 +165,7 @@ def grade(response: str, item: Item) -> tuple[str | None, float | None]:
     stated = final_answer(text)
     if stated is not None and quick_equality(item.expected, stated):
         return stated, 1.0
-    parsed = _parse(text if stated is None else _delimited(stated))
+    parsed = _parse(text[-LONGEST_ANSWER:] if stated is None else _delimited(stated))
     if not parsed:
         return None, None
     correct = _verify(_parse(_delimited(item.expected)), parsed)
