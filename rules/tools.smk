@@ -11,10 +11,10 @@ rule plan:
     log:
         "<logs>/plan.log",
     params:
-        files=[str(file) for file in reversed(workflow.configfiles)],
+        changes=json.dumps(workflow.config_settings.overwrite_config),
         table=f"{RESULTS}/plan.tsv",
     shell:
-        "{PY} scripts/plan.py --config {params.files} --output {params.table} 2>&1 | tee {log}"
+        "{PY} scripts/plan.py --config config.yaml --set {params.changes:q} --output {params.table} 2>&1 | tee {log}"
 
 
 rule environments:

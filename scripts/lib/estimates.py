@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from lib.plan import Stage
+from lib.plan import Stage, expected_rows
 
 LABEL_TOKENS: Mapping[str, tuple[int, int]] = {
     "difficulty": (1500, 100),
@@ -105,19 +105,6 @@ def estimate_stage(stage: Stage) -> Estimate:
         parameters = stage.execution.get("parameters", 0.0)
         return Estimate(jobs=1, disk_gb=2 * parameters / 1e9)
     return Estimate(jobs=1)
-
-
-def expected_rows(stage: Stage) -> int | None:
-    """Question rows that a stage of questions is expected to give; null where the catalog does not say."""
-    if stage.kind in {"source", "benchmark"}:
-        rows = stage.execution.get("rows")
-        return None if rows is None else int(rows)
-    limit = stage.settings.get("keep") if stage.kind == "selected" else None
-    limit = stage.settings.get("count") if stage.kind == "drawn" else limit
-    inputs = [expected_rows(each) for each in stage.inputs["questions"]]
-    known = [rows for rows in inputs if rows is not None]
-    before = sum(known) if len(known) == len(inputs) else None
-    return min((rows for rows in (limit, before) if rows is not None), default=None)
 
 
 def answer_tokens(stage: Stage) -> float | None:

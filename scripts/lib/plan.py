@@ -12,15 +12,18 @@ a stage is run (shards, GPUs, concurrency) is ``execution`` and never part of an
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib.catalog import Catalog, ContentOf, content_of
+from lib.catalog import Catalog, ContentOf, content_of, local_pins
+from lib.cli import UserError
 from lib.config import ConfigurationError, did_you_mean, merged, schema, schema_problems, with_defaults, with_setting
 from lib.hashing import digest
-from lib.scales import EXECUTION
+from lib.scales import Scale
 from lib.source_keys import DESCRIPTIVE, ROLE
 
 Settings = Mapping[str, Any]
@@ -56,7 +59,9 @@ KINDS: Mapping[str, Kind] = {
 }
 """In the order the data flows."""
 
-NOT_FETCHED = DESCRIPTIVE | (ROLE - {"domain"}) | {"price", "serving", "endpoint", "parameters", "template"}
+NOT_FETCHED = (
+    DESCRIPTIVE | (ROLE - {"domain"}) | {"price", "serving", "endpoint", "parameters", "template", "tokenizer"}
+)
 """Keys of catalog entries that never change what is fetched, so they are not part of an id."""
 
 
@@ -152,6 +157,19 @@ class Plan:
         return f"{self.results}/{stage.folder}/{file or KINDS[stage.kind].file}"
 
 
+def expected_rows(stage: Stage) -> int | None:
+    """Question rows that a stage of questions is expected to give; null where the catalog does not say."""
+    if stage.kind in {"source", "benchmark"}:
+        rows = stage.execution.get("rows")
+        return None if rows is None else int(rows)
+    limit = stage.settings.get("keep") if stage.kind == "selected" else None
+    limit = stage.settings.get("count") if stage.kind == "drawn" else limit
+    inputs = [expected_rows(each) for each in stage.inputs["questions"]]
+    known = [rows for rows in inputs if rows is not None]
+    before = sum(known) if len(known) == len(inputs) else None
+    return min((rows for rows in (limit, before) if rows is not None), default=None)
+
+
 class Planner:
     """Builds the stages of recipes; stages that agree are one object."""
 
@@ -191,8 +209,8 @@ class Planner:
             pin = self.catalog.lock.get(f"{kind}s", {}).get(name)
             if pin is not None:
                 settings["pin"] = pin
-            elif entry.get("connector", entry.get("kind")) in {"local", "folder"}:
-                settings["pin"] = self.content(entry["path"])
+            elif local := local_pins(entry, self.content):
+                settings["pin"] = local
             known = self.add(kind, name, settings, execution=entries[name])
             self._fetched[kind, name] = known
         return known
@@ -293,7 +311,7 @@ class Planner:
             "samples": wanted["samples"],
             "seed": wanted["seed"],
         }
-        expected = (block["draw"] or block["select"]["keep"] or 1) * wanted["samples"]
+        expected = (expected_rows(drawn) or 1) * wanted["samples"]
         shards = wanted["shards"] or math.ceil(expected / self.answers_per_shard(wanted))
         inputs = {"questions": [drawn], "model": [self.model(wanted["teacher"])]}
         execution = {"prompt": path, "shards": shards, "expected": expected}
@@ -335,19 +353,18 @@ class Planner:
     def student(self, dataset: Stage, training: Settings) -> Stage:
         """The base model trained on the dataset."""
         training = with_defaults(training, {"$ref": "#/$defs/training"}, schema("config"))
-        scale = merged(self.catalog.scales[training["scale"]], training["overrides"])
+        scale = resolved_scale(training, self.catalog)
         entry = self.catalog.models[training["student"]]
         base = self.model(training["student"])
-        packing = {key: scale[key] for key in ("packing", "neat_packing") if key in scale}
-        preparation = {"template": entry["template"], "cutoff": scale["cutoff"], "settings": packing}
+        packing = {"packing": scale.packing, "neat_packing": scale.neat_packing}
+        preparation = {"template": entry["template"], "cutoff": scale.cutoff, "settings": packing}
         inputs = {"dataset": [dataset], "model": [base]}
-        tokenized = self.add("tokenized", training["student"], preparation, inputs, scale)
-        execution = {"save_steps": scale.get("save_steps", 100), **{key: training[key] for key in ("nodes", "gpus")}}
-        recipe = {key: value for key, value in scale.items() if key not in EXECUTION}
+        tokenized = self.add("tokenized", training["student"], preparation, inputs)
+        execution = {"save_steps": scale.save_steps, **{key: training[key] for key in ("nodes", "gpus")}}
         return self.add(
             "student",
             training["student"],
-            {"settings": recipe, "seed": training["seed"], "max_model_len": entry["max_model_len"]},
+            {"settings": scale.output_settings(), "seed": training["seed"], "max_model_len": entry["max_model_len"]},
             {"tokenized": [tokenized], "model": [base]},
             execution,
         )
@@ -393,6 +410,11 @@ def resolved_domain(recipe: Settings, domain: str) -> dict[str, Any]:
     return filled
 
 
+def resolved_scale(training: Settings, catalog: Catalog) -> Scale:
+    """The training scale of a recipe with its overrides. Raises ``UserError`` where a setting is unknown or wrong."""
+    return Scale.from_json(json.dumps(merged(catalog.scales[training["scale"]], training.get("overrides", {}))))
+
+
 def arm_overrides(experiment: Settings) -> dict[str, dict[str, Any]]:
     """The dotted settings of each arm, by the arm's name: the grid of ``vary``, crossed with the named ``arms``."""
     grid: dict[str, dict[str, Any]] = {}
@@ -409,10 +431,16 @@ def arm_overrides(experiment: Settings) -> dict[str, dict[str, Any]]:
 def _value_label(value: Any) -> str:
     """A value as part of an arm's name."""
     if isinstance(value, Mapping):
-        return "_".join(_value_label(item) for item in value.values())
+        return "_".join(f"{key}={_value_label(item)}" for key, item in value.items())
     if isinstance(value, list):
         return "+".join(_value_label(item) for item in value)
-    return "none" if value is None else str(value).lower()
+    return "none" if value is None else re.sub(r"[^a-z0-9._=+]+", "_", str(value).lower())
+
+
+def colliding_arms(experiment: Settings) -> list[str]:
+    """Names that the varied values give more than once."""
+    labels = ["-".join(map(_value_label, values)) for values in itertools.product(*experiment["vary"].values())]
+    return sorted({label for label in labels if labels.count(label) > 1})
 
 
 def arm_recipes(name: str, experiment: Settings, recipes: Mapping[str, Settings]) -> dict[str, list[dict[str, Any]]]:
@@ -442,11 +470,17 @@ def _with_draw(recipe: dict[str, Any], draw: int) -> dict[str, Any]:
     return recipe
 
 
-def make_plan(config: Settings, catalog: Catalog, content: ContentOf = content_of) -> Plan:
-    """The plan of a configuration. ``ConfigurationError`` lists every problem found."""
+def check_schema(config: Settings) -> None:
+    """Raise ``ConfigurationError`` with every violation of the configuration's schema."""
     problems = schema_problems(config, schema("config"))
     if problems:
         raise ConfigurationError(problems)
+
+
+def make_plan(config: Settings, catalog: Catalog, content: ContentOf = content_of) -> Plan:
+    """The plan of a configuration. ``ConfigurationError`` lists every problem found."""
+    check_schema(config)
+    problems: list[str] = []
     plain = with_defaults({k: v for k, v in config.items() if k != "recipes"}, schema("config"))
     recipes: Mapping[str, Settings] = config["recipes"]
     experiments: Mapping[str, Settings] = plain["experiments"]
@@ -461,8 +495,11 @@ def make_plan(config: Settings, catalog: Catalog, content: ContentOf = content_o
         for name, experiment in experiments.items()
         if name in wanted
     }
-    warnings = tuple(dict.fromkeys(w for name in recipe_plans for w in recipe_warnings(name, recipes[name])))
-    return Plan(plain["results"], recipe_plans, experiment_plans, tuple(plain["targets"]), warnings, planner.index)
+    bases = [experiments[name]["base"] for name in experiment_plans]
+    warned = dict.fromkeys(
+        warning for name in [*recipe_plans, *bases] for warning in recipe_warnings(name, recipes[name])
+    )
+    return Plan(plain["results"], recipe_plans, experiment_plans, tuple(plain["targets"]), tuple(warned), planner.index)
 
 
 def recipe_warnings(name: str, recipe: Settings) -> Iterator[str]:
@@ -509,6 +546,14 @@ def experiment_problems(
     if "training" not in base or "evaluation" not in base:
         problems.append(f"{where}.base: '{experiment['base']}' needs `training` and `evaluation` to be compared")
     arms = arm_overrides(experiment)
+    for label in colliding_arms(experiment):
+        problems.append(f"{where}.vary: two arms would be called '{label}': name them under `arms:`")
+    if experiment["seeds"] and any("training.seed" in overrides for overrides in arms.values()):
+        problems.append(f"{where}.seeds: training.seed is varied already: leave one of the two out")
+    if experiment["draws"] > 1 and all(domain.get("draw") is None for domain in base["domains"].values()):
+        problems.append(
+            f"{where}.draws: '{experiment['base']}' draws all questions, so its draws are equal: set `draw`"
+        )
     compare_to = experiment["compare_to"]
     if compare_to is not None and compare_to not in arms:
         problems.append(f"{where}.compare_to: there is no arm '{compare_to}'{did_you_mean(compare_to, arms)}")
@@ -526,6 +571,7 @@ def experiment_problems(
         problems += broken or recipe_problems(f"{where}.arms.{arm}", recipe, catalog)
     for place, benchmark in enumerate(experiment["benchmarks"] or []):
         problems += _unknown(f"{where}.benchmarks.{place}", "benchmark", benchmark, catalog.benchmarks)
+        problems += grading_problems(f"{where}.benchmarks.{place}", benchmark, catalog)
     return problems
 
 
@@ -538,21 +584,43 @@ def recipe_problems(where: str, recipe: Settings, catalog: Catalog) -> list[str]
     if training:
         problems += _unknown(f"{where}.training.student", "model", training["student"], catalog.models)
         problems += _unknown(f"{where}.training.scale", "scale", training["scale"], catalog.scales)
-        if "template" not in catalog.models.get(training["student"], {"template": ""}):
-            problems.append(f"{where}.training.student: the catalog's entry has no `template` to train with: add one")
-        known = catalog.scales.get(training["scale"], {})
-        for key in training.get("overrides", {}):
-            if known and key not in known:
-                problems.append(f"{where}.training.overrides: unknown key '{key}'{did_you_mean(key, known)}")
+        student = catalog.models.get(training["student"])
+        for key in ("template", "max_model_len"):
+            if student is not None and key not in student:
+                problems.append(f"{where}.training.student: the catalog's entry has no `{key}` to train with: add one")
+        if training["scale"] in catalog.scales:
+            problems += scale_problems(f"{where}.training", training, catalog)
     if evaluation:
         if not training:
             problems.append(f"{where}.evaluation: there is no student to evaluate: add `training`")
         for place, name in enumerate(evaluation["benchmarks"]):
             path = f"{where}.evaluation.benchmarks.{place}"
             problems += _unknown(path, "benchmark", name, catalog.benchmarks)
-            grader = catalog.benchmarks.get(name, {}).get("grader", "math")
-            if grader in {"none", None}:
-                problems.append(f"{path}: {name} has no grader and can only be decontaminated against")
+            problems += grading_problems(path, name, catalog)
+    return problems
+
+
+def scale_problems(where: str, training: Settings, catalog: Catalog) -> list[str]:
+    """Settings of a training that its scale does not know, or a batch that its GPUs cannot share."""
+    try:
+        scale = resolved_scale(training, catalog)
+        filled = with_defaults(training, {"$ref": "#/$defs/training"}, schema("config"))
+        scale.accumulation(max(1, filled["nodes"] * filled["gpus"]))
+    except UserError as error:
+        return [f"{where}: {str(error).rstrip('.')}"]
+    return []
+
+
+def grading_problems(path: str, name: str, catalog: Catalog) -> list[str]:
+    """Why a benchmark of the catalog cannot be evaluated."""
+    entry = catalog.benchmarks.get(name)
+    if entry is None:
+        return []
+    problems = []
+    if entry.get("grader") in {"none", None}:
+        problems.append(f"{path}: {name} has no grader and can only be decontaminated against")
+    if entry.get("prompt") is not None:
+        problems += _unknown(f"{path} ({name}.prompt)", "prompt", entry["prompt"], catalog.prompts)
     return problems
 
 
@@ -566,9 +634,16 @@ def domain_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
             problems.append(f"{where}.sources.{place}: {source} cannot be fetched: {entry['note']}")
     if block["top"] and block["top"] > len(block["sources"]):
         problems.append(f"{where}.top: {block['top']} of {len(block['sources'])} sources: list more or lower it")
+    if "benchmarks" not in block["decontaminate"]:
+        problems.append(f"{where}.decontaminate: the key 'benchmarks' is missing ([] drops nothing)")
     for place, benchmark in enumerate(block["decontaminate"].get("benchmarks", [])):
         problems += _unknown(f"{where}.decontaminate.benchmarks.{place}", "benchmark", benchmark, catalog.benchmarks)
     select = block["select"]
+    mixed = len(block["sources"][: block["top"]])
+    if select["keep"] is not None and select["keep"] < mixed:
+        problems.append(
+            f"{where}.select.keep: {select['keep']} questions cannot be shared by {mixed} sources: keep more"
+        )
     if select["by"] != "random":
         if "model" not in select:
             problems.append(f"{where}.select: the key 'model' is missing: {select['by']} asks a model")

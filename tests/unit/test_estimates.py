@@ -9,8 +9,8 @@ import pytest
 
 from lib.catalog import read_catalog
 from lib.config import read_yaml, with_setting
-from lib.estimates import Estimate, estimate, expected_rows, total
-from lib.plan import Plan, make_plan
+from lib.estimates import Estimate, estimate, total
+from lib.plan import Plan, expected_rows, make_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 

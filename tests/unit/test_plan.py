@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ CATALOG = Catalog(
         "hosted": {"kind": "api", "api_model": "m"},
         "student": {"kind": "hub", "repository": "a/d", "template": "qwen", "max_model_len": 512},
     },
-    scales={"tiny": {"save_steps": 5, "global_batch": 8, "cutoff": 512, "packing": False, "learning_rate": 1e-5}},
+    scales={"tiny": {"save_steps": 5, "global_batch": 64, "cutoff": 512, "learning_rate": 1e-5, "epochs": 2}},
     prompts={"rubric": Prompt("catalog/prompts/rubric.md", "0123456789abcdef")},
 )
 
@@ -130,6 +131,34 @@ def test_a_pin_is_part_of_the_id_of_what_it_pins_and_of_all_that_follows() -> No
     assert not any(id.startswith("math-") for kind, id in anew if kind == "answers")
 
 
+def test_a_number_is_one_setting_however_it_is_written() -> None:
+    sampling = "recipes.small.answers.sampling"
+    assert ids(plan((sampling, {"temperature": 1}))) == ids(plan((sampling, {"temperature": 1.0}))) == ids(plan())
+
+
+def test_a_domain_can_override_one_setting_of_decontamination() -> None:
+    made = plan(("recipes.small.domains.code.decontaminate", {"similarity": 80})).recipes["small"]
+    (selected,) = made.domains["code"]["mixed"].inputs["questions"]
+    clean = selected.input("questions")
+    assert clean.settings["similarity"] == 80
+    assert len(clean.inputs["benchmarks"]) == 3
+
+
+def test_a_file_inside_an_entry_is_pinned_by_its_content_too(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    planted = {
+        "connector": "planted", "domain": "code", "exact": 1, "seed": 1,
+        "originals": {"connector": "local", "path": str(path), "column": "question"},
+    }  # fmt: skip
+    catalog = Catalog(
+        {**CATALOG.sources, "puzzles": planted}, CATALOG.benchmarks, CATALOG.models, CATALOG.scales, CATALOG.prompts
+    )
+    path.write_text("one")
+    before = ids(plan(catalog=catalog))
+    path.write_text("two")
+    assert ids(plan(catalog=catalog)) != before
+
+
 def test_domains_take_the_recipes_settings_and_override_them() -> None:
     made = plan(("recipes.small.domains.code.answers.samples", 2)).recipes["small"]
     assert made.domains["math"]["answers"].settings["samples"] == 4
@@ -154,7 +183,7 @@ def test_shards_follow_from_the_expected_rows() -> None:
     assert sorted(stage.execution["shards"] for stage in labels.values()) == [1, 3]
 
 
-def test_a_file_on_this_machine_is_pinned_by_its_content(tmp_path: Any) -> None:
+def test_a_file_on_this_machine_is_pinned_by_its_content(tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
     own = {"connector": "local", "domain": "code", "path": str(path)}
     catalog = Catalog(
@@ -217,7 +246,15 @@ def test_several_varied_settings_make_a_grid_and_named_arms_move_settings_togeth
         ("recipes.small.evaluation.benchmarks", ["programs"], "programs has no grader"),
         ("recipes.small.training.scale", "tin", "the catalog has no scale 'tin' (did you mean tiny?)"),
         ("recipes.small.training.student", "other", "the catalog's entry has no `template`"),
-        ("recipes.small.training.overrides", {"lr": "1e-5"}, "unknown key 'lr'"),
+        ("recipes.small.training.overrides", {"lr": "1e-5"}, "the training scale has no setting 'lr'"),
+        ("recipes.small.training.overrides", {"learning_rate": "1e-5"}, "learning_rate of the training scale is '1e"),
+        ("recipes.small.training.gpus", 7, "a global batch of 64 does not divide over 7"),
+        ("recipes.small.domains.math.select.keep", 1, "1 questions cannot be shared by 2 sources"),
+        ("recipes.small.decontaminate", {"similarity": 80}, "the key 'benchmarks' is missing ([] drops nothing)"),
+        ("budget", {"usd": 0}, "budget.usd: 0 is less than or equal to the minimum"),
+        ("experiments.x", {"base": "small", "vary": {"filter.options": [{"a": "x y"}, {"a": "x/y"}]}}, "be called"),
+        ("experiments.x", {"base": "small", "vary": {"training.seed": [1]}, "seeds": [2]}, "training.seed is varied"),
+        ("experiments.x", {"base": "small", "benchmarks": ["programs"]}, "programs has no grader"),
         ("recipes.small.domains.code.select", {"by": "difficulty"}, "the key 'model' is missing"),
         ("recipes.small.domains.math.top", 3, "3 of 2 sources"),
         ("recipes.small.answers.teacher", "hosted", "math.limit.tokenizer: hosted is hosted: name the tokenizer"),

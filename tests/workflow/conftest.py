@@ -21,7 +21,10 @@ import yaml
 from tests.fake_openai import API_KEY, FakeServer
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "catalog", "report", "profiles", "envs", "demo")
+CODE = (
+    "Makefile", "README.md", "Snakefile", "catalog", "config.yaml", "demo", "envs", "profiles", "report", "rules",
+    "schemas", "scripts",
+)  # fmt: skip
 
 
 class Checkout:

@@ -85,3 +85,37 @@ def test_a_mistake_ends_in_sentences_and_no_stack_trace(
     for message in messages:
         assert message in output
     assert "Traceback" not in output
+
+
+def test_the_readmes_ablation_shares_every_question(checkout: Checkout) -> None:
+    vary = {"answers.teacher": ["qwq-32b", "phi-4-reasoning-plus"]}
+    own = {"targets": ["teachers"], "experiments": {"teachers": {"base": "openthoughts3", "vary": vary}}}
+    jobs = checkout.jobs("--configfile", checkout.write_config(own))
+    assert jobs["draw_questions"] == jobs["limit_length"] == 3
+    assert jobs["label_questions"] == 83
+    assert jobs["sample_answers"] == 2 * 232
+    assert jobs["train_student"] == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("models.yaml", "mine: {kind: folder}\n", "models.yaml.mine: the key 'path' is missing"),
+        ("models.yaml", "mine: {kind: hub}\n", "models.yaml.mine: the key 'repository' is missing"),
+        ("sources.yaml", "- one\n- two\n", "holds no mapping of names to entries"),
+        ("sources.yaml", "a: {connector: local}\na: {connector: hub}\n", "the key 'a' is there twice"),
+        ("sources.yaml", "a: {connector: local, domain: math, path: x, rows: 2M}\n", "'2M' should be of type integer"),
+        ("scales.yaml", "quick: {epochs: 1}\n", "scales.yaml.quick: the key 'cutoff' is missing"),
+        ("models.yaml", "a: {kind: api,\n", "is not valid YAML"),
+    ],
+)
+def test_a_mistaken_catalog_ends_in_sentences(checkout: Checkout, file: str, text: str, message: str) -> None:
+    folder = checkout.folder / "mistaken"
+    folder.mkdir(exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    (folder / file).write_text(text)
+    config = checkout.write_config({"catalog": ["catalog", "mistaken"]})
+    output = checkout.snakemake("--configfile", config, *DRY_RUN, fails=True)
+    assert message in output
+    assert "Traceback" not in output

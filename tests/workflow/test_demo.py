@@ -289,8 +289,6 @@ def readme_blocks(language: str) -> list[str]:
 
 def test_every_command_of_the_readme_runs(demo: Demo) -> None:
     folder = demo.checkout.folder
-    for name in ("Makefile", "README.md"):
-        shutil.copy(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(ROOT / ".venv")
     for block in readme_blocks("yaml"):
         (folder / block.splitlines()[0].removeprefix("# ")).write_text(block)
