@@ -221,7 +221,8 @@ def extract(batch: pl.DataFrame, entry: Entry, first_row: int, prefix: str = "")
     extra: dict[str, Any] = {}
     references: pl.Series | list[str | None] = [None] * batch.height
     if "reference" in entry:
-        references = batch[entry["reference"]].cast(pl.String, strict=False)
+        spelled = batch[entry["reference"]].cast(pl.String, strict=False)
+        references = spelled.zip_with(spelled.str.contains(r"\S"), pl.Series([None], dtype=pl.String))
     if "choices" in entry:
         extra["choices"], references = _with_choices(batch, entry, questions)
     return pl.DataFrame(

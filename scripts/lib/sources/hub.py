@@ -284,8 +284,9 @@ def _looked_up(part: Entry, commit: str, lookup: Lookup, prefix: str) -> Iterato
 
 
 def _prefix(part: Entry, many: bool) -> str:
-    """What comes before the row number where a source has several parts."""
-    names = [part["dataset"], part.get("config"), part.get("split", "train")]
+    """What comes before the row number where a source has several parts: what tells the part from the others."""
+    files = part.get("files")
+    names = [part["dataset"], part.get("config"), files if isinstance(files, str) else part.get("split", "train")]
     return "/".join(str(name) for name in names if name) + ":" if many else ""
 
 
