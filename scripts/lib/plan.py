@@ -15,7 +15,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -484,7 +484,7 @@ def make_plan(config: Settings, catalog: Catalog, content: ContentOf = content_o
     plain = with_defaults({k: v for k, v in config.items() if k != "recipes"}, schema("config"))
     recipes: Mapping[str, Settings] = config["recipes"]
     experiments: Mapping[str, Settings] = plain["experiments"]
-    problems += reference_problems(recipes, experiments, plain["targets"], catalog)
+    problems += reference_problems(recipes, experiments, plain["targets"], catalog, plain["licences"])
     if problems:
         raise ConfigurationError(problems)
     planner = Planner(catalog, content, plain["shard_hours"])
@@ -516,6 +516,7 @@ def reference_problems(
     experiments: Mapping[str, Settings],
     targets: Iterable[str],
     catalog: Catalog,
+    licences: Sequence[str] | None = None,
 ) -> list[str]:
     """Names that nothing defines, and settings that do not go together, in recipes, experiments and targets."""
     problems: list[str] = []
@@ -526,19 +527,23 @@ def reference_problems(
         if target in recipes and target in experiments:
             problems.append(f"targets: '{target}' names a recipe and an experiment: rename one")
     for name, recipe in recipes.items():
-        problems += recipe_problems(f"recipes.{name}", recipe, catalog)
+        problems += recipe_problems(f"recipes.{name}", recipe, catalog, licences)
     for name, experiment in experiments.items():
         where = f"experiments.{name}"
         if experiment["base"] not in recipes:
             known_base = did_you_mean(experiment["base"], recipes)
             problems.append(f"{where}.base: there is no recipe '{experiment['base']}'{known_base}")
             continue
-        problems += experiment_problems(where, experiment, recipes, catalog)
+        problems += experiment_problems(where, experiment, recipes, catalog, licences)
     return problems
 
 
 def experiment_problems(
-    where: str, experiment: Settings, recipes: Mapping[str, Settings], catalog: Catalog
+    where: str,
+    experiment: Settings,
+    recipes: Mapping[str, Settings],
+    catalog: Catalog,
+    licences: Sequence[str] | None = None,
 ) -> list[str]:
     """Problems of an experiment: each distinct setting is tried on the base recipe alone."""
     problems: list[str] = []
@@ -568,18 +573,20 @@ def experiment_problems(
             recipe = with_setting(recipe, path, value)
         rules = {"$ref": "#/$defs/recipe", "$defs": schema("config")["$defs"]}
         broken = schema_problems(recipe, rules, root=f"{where}.arms.{arm}")
-        problems += broken or recipe_problems(f"{where}.arms.{arm}", recipe, catalog)
+        problems += broken or recipe_problems(f"{where}.arms.{arm}", recipe, catalog, licences)
     for place, benchmark in enumerate(experiment["benchmarks"] or []):
         problems += _unknown(f"{where}.benchmarks.{place}", "benchmark", benchmark, catalog.benchmarks)
         problems += grading_problems(f"{where}.benchmarks.{place}", benchmark, catalog)
     return problems
 
 
-def recipe_problems(where: str, recipe: Settings, catalog: Catalog) -> list[str]:
+def recipe_problems(where: str, recipe: Settings, catalog: Catalog, licences: Sequence[str] | None = None) -> list[str]:
     """Problems of a recipe that its schema cannot know."""
     problems: list[str] = []
     for domain in recipe["domains"]:
-        problems += domain_problems(f"{where}.domains.{domain}", resolved_domain(recipe, domain), catalog)
+        block = resolved_domain(recipe, domain)
+        problems += domain_problems(f"{where}.domains.{domain}", block, catalog)
+        problems += licence_problems(f"{where}.domains.{domain}", block, catalog, licences)
     training, evaluation = recipe.get("training"), recipe.get("evaluation")
     if training:
         problems += _unknown(f"{where}.training.student", "model", training["student"], catalog.models)
@@ -663,6 +670,23 @@ def domain_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
         prompt = block[section]["prompt"]
         if prompt is not None:
             problems += _unknown(f"{where}.{section}.prompt", "prompt", prompt, catalog.prompts)
+    return problems
+
+
+def licence_problems(where: str, block: Settings, catalog: Catalog, licences: Sequence[str] | None) -> list[str]:
+    """Sources that a domain mixes although their licence is not among ``licences`` (None allows all)."""
+    if licences is None:
+        return []
+    allowed = {licence.lower() for licence in licences}
+    problems = []
+    for place, source in enumerate(block["sources"][: block["top"]]):
+        licence = str(catalog.sources.get(source, {}).get("licence", "unknown"))
+        if source in catalog.sources and licence.lower() not in allowed:
+            remedy = "state it in the catalog" if licence == "unknown" else "allow it"
+            problems.append(
+                f"{where}.sources.{place}: the licence of {source} ({licence}) is not among `licences`: "
+                f"{remedy}, or choose another source"
+            )
     return problems
 
 

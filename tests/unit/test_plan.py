@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +286,38 @@ def test_a_benchmark_that_is_evaluated_but_not_decontaminated_against_is_warned_
     made = plan(("recipes.small.decontaminate.benchmarks", ["trivia"]))
     assert any("olympiad is evaluated" in warning for warning in made.warnings)
     assert plan().warnings == ()
+
+
+class TestLicences:
+    def test_all_are_allowed_where_none_is_named(self) -> None:
+        assert ids(plan()) == ids(plan(("licences", None)))
+
+    def test_a_source_under_another_licence_is_a_problem(self) -> None:
+        sources = {**CATALOG.sources, "puzzles": {**CATALOG.sources["puzzles"], "licence": "cc-by-nc-4.0"}}
+        with pytest.raises(ConfigurationError) as error:
+            plan(("licences", ["MIT", "apache-2.0"]), catalog=replace(CATALOG, sources=sources))
+        domains = "recipes.small.domains"
+        assert error.value.problems == [
+            f"{domains}.code.sources.0: the licence of puzzles (cc-by-nc-4.0) is not among `licences`: "
+            "allow it, or choose another source",
+            f"{domains}.math.sources.1: the licence of geometry (unknown) is not among `licences`: "
+            "state it in the catalog, or choose another source",
+        ]
+
+    def test_what_is_allowed_makes_nothing_anew(self) -> None:
+        assert ids(plan(("licences", ["mit", "unknown"]))) == ids(plan())
+
+    def test_a_source_that_is_not_mixed_needs_none(self) -> None:
+        alone = ("recipes.small.domains", {"math": CONFIG["recipes"]["small"]["domains"]["math"]})
+        plan(alone, ("licences", ["mit"]), ("recipes.small.domains.math.top", 1))
+
+    def test_an_arm_that_brings_in_a_source_is_a_problem(self) -> None:
+        alone = ("recipes.small.domains", {"math": CONFIG["recipes"]["small"]["domains"]["math"]})
+        vary = {"base": "small", "vary": {"domains.math.top": [1, 2]}}
+        with pytest.raises(ConfigurationError, match=r"experiments\.e\.arms\..*geometry \(unknown\)"):
+            plan(
+                alone,
+                ("recipes.small.domains.math.top", 1),
+                ("licences", ["mit"]),
+                ("experiments", {"e": vary}),
+            )
