@@ -13,7 +13,7 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class Journal:
         self.folder = folder
         self.writer = writer
         self.segment = 0
-        self.rows: list[Row] = []
+        self.lines: list[bytes] = []
         self._descriptor = -1
         self.size = 0
         self._dirty = False
@@ -85,11 +85,14 @@ class Journal:
             raise
         self.segment += 1
         self.size = 0
-        self.rows = []
+        self.lines = []
 
     def append(self, row: Row) -> None:
         """Write one row; on return it survives the death of this process."""
-        line = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+        self.append_line(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n")
+
+    def append_line(self, line: bytes) -> None:
+        """Write one row as the line that another journal held."""
         try:
             written = os.write(self._descriptor, line)
             while written < len(line):
@@ -103,7 +106,7 @@ class Journal:
             raise
         self.size += len(line)
         self._dirty = True
-        self.rows.append(row)
+        self.lines.append(line)
 
     def sync(self) -> None:
         """Bring everything appended to the disk."""
@@ -128,14 +131,14 @@ class Journal:
         mine = os.fstat(self._descriptor)
         return (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino)
 
-    def rotate(self) -> tuple[int, list[Row]]:
-        """Close the segment and open the next; the closed one's number and rows."""
+    def rotate(self) -> tuple[int, list[bytes]]:
+        """Close the segment and open the next; the closed one's number and lines."""
         self.sync()
-        closed, rows, descriptor = self.segment, self.rows, self._descriptor
+        closed, lines, descriptor = self.segment, self.lines, self._descriptor
         with self._lock:
             self._open_next()
         os.close(descriptor)
-        return closed, rows
+        return closed, lines
 
     def close(self) -> None:
         """Stop writing; the open segment's file stays where it holds rows."""
@@ -166,16 +169,21 @@ def segments(folder: Path) -> Iterator[tuple[str, int, Path]]:
 
 def read_segment(path: Path) -> list[Row]:
     """The rows of a segment; a line that is not whole (the last one, after a crash) is left out."""
+    return parse_lines(path.read_bytes().split(b"\n"), str(path))
+
+
+def parse_lines(lines: Iterable[bytes], name: str = "the journal") -> list[Row]:
+    """The rows of a journal's lines; one that is not whole is left out."""
     rows = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-        if not line.strip(b"\0 \r"):
+    for number, line in enumerate(lines, 1):
+        if not line.strip(b"\0 \r\n"):
             continue
         try:
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise ValueError("not an object")
         except ValueError:
-            log.warning("%s, line %d: cut short by a crash, left out", path, number)
+            log.warning("%s, line %d: cut short by a crash, left out", name, number)
             continue
         rows.append(row)
     return rows

@@ -119,7 +119,7 @@ class Round:
             last = time.monotonic()
             closed = self._store.rotate()
             if closed is not None:
-                await asyncio.to_thread(self._store.commit, *closed)
+                await asyncio.to_thread(self._store.commit_lines, *closed)
 
     async def _share_limits(self, client: Client, ending: asyncio.Event) -> None:
         """Divide the limits, which are an account's, by the clients of it that use this store now."""

@@ -25,7 +25,7 @@ import polars as pl
 
 from lib.cli import UserError
 from lib.hashing import canonical_json, digest
-from lib.journal import Journal, Row, StoreFullError, has_no_space, read_segment, segments
+from lib.journal import Journal, Row, StoreFullError, has_no_space, parse_lines, read_segment, segments
 from lib.leases import RELEASED, Presence, is_present, leased
 from lib.tables import Schema
 
@@ -185,27 +185,31 @@ class Store:
         """Size of the open segment of the journal."""
         return self._journal.size if self._journal else 0
 
-    def rotate(self) -> tuple[str, int, list[Row]] | None:
-        """Close the journal's segment for ``commit``; None where there is nothing to fold."""
+    def rotate(self) -> tuple[str, int, list[bytes]] | None:
+        """Close the journal's segment for ``commit_lines``; None where there is nothing to fold."""
         journal = self._journal
-        if journal is None or not journal.rows:
+        if journal is None or not journal.lines:
             return None
         if journal.is_lost():
             journal = self._move_journal(journal)
-        segment, rows = journal.rotate()
-        return journal.writer, segment, rows
+        segment, lines = journal.rotate()
+        return journal.writer, segment, lines
 
     def _move_journal(self, lost: Journal) -> Journal:
         """Go on under a new name after another process took this one for dead and folded its journal."""
         log.warning("the journal of this writer was taken over while it could not be reached: starting a new one")
         former, self._presence = self._presence, None
         self._journal = journal = Journal(self._journals, self._present().name)
-        for row in lost.rows:
-            journal.append(row)
+        for line in lost.lines:
+            journal.append_line(line)
         lost.close()
         if former is not None:
             former.close()
         return journal
+
+    def commit_lines(self, writer: str, segment: int, lines: Sequence[bytes]) -> None:
+        """``commit`` for what ``rotate`` gave."""
+        self.commit(writer, segment, parse_lines(lines))
 
     def commit(self, writer: str, segment: int, rows: Sequence[Row]) -> None:
         """Fold one closed segment into the table, once, and remove it."""
@@ -251,7 +255,7 @@ class Store:
         closed = self.rotate()
         if closed is None:
             return 0
-        self.commit(*closed)
+        self.commit_lines(*closed)
         return len(closed[2])
 
     def adopt_orphans(self) -> int:

@@ -117,10 +117,10 @@ def test_a_segment_is_folded_once_though_its_writer_died_before_it_knew(tmp_path
     store.append(row(1))
     closed = store.rotate()
     assert closed is not None
-    writer, segment, rows = closed
+    writer, segment, lines = closed
     path = tmp_path / "journals" / f"{writer}.{segment:06d}.jsonl"
     content = path.read_bytes()
-    store.commit(writer, segment, rows)
+    store.commit_lines(writer, segment, lines)
     path.write_bytes(content)  # as if the writer had died between the commit and the removal
     with Store(tmp_path) as other:
         other.commit(writer, segment, read_segment(path))
