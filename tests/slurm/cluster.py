@@ -50,8 +50,8 @@ SlurmctldPidFile={state}/controller/slurmctld.pid
 SlurmdPidFile={state}/node.%n/slurmd.pid
 SlurmctldLogFile={state}/log/slurmctld.log
 SlurmdLogFile={state}/log/slurmd.%n.log
-# No cgroups here: processes are followed by their parents, memory is looked at once a second.
-ProctrackType=proctrack/linuxproc
+# No cgroups here: a job is its process group, memory is looked at once a second.
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1

@@ -137,6 +137,10 @@ class Site(Checkout):
         process.send_signal(number)
         process.wait(60)
 
+    def log(self) -> str:
+        """What the head process that was started last has said."""
+        return (self.folder / "snakemake.log").read_text()
+
     def records(self, since: int | None = None) -> list[dict[str, str]]:
         """SLURM's records of the jobs that were submitted from here (since a job)."""
         first = self.first_job if since is None else since
@@ -195,7 +199,9 @@ def tiny_recipe(
     teacher = {"kind": "folder", "path": "tiny-model/weights", "tokenizer": "qwen", "template": "smollm2"}
     rows = [{"question": f"What is {number} plus {number}?", "answer": f"{2 * number}"} for number in range(questions)]
     (catalog / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (catalog / "products.jsonl").write_text(json.dumps({"question": "What is 6 times 7?", "answer": "42"}) + "\n")
+    (catalog / "products.jsonl").write_text(
+        json.dumps({"question": "Name the product of the first four primes.", "answer": "210"}) + "\n"
+    )
     table = {"connector": "local", "domain": "math", "column": "question"}
     source = {**table, "path": "own/sums.jsonl", "rows": questions}
     benchmark = {**table, "path": "own/products.jsonl", "reference": "answer", "grader": "math"}

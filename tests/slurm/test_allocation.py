@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from tests.fake_openai import FakeServer
+from tests.fake_openai import MODEL, FakeServer
 from tests.slurm.cluster import GPU_TYPE, GPUS, VirtualCluster
 from tests.slurm.conftest import ACCOUNT, Site, tiny_recipe, wait_until
 
@@ -49,6 +49,7 @@ class Allocation(NamedTuple):
 ENGINE = Allocation("accelerated", 1, 1 + 3 * TEACHER_GPUS, TEACHER_GPUS, 64000 + 32000 * TEACHER_GPUS, 720)
 EXPECTED = {
     "decontaminate": Allocation("normal", 1, 8, 0, 8000, 60),
+    "parse_labels": Allocation("normal", 1, 1, 0, 8000, 60),
     "select_questions": Allocation("normal", 1, 1, 0, 8000, 30),
     "mix_sources": Allocation("normal", 1, 1, 0, 4000, 30),
     "limit_length": Allocation("normal", 1, 1, 0, 4000, 30),
@@ -111,6 +112,16 @@ def test_every_rule_gets_what_it_declares(
         training={"student": "teacher", "scale": "micro", "nodes": NODES, "gpus": GPUS},
         evaluation={"benchmarks": ["products"], "base": True},
     )
+    labeller = {
+        "kind": "api",
+        "api_model": MODEL,
+        "base_url": server.base_url,
+        "api_key_variable": "FAKE_KEY",
+        "tokenizer": "qwen",
+    }
+    models = site.folder / "own" / "models.yaml"
+    models.write_text(yaml.safe_dump({**yaml.safe_load(models.read_text()), "labeller": labeller}))
+    config["recipes"]["tiny"]["domains"]["math"]["select"] = {"by": "response_length", "model": "labeller"}
     (site.folder / "own.yaml").write_text(yaml.safe_dump(config))
     output = site.snakemake(*site.arguments("--retries", "0", "--until", "train_student", "grade_answers"), fails=True)
 
@@ -120,8 +131,8 @@ def test_every_rule_gets_what_it_declares(
     assert {job["Account"] for records in jobs.values() for job in records} == {ACCOUNT}
     states = {rule: {job["JobState"] for job in records} for rule, records in jobs.items()}
     assert {rule for rule, state in states.items() if state != {"COMPLETED"}} == {"train_student"}
-    assert "fetch_source" not in jobs and "fetch_model" not in jobs, "what needs the internet runs on the login node"
-    assert (site.folder / "results/sources").exists() and (site.folder / "results/models").exists()
+    for folder in ("sources", "benchmarks", "models", "labels"):
+        assert list((site.folder / "results" / folder).glob("*/*.*")), "what needs the internet ran on the login node"
 
     where = {tuple(line.split()) for line in (container / "training.txt").read_text().splitlines()}
     devices = ",".join(map(str, range(GPUS)))
