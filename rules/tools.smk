@@ -48,7 +48,7 @@ rule lock:
 
 
 rule gc:
-    "List results that no configured recipe uses (remove them with scripts/collect_garbage.py --remove)."
+    "List results that nothing in this configuration uses (scripts/collect_garbage.py --remove deletes them)."
     log:
         "<logs>/gc.log",
     params:
