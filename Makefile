@@ -16,11 +16,11 @@ setup: .venv/workflow.stamp ## make .venv with the workflow's environment (does 
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 .venv/workflow.stamp: envs/workflow.txt | .venv/bin/uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r envs/workflow.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r envs/workflow.txt
 	touch $@
 
 .venv/test.stamp: envs/test.txt .venv/workflow.stamp
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r envs/test.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r envs/test.txt
 	touch $@
 
 environments: setup ## build the CPU engines' environments (vLLM, LLaMA-Factory)
