@@ -113,6 +113,8 @@ def test_deduplication_is_the_greedy_one(seed: int, threshold: float, longest: i
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(joins, "_SMALLEST_STEP", step)
         patch.setattr(joins, "_LARGEST_STEP", 4 * step)
+        patch.setattr(joins, "_HEAD", chance.choice([1, 3, 10]))
+        patch.setattr(joins, "_MANY_PAIRS", chance.choice([1, 100]))
         for rule in rules:
             expected = greedy(texts, threshold, rule)
             for engine in ENGINES:

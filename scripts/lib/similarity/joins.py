@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from types import ModuleType
 from typing import Any, Literal
 
@@ -29,7 +30,9 @@ _BLOCK = 4096
 _FEW_PAIRS = 500_000
 _SMALLEST_STEP = 256
 _LARGEST_STEP = 8192
-_MANY_PAIRS = 32
+_MANY_PAIRS = 1_000_000
+_HEAD = 256
+_ROWS = 2048
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +182,7 @@ class _Deduplication:
     def __init__(self, pool: Any, lengths: Sequence[int], rule: Rule, workers: ThreadPoolExecutor) -> None:
         self._pool = pool
         self._rule = rule
+        self._workers = workers
         self._kept = _Shelf(pool, lengths, workers)
         self._dropped = _Shelf(pool, lengths, workers)
         self._twin = np.full(len(lengths), -1, dtype=np.int64)
@@ -188,29 +192,54 @@ class _Deduplication:
         start, step, next_report = 0, 2 * _SMALLEST_STEP, 100_000
         while start < len(self._twin):
             end = min(len(self._twin), start + step)
-            pairs = self._step(start, end)
-            step = max(_SMALLEST_STEP, step // 2) if pairs > _MANY_PAIRS * step else min(_LARGEST_STEP, 2 * step)
+            pairs = self._step(np.arange(start, end))
+            step = max(_SMALLEST_STEP, step // 2) if pairs > _MANY_PAIRS else min(_LARGEST_STEP, 2 * step)
             start = end
             if start >= next_report:
                 log.info("compared %d of %d texts", start, len(self._twin))
                 next_report += 100_000
         return Duplicates(self._twin, self._score)
 
-    def _step(self, start: int, end: int) -> int:
-        """Decide on the texts from ``start`` to ``end``; the number of similar pairs that were found for it."""
-        rows = np.arange(start, end)
+    def _step(self, rows: NDArray[np.int64]) -> int:
+        """Decide on some texts, all before them being decided; the number of similar pairs that were found for it."""
         before = self._kept.pairs(rows)
         self._drop_for_first(before)
-        left = rows[self._twin[rows] < 0]
-        members = rows if self._rule == "any" else left
-        among = self._pool.pairs(left, self._pool.tiles(members), True) if len(left) else concatenate([])
-        dropped_before = self._dropped.pairs(left) if self._rule == "any" else concatenate([])
-        self._resolve(concatenate([dropped_before, among]))
-        kept = self._twin[rows] < 0
-        self._kept.add(rows[kept].tolist())
+        left = self._not_dropped(rows)
+        found = len(before[0]) + (self._settle(left) if self._rule == "kept" else self._settle_with_dropped(left, rows))
+        kept = self._not_dropped(rows)
+        self._kept.add(kept.tolist())
         if self._rule == "any":
-            self._dropped.add(rows[~kept].tolist())
-        return len(before[0]) + len(among[0]) + len(dropped_before[0])
+            self._dropped.add(np.setdiff1d(rows, kept).tolist())
+        return found
+
+    def _settle(self, left: NDArray[np.int64]) -> int:
+        """Decide on texts that are similar to none kept before, a few at a time.
+
+        Whatever is similar to the few that are kept of those is dropped at once, so that of many texts that are all
+        similar only few pairs are ever looked at.
+        """
+        found = 0
+        while len(left):
+            head, left = left[:_HEAD], left[_HEAD:]
+            among = self._pool.pairs(head, self._pool.tiles(head), True)
+            self._resolve(among)
+            tiles = self._pool.tiles(self._not_dropped(head))
+            parts = [left[start : start + _ROWS] for start in range(0, len(left), _ROWS)]
+            later = concatenate(list(self._workers.map(self._pool.pairs, parts, repeat(tiles), repeat(False))))
+            self._drop_for_first(later)
+            left = self._not_dropped(left)
+            found += len(among[0]) + len(later[0])
+        return found
+
+    def _settle_with_dropped(self, left: NDArray[np.int64], rows: NDArray[np.int64]) -> int:
+        """Decide on texts of ``rows`` that are similar to none kept before, but may be to one that was dropped."""
+        dropped = self._dropped.pairs(left)
+        among = self._pool.pairs(left, self._pool.tiles(rows), True) if len(left) else concatenate([])
+        self._resolve(concatenate([dropped, among]))
+        return len(dropped[0]) + len(among[0])
+
+    def _not_dropped(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return rows[self._twin[rows] < 0]
 
     def _drop_for_first(self, pairs: Pairs) -> None:
         rows, members, scores = _sorted(pairs)
