@@ -64,7 +64,7 @@ def write_sensitivity(arguments: argparse.Namespace, rule: Rule, tokenizer: Toke
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=Path, required=True, help="questions to clean")
-    parser.add_argument("--benchmarks", type=Path, nargs="*", required=True, help="benchmark questions; none drop nothing")
+    parser.add_argument("--benchmarks", type=Path, nargs="*", required=True, help="benchmark questions, or none")
     parser.add_argument("--similarity", type=float, default=75.0, help="drop at this Indel similarity, 0 to 100")
     parser.add_argument("--ngram", type=int, default=13, help="drop at a shared run of this many tokens")
     parser.add_argument("--tokenizer", default="qwen", help="qwen, a Qwen repository's name, or a model.json")
