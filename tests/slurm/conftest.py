@@ -196,7 +196,13 @@ def tiny_recipe(
     played = {"base_url": server.base_url, "api_key": API_KEY, "model_name": MODEL}
     site.variables[SERVERS_VARIABLE] = json.dumps({model.key_digest(): played})
     serving = {"tensor_parallel": gpus, "concurrency": 2}
-    teacher = {"kind": "folder", "path": "tiny-model/weights", "tokenizer": "qwen", "template": "smollm2"}
+    teacher = {
+        "kind": "folder",
+        "path": "tiny-model/weights",
+        "max_model_len": 2048,
+        "tokenizer": "qwen",
+        "template": "smollm2",
+    }
     rows = [{"question": f"What is {number} plus {number}?", "answer": f"{2 * number}"} for number in range(questions)]
     (catalog / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (catalog / "products.jsonl").write_text(

@@ -109,7 +109,13 @@ def test_every_rule_gets_what_it_declares(
         questions=QUESTIONS,
         shards=1,
         gpus=TEACHER_GPUS,
-        training={"student": "teacher", "scale": "micro", "nodes": NODES, "gpus": GPUS},
+        training={
+            "student": "teacher",
+            "scale": "micro",
+            "nodes": NODES,
+            "gpus": GPUS,
+            "overrides": {"cutoff": 512},
+        },
         evaluation={"benchmarks": ["products"], "base": True},
     )
     labeller = {

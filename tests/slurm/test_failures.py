@@ -18,9 +18,9 @@ SHARDS = 7
 # What no user would set: one shard has little memory, one little time, one a node of its own.
 OVERLAY = {
     "mem_mb": f"300 if wildcards.shard == '{MEMORY_KILLED}' else 4000",
-    "runtime": f"3 if wildcards.shard == '{TIMED_OUT}' else 60",
+    "runtime": f"2 if wildcards.shard == '{TIMED_OUT}' else 60",
     "grace": "840",
-    "slurm_extra": f"'--signal=USR1@90 --nodelist=' + ('g2' if wildcards.shard == '{NODE_LOST}' else 'g1')",
+    "slurm_extra": f"'--signal=USR1@50 --nodelist=' + ('g2' if wildcards.shard == '{NODE_LOST}' else 'g1')",
 }
 
 
