@@ -32,7 +32,7 @@ if ON_CLUSTER and "SLURM_JOB_ID" in os.environ:
     # handles it; this process and the shell in between must live on, and so must the program's engine.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     # Engines keep their compiled kernels there, and remove them at the end.
-    os.environ.setdefault("OPENTHOUGHTS_SCRATCH", site("tmpdir"))
+    os.environ.setdefault("OPENTHOUGHTS_SCRATCH", site("tmpdir") or "")
 
 
 def internet():
