@@ -102,10 +102,13 @@ def _expected(prompts: Iterable[Prompted], asking: Asking) -> pl.DataFrame:
 
 def _look_up(store: Store, expected: pl.DataFrame, asking: Asking) -> pl.DataFrame:
     """``expected`` with ``failed`` and ``size`` of what the store has; null where it has nothing."""
-    ids = expected.get_column("question_id")
-    first, last = (str(ids.min()), str(ids.max())) if len(ids) else ("", "")
-    index = store.index(asking.model_id, first, last)
-    return expected.join(index, on="key", how="left", maintain_order="left")
+    parts = []
+    for part in expected.iter_slices(CHUNK):
+        ids = part.get_column("question_id")
+        index = store.index(asking.model_id, str(ids.min()), str(ids.max()))
+        parts.append(part.join(index, on="key", how="left", maintain_order="left"))
+    nothing = store.index(asking.model_id, "", "")
+    return pl.concat(parts or [expected.join(nothing, on="key", how="left")])
 
 
 def _missing(state: pl.DataFrame) -> pl.Series:

@@ -30,7 +30,7 @@ from lib.leases import RELEASED, Presence, is_present, leased
 from lib.tables import Schema
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
+    from deltalake import DeltaTable, WriterProperties
 
 FORMAT = 1
 FOLD_SECONDS = 60.0
@@ -38,7 +38,7 @@ COMMIT_RETRIES = 10_000
 """Delta Lake's default of 15 is too few for eager writers: each lost race costs one."""
 COMPACT_BYTES = 256 * 2**20
 """Size of a compacted file."""
-BLOCK_BYTES = 64 * 2**20
+BLOCK_BYTES = 32 * 2**20
 """Text read at a time."""
 ROW_BYTES = 1024
 """What a row weighs beside its text."""
@@ -229,7 +229,7 @@ class Store:
         (self._journals / f"{writer}.{segment:06d}.jsonl").unlink(missing_ok=True)
 
     def _write_once(self, writer: str, segment: int, rows: Sequence[Row]) -> None:
-        from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
+        from deltalake import CommitProperties, Transaction, write_deltalake
         from deltalake.exceptions import CommitFailedError
 
         table = self._table_to_write = self._table_to_write or self._open_table()
@@ -239,7 +239,7 @@ class Store:
                     table,
                     _table_rows(rows, writer),
                     mode="append",
-                    writer_properties=WriterProperties(compression="ZSTD", statistics_truncate_length=64),
+                    writer_properties=_writer_properties(),
                     commit_properties=CommitProperties(
                         max_commit_retries=COMMIT_RETRIES, app_transactions=[Transaction(writer, segment)]
                     ),
@@ -450,7 +450,7 @@ class Store:
         Replaced files stay for ``keep_hours``, for those that still read them. Raises ``UserError`` where that is less
         than a day and somebody else uses the store, or where another process compacts it.
         """
-        from deltalake import CommitProperties, DeltaTable, WriterProperties
+        from deltalake import CommitProperties, DeltaTable
 
         self.adopt_orphans()
         others = [path.stem for path in self._writers.glob("*.json") if path.stem != self._present().name]
@@ -469,7 +469,7 @@ class Store:
                         ["question_id"],
                         partition_filters=[("model_id", "=", model_id), ("bucket", "=", bucket)],
                         target_size=COMPACT_BYTES,
-                        writer_properties=WriterProperties(compression="ZSTD", statistics_truncate_length=64),
+                        writer_properties=_writer_properties(),
                         commit_properties=CommitProperties(max_commit_retries=COMMIT_RETRIES),
                     )
                 table.create_checkpoint()
@@ -488,6 +488,13 @@ class Store:
                 owner = path.stem if path.suffix == ".json" else path.read_text()
                 if owner == RELEASED or not is_present(self._writers, owner):
                     path.unlink()
+
+
+def _writer_properties() -> WriterProperties:
+    """Small row groups, so that a shard decodes no more of a large file than its range."""
+    from deltalake import WriterProperties
+
+    return WriterProperties(compression="ZSTD", statistics_truncate_length=64, max_row_group_size=1024)
 
 
 def _scattered(files: pl.DataFrame) -> pl.DataFrame:
