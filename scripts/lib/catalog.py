@@ -106,7 +106,7 @@ def local_pins(entry: Entry, content: ContentOf) -> list[str]:
     """What an entry takes from this machine, at whatever depth: contents of files, versions of packages."""
     pins: list[str] = []
     connector = entry.get("connector", entry.get("kind"))
-    if connector in {"local", "folder"}:
+    if connector in {"local", "pdf", "folder"}:
         pins.append(content(entry["path"]))
     if connector in PACKAGES:
         pins.append(f"{PACKAGES[connector]}=={metadata.version(PACKAGES[connector])}")

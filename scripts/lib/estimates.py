@@ -20,6 +20,9 @@ LABEL_TOKENS: Mapping[str, tuple[int, int]] = {
 }
 """Tokens (in, out) of one label: a rubric with the question and a short verdict; the bare question and its answer."""
 
+WRITING_TOKENS = (2500, 300)
+"""Tokens (in, out) of one step from a document to a question: a page with a prompt, and a question with the reason."""
+
 QUESTION_TOKENS = 150
 """Tokens of a question as it is asked."""
 
@@ -90,6 +93,8 @@ def total(estimates: Iterable[Estimate]) -> Estimate:
 
 def estimate_stage(stage: Stage) -> Estimate:
     """What one stage takes."""
+    if stage.kind == "written":
+        return _written(stage)
     if stage.kind == "labels":
         return _labels(stage)
     if stage.kind == "answers":
@@ -152,6 +157,16 @@ def _asked(stage: Stage, requests: int, tokens_in: float, tokens_out: float) -> 
         result.gpu_hours = result.output_tokens / serving["tokens_per_second"] * gpus / 3600
     else:
         result.unknown.add(f"speed of {model.settings.get('name', model.id)}")
+    return result
+
+
+def _written(stage: Stage) -> Estimate:
+    rows = expected_rows(stage)
+    tokens_in, tokens_out = WRITING_TOKENS
+    result = _asked(stage, rows or 0, tokens_in, min(tokens_out, stage.settings["sampling"]["max_tokens"]))
+    result.jobs = stage.execution["shards"] + 1
+    if rows is None:
+        result.unknown.add(f"documents of {stage.settings['name']}")
     return result
 
 

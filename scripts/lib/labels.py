@@ -83,7 +83,7 @@ def read_structured(method: str, text: str) -> Label:
     A value counts only where something follows it, so that a 1 that was cut off a 10 does not.
     """
     body = re.sub(r"^.*</think>", "", text, flags=re.DOTALL)
-    found = _find_object(body)
+    found = find_object(body)
     if found is None:
         return Label(None, None, f"unparseable: no JSON object in {_short(body)}")
     try:
@@ -97,7 +97,7 @@ def read_structured(method: str, text: str) -> Label:
     return Label(float(getattr(answer, _VALUES[method])), getattr(answer, "reasoning", "").strip() or None)
 
 
-def _find_object(text: str) -> dict[str, Any] | None:
+def find_object(text: str) -> dict[str, Any] | None:
     """The first JSON object in a text; of one that is cut off, its whole members and the string that is not whole."""
     from pydantic_core import from_json
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from lib.cli import UserError
-from lib.source_keys import suggestion
+from lib.source_keys import fetched_entry, suggestion
 from lib.sources import hub, stackexchange
 from lib.tables import write_text
 
@@ -58,6 +58,7 @@ def pin_of(entry: Entry) -> dict[str, str] | None:
 
     Raises ``UserError`` when the hub or the dump's server does not have it.
     """
+    entry = fetched_entry(entry)
     kind = entry.get("connector", entry.get("kind"))
     if kind == "hub":
         if "repository" in entry:

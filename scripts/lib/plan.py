@@ -24,7 +24,7 @@ from lib.cli import UserError
 from lib.config import ConfigurationError, did_you_mean, merged, schema, schema_problems, with_defaults, with_setting
 from lib.hashing import digest
 from lib.scales import Scale
-from lib.source_keys import DESCRIPTIVE, ROLE
+from lib.source_keys import DESCRIPTIVE, ROLE, fetched_entry, written_prompt, written_steps
 
 Settings = Mapping[str, Any]
 
@@ -42,6 +42,7 @@ KINDS: Mapping[str, Kind] = {
     "source": Kind("sources"),
     "benchmark": Kind("benchmarks"),
     "model": Kind("models", "model.json"),
+    "written": Kind("written"),
     "clean": Kind("clean"),
     "labels": Kind("labels", "labels.parquet"),
     "selected": Kind("selected"),
@@ -204,7 +205,7 @@ class Planner:
         known = self._fetched.get((kind, name))
         if known is None:
             entries: Mapping[str, Mapping[str, Any]] = getattr(self.catalog, f"{kind}s")
-            entry = {key: value for key, value in entries[name].items() if key not in NOT_FETCHED}
+            entry = {key: value for key, value in fetched_entry(entries[name]).items() if key not in NOT_FETCHED}
             settings: dict[str, Any] = {"name": name, "entry": entry}
             pin = self.catalog.lock.get(f"{kind}s", {}).get(name)
             if pin is not None:
@@ -226,11 +227,36 @@ class Planner:
         prompt = self.catalog.prompts[name]
         return prompt.digest, prompt.path
 
+    def source(self, name: str) -> Stage:
+        """The questions of a source: fetched, or written by a model from what is fetched."""
+        entry = self.catalog.sources[name]
+        stages = [self.fetched("source", name)]
+        for steps in written_steps(entry):
+            stages = [self.written(name, step, entry, stages) for step in steps]
+        return stages[0]
+
+    def written(self, name: str, step: str, entry: Settings, questions: list[Stage]) -> Stage:
+        """One step on the way from documents to questions."""
+        prompt, path = self.prompt(written_prompt(entry, step))
+        sampling = {"max_tokens": 2048, **entry.get("sampling", {})}
+        settings = {
+            "name": name,
+            "domain": entry["domain"],
+            "step": step,
+            "prompt": prompt,
+            "sampling": with_defaults(sampling, {"$ref": "#/$defs/sampling"}, schema("config")),
+            "seed": entry.get("seed", 42),
+        }
+        rows = sum(expected_rows(stage) or 0 for stage in questions)
+        shards = max(1, math.ceil(rows / entry.get("questions_per_shard", 50_000)))
+        inputs = {"questions": questions, "model": [self.model(entry["model"])]}
+        return self.add("written", name, settings, inputs, {**entry, "prompt": path, "shards": shards})
+
     def clean(self, source: str, settings: Settings) -> Stage:
         """A source without the questions of the benchmarks."""
         benchmarks = [self.fetched("benchmark", name) for name in sorted(settings["benchmarks"])]
         rule = {key: settings[key] for key in ("similarity", "ngram", "tokenizer", "min_chars")}
-        questions = self.fetched("source", source)
+        questions = self.source(source)
         return self.add(
             "clean", source, rule, {"questions": [questions], "benchmarks": benchmarks}, questions.execution
         )
@@ -639,6 +665,11 @@ def domain_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
         entry = catalog.sources.get(source, {})
         if entry.get("connector") == "unresolved":
             problems.append(f"{where}.sources.{place}: {source} cannot be fetched: {entry['note']}")
+        if entry.get("connector") == "written":
+            problems += _unknown(f"{where}.sources.{place}: {source}", "model", entry["model"], catalog.models)
+            for step in itertools.chain.from_iterable(written_steps(entry)):
+                asked = written_prompt(entry, step)
+                problems += _unknown(f"{where}.sources.{place}: {source}", "prompt", asked, catalog.prompts)
     if block["top"] and block["top"] > len(block["sources"]):
         problems.append(f"{where}.top: {block['top']} of {len(block['sources'])} sources: list more or lower it")
     if "benchmarks" not in block["decontaminate"]:

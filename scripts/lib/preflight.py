@@ -217,7 +217,7 @@ def asked(stages: Iterable[Stage]) -> list[Stage]:
     """The models of the catalog that stages ask (a student counts as the model that it was trained from)."""
     found = []
     for stage in stages:
-        if stage.kind in {"labels", "answers", "evaluation"}:
+        if stage.kind in {"written", "labels", "answers", "evaluation"}:
             model = stage.input("model")
             found.append(model.input("model") if model.kind == "student" else model)
     return list(dict.fromkeys(found))

@@ -19,8 +19,9 @@ DESCRIPTIVE = frozenset({"licence", "homepage", "rank", "rows", "verified", "not
 ROLE = frozenset({"domain", "grader", "prompt", "samples", "group"})
 """Keys that say how the workflow uses an entry; connectors do not read them."""
 
-COMMON = frozenset({"connector", "limit", "repeat_to", "seed"})
-"""Keys every connector takes: the first ``limit`` rows; rows repeated up to ``repeat_to``, chosen by ``seed``."""
+COMMON = frozenset({"connector", "limit", "repeat_to", "seed", "passage"})
+"""Keys every connector takes: the first ``limit`` rows; rows repeated up to ``repeat_to``, chosen by ``seed``; texts
+cut into passages of at most ``passage`` characters."""
 
 
 COLUMNS = frozenset({"format", "column", "text", "chat", "where", "reference", "choices", "key", "metadata"})
@@ -46,6 +47,10 @@ CONNECTORS: Mapping[str, Keys] = {
     "local": Keys(frozenset({"path"}), COLUMNS),
     "hub": Keys(frozenset(), COLUMNS | {"dataset", "config", "split", "files", "parts", "lookup", "ref"}),
     "stackexchange": Keys(frozenset({"site"}), frozenset({"url"})),
+    "pdf": Keys(frozenset({"path"})),
+    "written": Keys(
+        frozenset({"documents", "model"}), frozenset({"steps", "prompts", "sampling", "questions_per_shard"})
+    ),
     "unresolved": Keys(frozenset({"note"})),
     "planted": Keys(
         frozenset({"originals"}),
@@ -53,6 +58,31 @@ CONNECTORS: Mapping[str, Keys] = {
     ),
 }
 """Connector -> keys of its entries. The module of a connector is ``lib.sources.NAME``."""
+
+
+WRITTEN_STEPS = ("write", "refine", "check", "rephrase", "self_verify", "backward")
+"""What a model can be asked on the way from documents to questions; see ``lib.writing``."""
+
+
+def written_steps(entry: Mapping[str, Any]) -> list[list[str]]:
+    """The steps of an entry of the connector ``written``, each a list of what is asked side by side; else none."""
+    if entry.get("connector") != "written":
+        return []
+    return [
+        [step] if isinstance(step, str) else list(step) for step in entry.get("steps", ["write", "refine", "check"])
+    ]
+
+
+def written_prompt(entry: Mapping[str, Any], step: str) -> str:
+    """The catalog's name of the prompt of a step."""
+    return str(entry.get("prompts", {}).get(step, f"{step}_question"))
+
+
+def fetched_entry(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is fetched of a catalog entry: its documents where a model writes its questions, else the entry itself."""
+    if entry.get("connector") != "written":
+        return entry
+    return {"domain": entry["domain"], **entry["documents"]}
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -72,7 +102,22 @@ def entry_problems(entry: Mapping[str, Any]) -> list[str]:
     problems = [f"the connector {connector} needs the key {key!r}." for key in sorted(keys.required - entry.keys())]
     for key in sorted(entry.keys() - keys.all()):
         problems.append(f"the connector {connector} has no key {key!r}{suggestion(key, keys.all())}.")
-    return problems
+    return problems + (_written_problems(entry) if connector == "written" and not problems else [])
+
+
+def _written_problems(entry: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the documents and the steps of an entry of the connector ``written``."""
+    documents, steps = entry["documents"], written_steps(entry)
+    problems = [f"documents: {problem}" for problem in entry_problems(documents)]
+    problems += [f"{key!r} belongs in `documents`." for key in ("limit", "passage", "repeat_to") if key in entry]
+    if documents.get("connector") == "written":
+        problems.append("documents: they cannot be written by a model themselves.")
+    for step in {step for steps_beside in steps for step in steps_beside} | set(entry.get("prompts", {})):
+        if step not in WRITTEN_STEPS:
+            problems.append(f"there is no step {step!r}{suggestion(step, WRITTEN_STEPS)}.")
+    if not steps or len(steps[-1]) != 1:
+        problems.append("the last of `steps` must be one step, such as check.")
+    return sorted(problems)
 
 
 def check_entry(name: str, entry: Mapping[str, Any]) -> None:

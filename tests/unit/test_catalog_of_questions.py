@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from lib.catalog import read_catalog
 from lib.cli import UserError
+from lib.plan import make_plan
+from lib.source_keys import entry_problems, fetched_entry
 from lib.sources import read_questions
 from lib.sources.columns import needed_columns
 from lib.sources.hub import entry_datasets, entry_parts
-from lib.source_keys import entry_problems
 
 
 def entries(section: str, folder: str = "catalog") -> dict[str, dict[str, Any]]:
@@ -34,6 +36,7 @@ def test_entries_say_where_their_questions_are(name: str, entry: dict[str, Any])
     assert entry_problems(entry) == []
     assert entry["domain"] in ("math", "code", "science")
     assert entry["licence"]
+    entry = dict(fetched_entry(entry))
     if entry["connector"] == "hub":
         assert all(dataset.count("/") == 1 for dataset in entry_datasets(entry))
         for part in entry_parts(entry):
@@ -76,3 +79,17 @@ def test_a_source_that_is_not_resolved_says_so() -> None:
         assert not entry["verified"]
         with pytest.raises(UserError, match=f"{name}: this source cannot be fetched"):
             list(read_questions(name, entry["domain"], entry))
+
+
+def test_every_source_that_can_be_read_is_planned() -> None:
+    catalog = read_catalog(["catalog"])
+    config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
+    (recipe,) = config["recipes"].values()
+    for domain, block in recipe["domains"].items():
+        block["sources"] = [
+            name for name, entry in SOURCES.items() if entry["domain"] == domain and entry["connector"] != "unresolved"
+        ]
+        block["top"] = None
+    kinds = Counter(stage.kind for stage in make_plan(config, catalog).index.values())
+    assert kinds["source"] == kinds["clean"] == len(SOURCES) - 3
+    assert kinds["written"] == 6 * 3 + 2 * 4 + 3

@@ -64,7 +64,10 @@ def test_datasets_models_and_files_are_pinned(hub: FakeHub, tmp_path: Path) -> N
             "lost": {"connector": "unresolved", "domain": "math", "note": "unknown"},
         },
         benchmarks={"two": source("a/two")},
-        models={"model": {"kind": "hub", "repository": "a/model"}, "api": {"kind": "api", "api_model": "x"}},
+        models={
+            "model": {"kind": "hub", "repository": "a/model"},
+            "api": {"kind": "api", "api_model": "x", "base_url": "u"},
+        },
     )
     assert run(folder) == 0
     both = f"a/one@{commits['a/one']},a/two@{commits['a/two']}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -70,6 +71,27 @@ def metadata_json(**values: Any) -> str:
     return json.dumps({key: value for key, value in values.items() if value is not None}, ensure_ascii=False)
 
 
+def passages(text: str, length: int) -> list[str]:
+    """``text`` in pieces of at most ``length`` characters, cut between paragraphs where that is possible."""
+    pieces = [""]
+    for paragraph in re.split(r"\n\s*\n", text):
+        for start in range(0, len(paragraph), length):
+            part = paragraph[start : start + length]
+            joined = f"{pieces[-1]}\n\n{part}" if pieces[-1] and start == 0 else pieces[-1] + part
+            pieces[-1:] = [joined] if len(joined) <= length else [pieces[-1], part]
+    return [piece for piece in pieces if piece.strip()]
+
+
+def in_passages(batches: Iterator[pl.DataFrame], length: int) -> Iterator[pl.DataFrame]:
+    """Batches of ``RAW`` with every text cut by ``passages``; ``#0``, ``#1``, … after a row's key number its pieces."""
+    for batch in batches:
+        rows: list[Row] = []
+        for key, text, reference, metadata in batch.iter_rows():
+            pieces = passages(text or "", length)
+            rows += [(f"{key}#{number}", piece, reference, metadata) for number, piece in enumerate(pieces)]
+        yield raw_batch(rows)
+
+
 def _limited(batches: Iterator[pl.DataFrame], limit: int | None) -> Iterator[pl.DataFrame]:
     """The first ``limit`` rows (all for None), reading no further than needed."""
     left = limit
@@ -100,6 +122,8 @@ def read_questions(name: str, domain: str, entry: Entry, revision: str | None = 
     check_entry(name, entry)
     try:
         raw = connector_of(entry).read(entry, revision)
+        if "passage" in entry:
+            raw = in_passages(raw, int(entry["passage"]))
         yield from _limited((_questions(batch, name, domain) for batch in raw), entry.get("limit"))
     except UserError as error:
         raise UserError(f"{name}: {error}") from error

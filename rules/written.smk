@@ -1,0 +1,51 @@
+# Questions that a model writes from documents or from other questions, step by step, before they are decontaminated.
+rule write_questions:
+    "Ask a model for the questions in one shard of a source's documents, or to mend or check them."
+    input:
+        questions=files("written", "questions"),
+        model=files("written", "model", "model.json"),
+    output:
+        completions="<results>/written/{id}/completions/{shard}-of-{shards}.parquet",
+    log:
+        "<logs>/write_questions/{id}/{shard}-of-{shards}.log",
+    benchmark:
+        "<usage>/write_questions/{id}/{shard}-of-{shards}.jsonl"
+    localrule: INTERNET_HERE and asks_only_apis("written")
+    resources:
+        **asking("written"),
+        mem_mb=8000,
+        runtime=lambda wildcards, attempt: 360 * attempt,
+    params:
+        step=setting("written", "step"),
+        domain=setting("written", "domain"),
+        prompt=prompt_flag("written"),
+        sampling=setting("written", "sampling"),
+        seed=setting("written", "seed"),
+    shell:
+        "{PY} scripts/write_questions.py --questions {input.questions} --model {input.model}"
+        " --step {params.step} --domain {params.domain} {params.prompt}"
+        " --sampling {params.sampling:q} --seed {params.seed}"
+        " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.completions}"
+        + ASKING
+
+
+rule read_written:
+    "Read the written questions out of the answers of all shards of a source."
+    input:
+        questions=files("written", "questions"),
+        completions=shard_files("written", "completions"),
+    output:
+        questions="<results>/written/{id}/questions.parquet",
+        dropped="<results>/written/{id}/dropped.parquet",
+    log:
+        "<logs>/read_written/{id}.log",
+    benchmark:
+        "<usage>/read_written/{id}.jsonl"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        step=setting("written", "step"),
+    shell:
+        "{PY} scripts/read_written.py --questions {input.questions} --completions {input.completions}"
+        " --step {params.step} --output {output.questions} --dropped {output.dropped} > {log} 2>&1"

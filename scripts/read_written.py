@@ -1,0 +1,43 @@
+"""Read the questions that a model wrote out of its answers, and keep why the other texts gave none.
+
+The questions are in the order of the texts they were made of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.cli import UserError, command
+from lib.source_keys import WRITTEN_STEPS
+from lib.tables import QUESTIONS, write_table
+from lib.writing import WRITTEN_DROPPED, written_questions
+
+log = logging.getLogger(__name__)
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--questions", type=Path, nargs="+", required=True, help="documents or questions")
+    parser.add_argument("--completions", type=Path, nargs="+", required=True)
+    parser.add_argument("--step", choices=WRITTEN_STEPS, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--dropped", type=Path, required=True)
+    options = parser.parse_args(argv)
+    kept, dropped = written_questions(options.step, options.questions, options.completions)
+    if kept.is_empty():
+        first = dropped.item(0, "reason") if dropped.height else "there is none"
+        raise UserError(f"none of {dropped.height} texts gave a question ({first}): see to the prompt or the model.")
+    write_table(dropped, options.dropped, WRITTEN_DROPPED)
+    write_table(kept, options.output, QUESTIONS)
+    log.info("%s: %d questions, %d texts without one", options.output, kept.height, dropped.height)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Ask a model about one shard of a source's documents, or of the questions made of them: one step of ``lib.writing``.
+
+One request a distinct text; the raw answers are the output, ``read_written`` reads the questions out of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.asking import add_arguments, read_asking
+from lib.cli import command
+from lib.completions import complete_shard
+from lib.prompts import Prompt
+from lib.requests import prompted
+from lib.source_keys import WRITTEN_STEPS
+from lib.writing import shard_texts, step_schema
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--questions", type=Path, nargs="+", required=True, help="documents or questions")
+    parser.add_argument("--step", choices=WRITTEN_STEPS, required=True)
+    parser.add_argument("--domain", required=True)
+    parser.add_argument("--prompt", type=Path, required=True, help="Markdown file")
+    parser.add_argument("--shard", type=int, required=True)
+    parser.add_argument("--shards", type=int, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    add_arguments(parser)
+    options = parser.parse_args(argv)
+    texts = shard_texts(options.questions, options.shard, options.shards, options.domain)
+    wanted = prompted(texts, Prompt.read(options.prompt), 1, options.seed)
+    complete_shard(wanted, read_asking(options, step_schema(options.step)), options.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
