@@ -13,7 +13,8 @@ from lib.cli import UserError
 from lib.side_by_side import common_parts, occurrences, side_by_side
 
 FLOW = (
-    "sources", "written", "clean", "labels", "selected", "mixed", "limited", "deduplicated", "drawn", "answers", "filtered",
+    "sources", "written", "clean", "labels", "selected", "mixed", "limited", "deduplicated", "drawn", "answers",
+    "filtered",
 )  # fmt: skip
 """Folders of the results in the order in which the data flows; others come after them."""
 
