@@ -33,7 +33,7 @@ def test_a_training_that_loses_a_node_goes_on_with_the_same_losses(
     cluster: VirtualCluster, site: Site, server: FakeServer
 ) -> None:
     overrides = {"global_batch": 4, "epochs": 3, "cutoff": 512, "save_steps": 2}
-    training = {"student": "teacher", "scale": "micro", "nodes": NODES, "overrides": overrides}
+    training = {"student": "teacher", "scale": "micro", "nodes": NODES, "gpus": 1, "overrides": overrides}
     config = tiny_recipe(site, server, questions=QUESTIONS, shards=1, training=training)
     (site.folder / "own.yaml").write_text(yaml.safe_dump({**config, "accelerator": "cpu"}))
     site.snakemake("--configfile", "own.yaml", "--quiet", "rules", "--notemp", "--until", "tokenize_dataset")
