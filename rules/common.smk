@@ -10,7 +10,8 @@ from snakemake.exceptions import WorkflowError
 
 from lib.catalog import read_catalog
 from lib.cli import UserError
-from lib.plan import check_schema, make_plan
+from lib.plan import make_plan
+from lib.problems import check_schema
 
 CATALOG = config.get("catalog", ["catalog"])
 PINNED = ("source", "benchmark", "model")

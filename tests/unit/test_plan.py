@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from lib.arms import arm_overrides
 from lib.catalog import Catalog, Prompt
 from lib.config import ConfigurationError, with_setting
-from lib.plan import Plan, arm_overrides, make_plan
+from lib.plan import Plan, make_plan
 
 CATALOG = Catalog(
     sources={

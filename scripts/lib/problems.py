@@ -1,0 +1,220 @@
+"""What is wrong with a configuration, beyond what its schema says: each problem one sentence with its place."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from lib.arms import arm_overrides, colliding_arms
+from lib.catalog import Catalog
+from lib.cli import UserError
+from lib.config import ConfigurationError, did_you_mean, schema, schema_problems, with_defaults, with_setting
+from lib.recipes import Settings, resolved_domain, resolved_scale
+from lib.source_keys import written_prompt, written_steps
+
+
+def check_schema(config: Settings) -> None:
+    """Raise ``ConfigurationError`` with every violation of the configuration's schema."""
+    problems = schema_problems(config, schema("config"))
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def recipe_warnings(name: str, recipe: Settings) -> Iterator[str]:
+    """What is allowed and probably not meant."""
+    evaluated = set(recipe.get("evaluation", {}).get("benchmarks", []))
+    for domain in recipe["domains"]:
+        missing = evaluated - set(resolved_domain(recipe, domain)["decontaminate"]["benchmarks"])
+        for benchmark in sorted(missing):
+            yield f"{name}.{domain}: {benchmark} is evaluated, yet the questions are not decontaminated against it."
+
+
+def reference_problems(
+    recipes: Mapping[str, Settings],
+    experiments: Mapping[str, Settings],
+    targets: Iterable[str],
+    catalog: Catalog,
+    licences: Sequence[str] | None = None,
+) -> list[str]:
+    """Names that nothing defines, and settings that do not go together, in recipes, experiments and targets."""
+    problems: list[str] = []
+    for target in targets:
+        if target not in recipes and target not in experiments:
+            known = [*recipes, *experiments]
+            problems.append(f"targets: there is no recipe or experiment '{target}'{did_you_mean(target, known)}")
+        if target in recipes and target in experiments:
+            problems.append(f"targets: '{target}' names a recipe and an experiment: rename one")
+    for name, recipe in recipes.items():
+        problems += recipe_problems(f"recipes.{name}", recipe, catalog, licences)
+    for name, experiment in experiments.items():
+        where = f"experiments.{name}"
+        if experiment["base"] not in recipes:
+            known_base = did_you_mean(experiment["base"], recipes)
+            problems.append(f"{where}.base: there is no recipe '{experiment['base']}'{known_base}")
+            continue
+        problems += experiment_problems(where, experiment, recipes, catalog, licences)
+    return problems
+
+
+def experiment_problems(
+    where: str,
+    experiment: Settings,
+    recipes: Mapping[str, Settings],
+    catalog: Catalog,
+    licences: Sequence[str] | None = None,
+) -> list[str]:
+    """Problems of an experiment: each distinct setting is tried on the base recipe alone."""
+    problems: list[str] = []
+    base = recipes[experiment["base"]]
+    if "training" not in base or "evaluation" not in base:
+        problems.append(f"{where}.base: '{experiment['base']}' needs `training` and `evaluation` to be compared")
+    arms = arm_overrides(experiment)
+    for label in colliding_arms(experiment):
+        problems.append(f"{where}.vary: two arms would be called '{label}': name them under `arms:`")
+    if experiment["seeds"] and any("training.seed" in overrides for overrides in arms.values()):
+        problems.append(f"{where}.seeds: training.seed is varied already: leave one of the two out")
+    if experiment["draws"] > 1 and all(domain.get("draw") is None for domain in base["domains"].values()):
+        problems.append(
+            f"{where}.draws: '{experiment['base']}' draws all questions, so its draws are equal: set `draw`"
+        )
+    compare_to = experiment["compare_to"]
+    if compare_to is not None and compare_to not in arms:
+        problems.append(f"{where}.compare_to: there is no arm '{compare_to}'{did_you_mean(compare_to, arms)}")
+    tried: set[str] = set()
+    for arm, overrides in arms.items():
+        new = {path: value for path, value in overrides.items() if f"{path}={value!r}" not in tried}
+        tried |= {f"{path}={value!r}" for path, value in overrides.items()}
+        if not new:
+            continue
+        recipe: dict[str, Any] = dict(base)
+        for path, value in overrides.items():
+            recipe = with_setting(recipe, path, value)
+        rules = {"$ref": "#/$defs/recipe", "$defs": schema("config")["$defs"]}
+        broken = schema_problems(recipe, rules, root=f"{where}.arms.{arm}")
+        problems += broken or recipe_problems(f"{where}.arms.{arm}", recipe, catalog, licences)
+    for place, benchmark in enumerate(experiment["benchmarks"] or []):
+        problems += _unknown(f"{where}.benchmarks.{place}", "benchmark", benchmark, catalog.benchmarks)
+        problems += grading_problems(f"{where}.benchmarks.{place}", benchmark, catalog)
+    return problems
+
+
+def recipe_problems(where: str, recipe: Settings, catalog: Catalog, licences: Sequence[str] | None = None) -> list[str]:
+    """Problems of a recipe that its schema cannot know."""
+    problems: list[str] = []
+    for domain in recipe["domains"]:
+        block = resolved_domain(recipe, domain)
+        problems += domain_problems(f"{where}.domains.{domain}", block, catalog)
+        problems += licence_problems(f"{where}.domains.{domain}", block, catalog, licences)
+    training, evaluation = recipe.get("training"), recipe.get("evaluation")
+    if training:
+        problems += _unknown(f"{where}.training.student", "model", training["student"], catalog.models)
+        problems += _unknown(f"{where}.training.scale", "scale", training["scale"], catalog.scales)
+        student = catalog.models.get(training["student"])
+        for key in ("template", "max_model_len"):
+            if student is not None and key not in student:
+                problems.append(f"{where}.training.student: the catalog's entry has no `{key}` to train with: add one")
+        if training["scale"] in catalog.scales:
+            problems += scale_problems(f"{where}.training", training, catalog)
+    if evaluation:
+        if not training:
+            problems.append(f"{where}.evaluation: there is no student to evaluate: add `training`")
+        for place, name in enumerate(evaluation["benchmarks"]):
+            path = f"{where}.evaluation.benchmarks.{place}"
+            problems += _unknown(path, "benchmark", name, catalog.benchmarks)
+            problems += grading_problems(path, name, catalog)
+    return problems
+
+
+def scale_problems(where: str, training: Settings, catalog: Catalog) -> list[str]:
+    """Settings of a training that its scale does not know, or a batch that its GPUs cannot share."""
+    try:
+        scale = resolved_scale(training, catalog)
+        filled = with_defaults(training, {"$ref": "#/$defs/training"}, schema("config"))
+        scale.accumulation(max(1, filled["nodes"] * filled["gpus"]))
+    except UserError as error:
+        return [f"{where}: {str(error).rstrip('.')}"]
+    return []
+
+
+def grading_problems(path: str, name: str, catalog: Catalog) -> list[str]:
+    """Why a benchmark of the catalog cannot be evaluated."""
+    entry = catalog.benchmarks.get(name)
+    if entry is None:
+        return []
+    problems = []
+    if entry.get("grader") in {"none", None}:
+        problems.append(f"{path}: {name} has no grader and can only be decontaminated against")
+    if entry.get("prompt") is not None:
+        problems += _unknown(f"{path} ({name}.prompt)", "prompt", entry["prompt"], catalog.prompts)
+    return problems
+
+
+def domain_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
+    """Problems of a domain whose settings are resolved."""
+    problems: list[str] = []
+    for place, source in enumerate(block["sources"]):
+        problems += _unknown(f"{where}.sources.{place}", "source", source, catalog.sources)
+        entry = catalog.sources.get(source, {})
+        if entry.get("connector") == "unresolved":
+            problems.append(f"{where}.sources.{place}: {source} cannot be fetched: {entry['note']}")
+        if entry.get("connector") == "written":
+            problems += _unknown(f"{where}.sources.{place}: {source}", "model", entry["model"], catalog.models)
+            for step in itertools.chain.from_iterable(written_steps(entry)):
+                asked = written_prompt(entry, step)
+                problems += _unknown(f"{where}.sources.{place}: {source}", "prompt", asked, catalog.prompts)
+    if block["top"] and block["top"] > len(block["sources"]):
+        problems.append(f"{where}.top: {block['top']} of {len(block['sources'])} sources: list more or lower it")
+    if "benchmarks" not in block["decontaminate"]:
+        problems.append(f"{where}.decontaminate: the key 'benchmarks' is missing ([] drops nothing)")
+    for place, benchmark in enumerate(block["decontaminate"].get("benchmarks", [])):
+        problems += _unknown(f"{where}.decontaminate.benchmarks.{place}", "benchmark", benchmark, catalog.benchmarks)
+    select = block["select"]
+    mixed = len(block["sources"][: block["top"]])
+    if select["keep"] is not None and select["keep"] < mixed:
+        problems.append(
+            f"{where}.select.keep: {select['keep']} questions cannot be shared by {mixed} sources: keep more"
+        )
+    if select["by"] != "random":
+        if "model" not in select:
+            problems.append(f"{where}.select: the key 'model' is missing: {select['by']} asks a model")
+        else:
+            problems += _unknown(f"{where}.select.model", "model", select["model"], catalog.models)
+        if select["by"] in {"difficulty", "ask_llm"} and select["prompt"] is None:
+            problems.append(f"{where}.select: the key 'prompt' is missing: {select['by']} needs a rubric")
+    answers = block["answers"]
+    if "teacher" not in answers:
+        problems.append(f"{where}.answers: the key 'teacher' is missing")
+    else:
+        problems += _unknown(f"{where}.answers.teacher", "model", answers["teacher"], catalog.models)
+        teacher = catalog.models.get(answers["teacher"], {})
+        if block["limit"]["tokenizer"] == "teacher" and teacher.get("kind") == "api" and "tokenizer" not in teacher:
+            problems.append(f"{where}.limit.tokenizer: {answers['teacher']} is hosted: name the tokenizer that counts")
+    for section in ("select", "answers"):
+        prompt = block[section]["prompt"]
+        if prompt is not None:
+            problems += _unknown(f"{where}.{section}.prompt", "prompt", prompt, catalog.prompts)
+    return problems
+
+
+def licence_problems(where: str, block: Settings, catalog: Catalog, licences: Sequence[str] | None) -> list[str]:
+    """Sources that a domain mixes although their licence is not among ``licences`` (None allows all)."""
+    if licences is None:
+        return []
+    allowed = {licence.lower() for licence in licences}
+    problems = []
+    for place, source in enumerate(block["sources"][: block["top"]]):
+        licence = str(catalog.sources.get(source, {}).get("licence", "unknown"))
+        if source in catalog.sources and licence.lower() not in allowed:
+            remedy = "state it in the catalog" if licence == "unknown" else "allow it"
+            problems.append(
+                f"{where}.sources.{place}: the licence of {source} ({licence}) is not among `licences`: "
+                f"{remedy}, or choose another source"
+            )
+    return problems
+
+
+def _unknown(path: str, what: str, name: str, known: Iterable[str]) -> list[str]:
+    """A problem where the catalog does not know ``name``."""
+    names = set(known)
+    return [] if name in names else [f"{path}: the catalog has no {what} '{name}'{did_you_mean(name, names)}"]

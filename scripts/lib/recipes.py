@@ -1,0 +1,26 @@
+"""A recipe's settings, filled in: a domain's over the recipe's over the schema's defaults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lib.catalog import Catalog
+from lib.config import merged, schema, with_defaults
+from lib.scales import Scale
+
+Settings = Mapping[str, Any]
+
+
+def resolved_domain(recipe: Settings, domain: str) -> dict[str, Any]:
+    """A domain's settings: its own over the recipe's over the schema's defaults."""
+    shared = {key: recipe[key] for key in ("decontaminate", "limit", "answers", "filter") if key in recipe}
+    block = merged(shared, recipe["domains"][domain])
+    filled: dict[str, Any] = with_defaults(block, {"$ref": "#/$defs/domain"}, schema("config"))
+    return filled
+
+
+def resolved_scale(training: Settings, catalog: Catalog) -> Scale:
+    """The training scale of a recipe with its overrides. Raises ``UserError`` where a setting is unknown or wrong."""
+    return Scale.from_json(json.dumps(merged(catalog.scales[training["scale"]], training.get("overrides", {}))))
