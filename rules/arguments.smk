@@ -85,7 +85,21 @@ def recipe_goals(name):
     return [
         f"{RESULTS}/recipes/{name}/manifest.json",
         *(f"{RESULTS}/recipes/{name}/plots/{p}.svg" for p in plots),
+        *sensitivity_tables(name),
     ]
+
+
+def sensitivity_tables(name):
+    """What other thresholds of decontamination would drop, for the domains of a recipe that ask for it."""
+    stages = [
+        selected.input("questions")
+        for domain, planned in PLAN.recipes[name].domains.items()
+        if resolved_domain(config["recipes"][name], domain)["decontaminate"][
+            "sensitivity"
+        ]
+        for selected in planned["mixed"].inputs["questions"]
+    ]
+    return [PLAN.path(stage, "sensitivity.parquet") for stage in dict.fromkeys(stages)]
 
 
 def stages_flag(wildcards):
@@ -94,7 +108,7 @@ def stages_flag(wildcards):
     domain_of = {
         stage: domain
         for domain, stages in recipe.domains.items()
-        for stage in map(id, stages.values())
+        for stage in stages.values()
     }
     return " ".join(
         f"--stage {stage.kind} {domain_of.get(stage, '-')} {stage.id} {PLAN.path(stage)}"

@@ -12,6 +12,7 @@ from lib.catalog import read_catalog
 from lib.cli import UserError
 from lib.plan import make_plan
 from lib.problems import check_schema
+from lib.recipes import resolved_domain
 
 CATALOG = config.get("catalog", ["catalog"])
 PINNED = ("source", "benchmark", "model")

@@ -65,9 +65,12 @@ rule deduplicate:
         similarity=lambda wildcards: PLAN.stage(
             "deduplicated", wildcards.id
         ).settings.get("similarity", 100),
+        rule=lambda wildcards: PLAN.stage("deduplicated", wildcards.id).settings.get(
+            "rule", "kept"
+        ),
     shell:
         "{PY} scripts/deduplicate.py --questions {input.questions} --level {params.level}"
-        " --similarity {params.similarity} --threads {threads}"
+        " --similarity {params.similarity} --rule {params.rule} --threads {threads}"
         " --output {output.questions} --dropped {output.dropped} > {log} 2>&1"
 
 

@@ -6,9 +6,6 @@ names every match: the benchmark, its question, and the score (similarity in per
 run in tokens with its text). ``--min-chars`` leaves questions shorter than that out of the similarity test, where short
 template phrases are flagged most; it is the one departure from the published rule.
 
-``--sensitivity`` writes, over a sample of 50,000 questions, how many each threshold from 60 to 100 would drop, by
-length and by benchmark, and how many fall to similarity alone, to an n-gram alone and to both.
-
 Questions without a text match nothing and are kept. Rows are sorted by question_id, source and source_row.
 """
 
@@ -18,13 +15,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lib.cli import UserError, command
-
-if TYPE_CHECKING:
-    from lib.decontamination import Rule
-    from lib.tokens import Tokenizer
 
 
 @command
@@ -45,20 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         threads=arguments.threads,
         engine=arguments.engine,
     )
-    if arguments.sensitivity:
-        write_sensitivity(arguments, rule, tokenizer)
     return 0
-
-
-def write_sensitivity(arguments: argparse.Namespace, rule: Rule, tokenizer: Tokenizer) -> None:
-    from lib.decontamination import distinct_texts, read_benchmarks
-    from lib.sensitivity import SENSITIVITY, sensitivity
-    from lib.tables import QUESTIONS, read_table, write_table
-
-    texts = distinct_texts(read_table(arguments.questions, QUESTIONS))
-    references = read_benchmarks(arguments.benchmarks)
-    table = sensitivity(texts, references, rule, tokenizer, threads=arguments.threads, engine=arguments.engine)
-    write_table(table, arguments.sensitivity, SENSITIVITY)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -71,7 +50,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--min-chars", type=int, default=0, help="similarity only for questions of this many characters"
     )
-    parser.add_argument("--sensitivity", type=Path, help="also write what thresholds from 60 to 100 would drop here")
     parser.add_argument("--threads", type=int, default=0, help="threads; 0: one for each processor (same result)")
     parser.add_argument(
         "--engine", choices=("auto", "compiled", "plain"), default="auto", help="same result, other speed"

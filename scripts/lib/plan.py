@@ -296,6 +296,8 @@ class Planner:
         rule = {"level": duplicates["level"]}
         if duplicates["level"] == "fuzzy":
             rule["similarity"] = duplicates["similarity"]
+            if duplicates["rule"] != "kept":
+                rule["rule"] = duplicates["rule"]
         deduplicated = self.add("deduplicated", name, rule, {"questions": [limited]})
         draw = {"count": block["draw"], "seed": block["draw_seed"]}
         drawn = self.add("drawn", name, draw, {"questions": [deduplicated]})

@@ -9,6 +9,7 @@ import pytest
 from rapidfuzz import fuzz
 
 import decontaminate
+import measure_sensitivity
 from lib.hashing import question_id
 from lib.tables import QUESTIONS
 
@@ -127,7 +128,12 @@ def test_sensitivity_counts_what_each_threshold_would_drop(tmp_path: Path) -> No
     edited = LONG.replace("17 sheep", "19 lambs").replace("goats", "cows").replace("second, and", "third one; then")
     rows = questions([edited, LONG, "What is 3 plus 4?", "Nothing like the others at all."], "web")
     benchmarks = [questions([LONG], "fields"), questions(["What is 5 plus 4?"], "sums")]
-    run(tmp_path, rows, benchmarks, "--sensitivity", str(tmp_path / "sensitivity.parquet"))
+    rows.write_parquet(tmp_path / "rows.parquet")
+    given = ["--questions", str(tmp_path / "rows.parquet"), "--benchmarks"]
+    for number, table in enumerate(benchmarks):
+        table.write_parquet(tmp_path / f"{number}.parquet")
+        given.append(str(tmp_path / f"{number}.parquet"))
+    assert measure_sensitivity.main([*given, "--output", str(tmp_path / "sensitivity.parquet")]) == 0
     table = pl.read_parquet(tmp_path / "sensitivity.parquet")
     scores = {
         "fields": [fuzz.ratio(text, LONG) for text in rows["question"]],

@@ -96,10 +96,19 @@ def test_a_changed_setting_makes_its_stage_and_what_follows_anew(path: str, valu
     assert changed_kinds((path, value)) == made_anew
 
 
+def test_the_rule_of_fuzzy_duplicates_counts_where_they_are_fuzzy() -> None:
+    fuzzy = ("recipes.small.domains.math.deduplicate.level", "fuzzy")
+    kept, other = ((fuzzy, ("recipes.small.domains.math.deduplicate.rule", rule)) for rule in ("kept", "any"))
+    assert ids(plan(fuzzy)) == ids(plan(*kept))
+    assert "deduplicated" in {kind for kind, _ in ids(plan(*other)) - ids(plan(fuzzy))}
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
         ("recipes.small.answers.shards", 7),
+        ("recipes.small.decontaminate.sensitivity", True),
+        ("recipes.small.domains.math.deduplicate.rule", "any"),
         ("recipes.small.answers.answers_per_shard", 2),
         ("recipes.small.domains.math.select.questions_per_shard", 5),
         ("recipes.small.training.nodes", 4),

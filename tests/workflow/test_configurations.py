@@ -42,6 +42,12 @@ def test_gpu_rules_ask_for_what_the_recipe_needs(checkout: Checkout) -> None:
     assert all("gpu=4" in resources for resources in resources_of(output, "sample_evaluation"))
 
 
+def test_sensitivity_is_measured_where_it_is_asked_for(checkout: Checkout) -> None:
+    changed = {"recipes": {"openthoughts3": {"domains": {"code": {"decontaminate": {"sensitivity": True}}}}}}
+    jobs = checkout.jobs("--configfile", checkout.write_config(changed))
+    assert jobs["measure_sensitivity"] == 2
+
+
 def test_a_dry_run_needs_no_key_and_no_environment(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     checkout.variables = {key: value for key, value in checkout.variables.items() if "KEY" not in key}
     checkout.variables["OPENTHOUGHTS_ENVIRONMENTS"] = "/nonexistent"
