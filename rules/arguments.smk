@@ -102,19 +102,34 @@ def sensitivity_tables(name):
     return [PLAN.path(stage, "sensitivity.parquet") for stage in dict.fromkeys(stages)]
 
 
-def stages_flag(wildcards):
-    """Every stage of a recipe: kind, domain (or -), id and path."""
+def described_stages(wildcards):
+    """Every stage of a recipe as JSON: what its id is made of, where its main file is, what else is worth telling."""
     recipe = PLAN.recipes[wildcards.recipe]
     domain_of = {
         stage: domain
         for domain, stages in recipe.domains.items()
         for stage in stages.values()
     }
-    return " ".join(
-        f"--stage {stage.kind} {domain_of.get(stage, '-')} {stage.id} {PLAN.path(stage)}"
+    described = [
+        {
+            "kind": stage.kind,
+            "domain": domain_of.get(stage),
+            "id": stage.id,
+            "path": PLAN.path(stage),
+            "settings": stage.settings,
+            "inputs": {
+                role: [f"{other.kind}/{other.id}" for other in others]
+                for role, others in stage.inputs.items()
+            },
+            "about": {
+                key: stage.execution[key]
+                for key in ("licence", "homepage", "prompt", "prompts", "price")
+                if stage.execution.get(key)
+            },
+        }
         for stage in recipe.stages()
-        if stage.kind != "tokenized"
-    )
+    ]
+    return json.dumps(described, sort_keys=True)
 
 
 def links_flag(wildcards):

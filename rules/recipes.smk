@@ -12,16 +12,16 @@ rule describe_recipe:
     benchmark:
         "<usage>/describe_recipe/{recipe}.jsonl"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        stages=stages_flag,
+        stages=described_stages,
         links=links_flag,
         counts=lambda wildcards: PLAN.path(
             PLAN.recipes[wildcards.recipe].dataset, "counts.json"
         ),
     shell:
-        "{PY} scripts/describe_recipe.py --recipe {wildcards.recipe} {params.stages} {params.links}"
+        "{PY} scripts/describe_recipe.py --recipe {wildcards.recipe} --stages {params.stages:q} {params.links}"
         " --counts {params.counts} --output {output.manifest} > {log} 2>&1"
 
 

@@ -1,7 +1,8 @@
 """Write what a recipe is made of, and put links to its dataset, model, scores and plots beside it.
 
-The manifest names every stage with its id, its file (relative to the manifest), its rows and its size, and the versions
-of the programs that made them. Links are relative, so the results can be moved or mounted elsewhere.
+The manifest names every stage with its id, its settings and inputs, its file (relative to the manifest), its rows and
+its size, the funnel from the sources to the dataset (which must add up at every stage), and the versions of the
+programs that made it. Links are relative, so the results can be moved or mounted elsewhere.
 """
 
 from __future__ import annotations
@@ -13,24 +14,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib.cli import command
-from lib.manifest import Stage, link, manifest
-from lib.tables import write_text
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
+    from lib.funnel import funnel
+    from lib.manifest import Recipe, Stage, link, manifest
+    from lib.tables import write_text
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", required=True, help="name of the recipe")
-    parser.add_argument("--stage", nargs=4, action="append", required=True, metavar=("KIND", "DOMAIN", "ID", "PATH"))
+    parser.add_argument(
+        "--stages", required=True, help="JSON list of its stages: kind, domain, id, path, settings, inputs, about"
+    )
     parser.add_argument("--link", nargs=2, action="append", default=[], metavar=("NAME", "PATH"))
     parser.add_argument("--counts", type=Path, help="counts.json of the dataset")
     parser.add_argument("--output", type=Path, required=True, help="manifest.json")
     arguments = parser.parse_args(argv)
     stages = [
-        Stage(kind, None if domain == "-" else domain, identity, Path(path))
-        for kind, domain, identity, path in arguments.stage
-    ]
-    described = manifest(arguments.recipe, stages, arguments.output.parent, arguments.counts)
+        Stage(
+            each["kind"], each.get("domain"), each["id"], Path(each["path"]), each.get("settings", {}),
+            each.get("inputs", {}), each.get("about", {}),
+        )
+        for each in json.loads(arguments.stages)
+    ]  # fmt: skip
+    recipe = Recipe.of(arguments.recipe, stages)
+    described = manifest(recipe, arguments.output.parent, arguments.counts, funnel(recipe))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     for name, target in arguments.link:
         link(arguments.output.parent / name, Path(target))

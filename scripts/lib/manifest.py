@@ -1,12 +1,12 @@
-"""What a recipe is made of: its stages, their files and counts, and the versions of the programs that made them."""
+"""What a recipe is made of: its stages, their files, settings and counts, and the versions of what made them."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,23 +22,97 @@ PACKAGES = ("snakemake", "polars", "pyarrow", "openai", "math-verify", "reasonin
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a recipe: what it does, for which domain (null: all), its id and its main file."""
+    """One stage of a recipe: what it does, for which domain (null: all), its id and its main file.
+
+    ``settings`` and ``inputs`` (role -> KIND/ID) are what its id is the hash of, ``about`` is what else is told.
+    """
 
     kind: str
     domain: str | None
     identity: str
     path: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+    rows: int | None = None
+
+    @property
+    def name(self) -> str:
+        """KIND/ID, as other stages' ``inputs`` call it."""
+        return f"{self.kind}/{self.identity}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return self.path.parent
 
 
-def manifest(recipe: str, stages: Sequence[Stage], folder: Path, counts: Path | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Recipe:
+    """The stages of a recipe by KIND/ID, inputs before what is made of them."""
+
+    name: str
+    stages: Mapping[str, Stage]
+    counts: Mapping[str, Any] | None = None
+    funnel: Sequence[Mapping[str, Any]] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of(name: str, stages: Sequence[Stage]) -> Recipe:
+        """A recipe of these stages."""
+        return Recipe(name, {stage.name: stage for stage in stages})
+
+    @staticmethod
+    def read(manifest: Path) -> Recipe:
+        """The recipe that a manifest describes. ``UserError`` where it is missing, or not whole."""
+        told = _json(manifest)
+        try:
+            stages = [
+                Stage(
+                    each["kind"], each["domain"], each["id"], manifest.parent / each["path"], each["settings"],
+                    each["inputs"], each["about"], each["rows"],
+                )
+                for each in told["stages"]
+            ]  # fmt: skip
+            by_name = {stage.name: stage for stage in stages}
+            return Recipe(told["recipe"], by_name, told["counts"], told["funnel"], told["versions"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{manifest} is no manifest of this version: delete it and run again.") from error
+
+    def of_kind(self, *kinds: str) -> list[Stage]:
+        """The stages of some kinds, in order."""
+        return [stage for stage in self.stages.values() if stage.kind in kinds]
+
+    def inputs(self, stage: Stage, role: str) -> list[Stage]:
+        """The stages of a role of a stage."""
+        return [self.stages[name] for name in stage.inputs.get(role, ()) if name in self.stages]
+
+    def upstream(self, stage: Stage, role: str = "questions") -> Iterator[Stage]:
+        """What a stage is made of by one role, all the way back, the nearest first."""
+        for other in self.inputs(stage, role):
+            yield other
+            yield from self.upstream(other, role)
+
+    def domains(self) -> dict[str, list[Stage]]:
+        """Domain -> its stages of questions from the sources to the drawn ones, each once, in the order of the flow."""
+        found = {}
+        for drawn in self.of_kind("drawn"):
+            if drawn.domain is not None:
+                chain = {stage.name: stage for stage in [*reversed(list(self.upstream(drawn))), drawn]}
+                found[drawn.domain] = list(chain.values())
+        return found
+
+
+def manifest(recipe: Recipe, folder: Path, counts: Path | None, funnel: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The manifest of a recipe as JSON values; paths are relative to ``folder``.
 
     Raises ``UserError`` where a stage's file is missing.
     """
     return {
-        "recipe": recipe,
+        "recipe": recipe.name,
         "counts": None if counts is None else _json(counts),
-        "stages": [_described(stage, folder) for stage in stages],
+        "funnel": list(funnel),
+        "stages": [_described(stage, folder) for stage in recipe.stages.values()],
         "versions": {"python": platform.python_version(), **_versions()},
     }
 
@@ -51,6 +125,9 @@ def _described(stage: Stage, folder: Path) -> dict[str, Any]:
         "domain": stage.domain,
         "id": stage.identity,
         "path": os.path.relpath(stage.path, folder),
+        "settings": dict(stage.settings),
+        "inputs": {role: list(names) for role, names in stage.inputs.items()},
+        "about": dict(stage.about),
         "rows": _rows(stage.path),
         "bytes": stage.path.stat().st_size if stage.path.is_file() else None,
     }

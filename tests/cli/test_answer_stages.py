@@ -13,7 +13,6 @@ from tests.answer_tables import answers, benchmark, drawn, evaluation
 
 import assemble_dataset
 import compare_arms
-import describe_recipe
 import filter_answers
 import grade_answers
 from lib.tables import GRADES, SCORES
@@ -186,43 +185,6 @@ def test_arms_are_compared_in_a_table_a_plot_and_a_paragraph(graded: Path) -> No
     assert svg.startswith("<svg")
     assert all(name in svg for name in ("good", "bad", "average", "sums", "letters"))
     assert compare_arms.main([*given[:2], "--compare-to", "ugly", *given[4:]]) == 1
-
-
-def test_a_recipe_is_described_and_linked(dataset: Path) -> None:
-    folder = dataset / "recipes" / "tiny"
-    given = ["--recipe", "tiny", "--stage", "dataset", "-", "dataset-1f0c", str(dataset / "dataset.parquet")]
-    given += [
-        "--stage",
-        "drawn",
-        "math",
-        "math-2a",
-        str(dataset / "math-drawn.parquet"),
-        "--link",
-        "data",
-        str(dataset),
-    ]
-    given += ["--counts", str(dataset / "counts.json"), "--output", str(folder / "manifest.json")]
-    assert describe_recipe.main(given) == 0
-    assert describe_recipe.main(given) == 0
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert [(stage["kind"], stage["domain"], stage["rows"]) for stage in manifest["stages"]] == [
-        ("dataset", None, 20),
-        ("drawn", "math", 4),
-    ]
-    assert (folder / manifest["stages"][0]["path"]).samefile(dataset / "dataset.parquet")
-    assert manifest["counts"]["rows"] == 20
-    assert manifest["versions"]["polars"] == pl.__version__
-    assert (folder / "data").readlink() == Path("../..")
-
-
-def test_a_file_in_the_way_of_a_link_is_kept(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (dataset / "out").mkdir()
-    (dataset / "out" / "data").write_text("mine")
-    given = ["--recipe", "r", "--stage", "dataset", "-", "d", str(dataset / "dataset.parquet")]
-    given += ["--link", "data", str(dataset), "--output", str(dataset / "out" / "manifest.json")]
-    assert describe_recipe.main(given) == 1
-    assert "is in the way" in capsys.readouterr().err
-    assert (dataset / "out" / "data").read_text() == "mine"
 
 
 @pytest.fixture
