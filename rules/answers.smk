@@ -34,7 +34,7 @@ rule merge_answers:
     input:
         questions=files("answers", "questions"),
         model=files("answers", "model", "model.json"),
-        completions=shard_files("answers", "shards"),
+        completions=shard_files("answers"),
     output:
         completions="<results>/answers/{id}/completions.parquet",
     log:

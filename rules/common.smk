@@ -13,6 +13,7 @@ from lib.cli import UserError
 from lib.plan import make_plan
 from lib.problems import check_schema
 from lib.recipes import resolved_domain
+from lib.shards import shard_path
 
 CATALOG = config.get("catalog", ["catalog"])
 PINNED = ("source", "benchmark", "model")
@@ -82,16 +83,13 @@ def all_if_none(kind, name):
     return lookup
 
 
-def shard_files(kind, folder):
+def shard_files(kind):
     """Input function: the shards of the stage of the wildcard id."""
 
     def lookup(wildcards):
         stage = PLAN.stage(kind, wildcards.id)
-        shards = stage.execution["shards"]
-        width = len(str(shards - 1))
         return [
-            PLAN.path(stage, f"{folder}/{shard:0{width}}-of-{shards}.parquet")
-            for shard in range(shards)
+            shard_path(PLAN, stage, shard) for shard in range(stage.execution["shards"])
         ]
 
     return lookup
@@ -192,6 +190,7 @@ def asking(kind):
         "price": entry_json(kind, "price"),
         "endpoint": entry_json(kind, "endpoint"),
         "budget_usd": str((config.get("budget") or {}).get("usd") or 0),
+        "budget_gpu_hours": str((config.get("budget") or {}).get("gpu_hours") or 0),
         **engine_placement(kind),
     }
 
@@ -205,6 +204,7 @@ ASKING = (
     " --requests-per-minute {resources.requests_per_minute} --tokens-per-minute {resources.tokens_per_minute}"
     " --grace {resources.grace}"
     " --mode {resources.mode} --price={resources.price:q} --budget-usd {resources.budget_usd}"
+    " --budget-gpu-hours {resources.budget_gpu_hours}"
     " > {log} 2>&1"
 )
 

@@ -31,7 +31,7 @@ rule parse_labels:
     "Read the labels out of the answers of all shards of a source."
     input:
         questions=files("labels", "questions"),
-        completions=shard_files("labels", "completions"),
+        completions=shard_files("labels"),
     output:
         labels="<results>/labels/{id}/labels.parquet",
     log:

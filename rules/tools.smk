@@ -1,6 +1,8 @@
 # What a user asks for by name; none of it is part of a recipe.
 localrules:
+    compact,
     environments,
+    from_store,
     gc,
     lock,
     plan,
@@ -45,6 +47,24 @@ rule lock:
         lock=f"{CATALOG[0]}/lock.yaml",
     shell:
         "{PY} scripts/lock.py --catalog {params.catalog} {params.names} --output {params.lock} 2>&1 | tee {log}"
+
+
+rule from_store:
+    "Write every shard that is complete in the completion store, before a job is submitted for it."
+    log:
+        "<logs>/from_store.log",
+    params:
+        changes=json.dumps(workflow.config_settings.overwrite_config),
+    shell:
+        "{PY} scripts/from_store.py --config config.yaml --set {params.changes:q} 2>&1 | tee {log}"
+
+
+rule compact:
+    "Rewrite the completion store's many small files as few sorted ones (safe while jobs run)."
+    log:
+        "<logs>/compact.log",
+    shell:
+        "{PY} scripts/store.py compact --store {STORE} 2>&1 | tee {log}"
 
 
 rule gc:

@@ -33,7 +33,7 @@ rule read_written:
     "Read the written questions out of the answers of all shards of a source."
     input:
         questions=files("written", "questions"),
-        completions=shard_files("written", "completions"),
+        completions=shard_files("written"),
     output:
         questions="<results>/written/{id}/questions.parquet",
         dropped="<results>/written/{id}/dropped.parquet",

@@ -7,7 +7,6 @@ everything together, where what several recipes share counts once.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from lib.catalog import read_catalog
 from lib.cli import command
-from lib.config import merged, read_yaml
+from lib.config import read_config
 from lib.estimates import estimate, estimate_stage, rows_of_table, total
 from lib.plan import ExperimentPlan, Plan, Stage, make_plan
 from lib.tables import write_text
@@ -30,10 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpus", type=int, default=64, help="GPUs of which wall time is told")
     parser.add_argument("--output", type=Path, help="plan.tsv")
     options = parser.parse_args(argv)
-    config: dict[str, Any] = {}
-    for path in options.config:
-        config = merged(config, read_yaml(path) or {})
-    config = merged(config, json.loads(options.set))
+    config = read_config(options.config, options.set)
     plan = make_plan(config, read_catalog(config.get("catalog", ["catalog"])))
 
     table: list[dict[str, Any]] = []

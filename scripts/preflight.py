@@ -12,11 +12,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lib.catalog import read_catalog
 from lib.cli import command
-from lib.config import merged, read_yaml
+from lib.config import read_config
 from lib.plan import make_plan
 from lib.preflight import (
     Check,
@@ -39,9 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--cluster", default="", help="JSON: account, cpu_partition, gpu_partition, gpu_type, network_partition"
     )
     options = parser.parse_args(argv)
-    config: dict[str, Any] = {}
-    for path in options.config:
-        config = merged(config, read_yaml(path) or {})
+    config = read_config(options.config)
     plan = make_plan(config, read_catalog(config.get("catalog", ["catalog"])))
     checks: list[Check] = []
     if options.cluster:

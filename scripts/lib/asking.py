@@ -59,6 +59,8 @@ class Asking:
     price: Price | None = None
     budget_usd: float = 0.0
     """Dollars that all answers of the store together may cost; 0 is no cap."""
+    budget_gpu_hours: float = 0.0
+    """GPU-hours that all engines of the store's clients together may use; 0 is no cap."""
     mode: str = "live"
     """``live``, or ``batch`` for the Batch API of a hosted model."""
     batch_poll: float = 60.0
@@ -114,6 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--price", default="", help='dollars per million tokens: {"input": .., "output": .., "batch": ..}'
     )
     group.add_argument("--budget-usd", type=float, default=0, help="what all answers of the store may cost (0: no cap)")
+    group.add_argument("--budget-gpu-hours", type=float, default=0, help="what all engines may use (0: no cap)")
     group.add_argument("--mode", choices=["live", "batch"], default="live", help="batch: the API's Batch mode")
     group.add_argument("--batch-poll", type=float, default=60, help="seconds between looks at running batches")
     group.add_argument("--batch-requests", type=int, default=MOST_REQUESTS, help="most requests of one batch")
@@ -140,6 +143,7 @@ def read_asking(options: argparse.Namespace, schema: ResponseSchema | None = Non
         grace=options.grace,
         price=Price.parse(options.price),
         budget_usd=options.budget_usd,
+        budget_gpu_hours=options.budget_gpu_hours,
         mode=options.mode,
         batch_poll=options.batch_poll,
         batch_requests=options.batch_requests,

@@ -19,6 +19,7 @@ import polars as pl
 from lib.asking import Asking, Prompted
 from lib.cli import UserError
 from lib.client import FatalError, Request
+from lib.gpu_hours import GpuMeter
 from lib.hashing import digest
 from lib.journal import StoreFullError, is_full
 from lib.progress import Progress
@@ -125,9 +126,10 @@ def _ask_missing(prompts: Callable[[], Iterable[Prompted]], state: pl.DataFrame,
         for one, key in compress(zip(prompts(), state.get_column("key"), strict=True), missing)
     )
     proven = state.select((~pl.col("failed")).any()).item()
+    meter = GpuMeter(store, asking.model.name, asking.budget_gpu_hours, asking.grace)
     try:
-        with engine(asking.model, asking.engine) as endpoint:
-            Round(asking, store, endpoint, progress, proven).ask(requests)
+        with engine(asking.model, asking.engine, meter.running) as endpoint:
+            Round(asking, store, endpoint, progress, proven, meter).ask(requests)
     finally:
         progress.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,14 @@ def _typed(value: Any, kind: Any) -> Any:
     if "number" in kinds:
         return float(value)
     return int(value) if "integer" in kinds else value
+
+
+def read_config(files: Iterable[Path], changes: str = "{}") -> dict[str, Any]:
+    """The configuration of files laid over each other, the last one on top, and of ``changes`` (JSON) over all."""
+    config: dict[str, Any] = {}
+    for path in files:
+        config = merged(config, read_yaml(path) or {})
+    return merged(config, json.loads(changes))
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from lib.batches import Batches, folder_of
 from lib.budget import Budget, Price, worst_cost
 from lib.cli import UserError
 from lib.client import Answer, Client, FatalError, Request
+from lib.gpu_hours import GpuMeter
 from lib.hashing import digest
 from lib.progress import Progress
 from lib.server import Endpoint
@@ -27,6 +28,7 @@ from lib.store import FOLD_SECONDS, Store, dumps
 FOLD_BYTES = 16 * 2**20
 """So much is folded into the store at once at the most, however quickly it came."""
 SHARE_SECONDS = 2.0
+METER_SECONDS = 0.5
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """What asks a job to end: SIGUSR1 is a batch system's warning of the time limit."""
 
@@ -36,13 +38,16 @@ log = logging.getLogger(__name__)
 class Round:
     """Asks one server for a set of requests."""
 
-    def __init__(self, asking: Asking, store: Store, endpoint: Endpoint, progress: Progress, proven: bool) -> None:
+    def __init__(
+        self, asking: Asking, store: Store, endpoint: Endpoint, progress: Progress, proven: bool, meter: GpuMeter
+    ) -> None:
         """``proven`` says that the store holds an answer to one of these requests' kind already."""
         self._asking = asking
         self._store = store
         self._endpoint = endpoint
         self._progress = progress
         self._proven = proven
+        self._meter = meter
         self._settings = asking.settings()
         self._about = {
             "sampling": asking.sampling.key(),
@@ -95,6 +100,7 @@ class Round:
             async with client:
                 folding = asyncio.create_task(self._fold_often(ending))
                 sharing = asyncio.create_task(self._share_limits(client, ending))
+                heeding = asyncio.create_task(self._heed_the_meter(stopping))
                 asked = asyncio.create_task(client.run(requests, self._answered, stopping, self._asking.grace))
                 try:
                     await asyncio.wait([asked, folding], return_when=asyncio.FIRST_COMPLETED)
@@ -102,11 +108,29 @@ class Round:
                         asked.cancel()
                         await asyncio.gather(asked, return_exceptions=True)
                         await folding
-                    await asked
+                    with self._told_why_it_ended():
+                        await asked
                 finally:
                     ending.set()
-                    await asyncio.gather(folding, sharing, return_exceptions=True)
+                    heeding.cancel()
+                    await asyncio.gather(folding, sharing, heeding, return_exceptions=True)
         self._store.fold()
+
+    async def _heed_the_meter(self, stopping: asyncio.Event) -> None:
+        """Stop asking where the GPU-hours are used up."""
+        while not self._meter.is_used_up:
+            await asyncio.sleep(METER_SECONDS)
+        log.info("the GPU-hours are used up: finishing what is in flight")
+        stopping.set()
+
+    @contextlib.contextmanager
+    def _told_why_it_ended(self) -> Iterator[None]:
+        try:
+            yield
+        except FatalError as error:
+            if self._meter.is_used_up:
+                raise FatalError(self._meter.exhausted()) from error
+            raise
 
     async def _fold_often(self, ending: asyncio.Event) -> None:
         """Fold the journal every ``FOLD_SECONDS``; one segment after the other, none of them left halfway."""

@@ -29,7 +29,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,11 @@ class EngineSettings:
     """Memory for the keys and values of the requests in flight, on processors (GiB)."""
     start_seconds: float = 1800.0
     """Longest time from start to ready."""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that the engine takes."""
+        return 0 if self.accelerator == "cpu" else self.tensor_parallel * self.data_parallel
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> EngineSettings:
@@ -120,8 +125,12 @@ class Endpoint:
 
 
 @contextmanager
-def engine(model: Model, settings: EngineSettings) -> Iterator[Endpoint]:
+def engine(
+    model: Model, settings: EngineSettings, running: Callable[[int], AbstractContextManager[Any]] = nullcontext
+) -> Iterator[Endpoint]:
     """An endpoint that answers for a model, for as long as the context lasts.
+
+    ``running`` is entered with the number of GPUs for as long as an engine is there that was started here.
 
     Raises ``UserError`` where a key is missing, a server that the user keeps does not answer, or the engine cannot be
     started (its log goes to standard error, the reason in one sentence is the error).
@@ -130,7 +139,7 @@ def engine(model: Model, settings: EngineSettings) -> Iterator[Endpoint]:
     if found is not None:
         yield found
         return
-    with started(model, settings) as endpoint:
+    with running(settings.gpus), started(model, settings) as endpoint:
         yield endpoint
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import polars as pl
 import pytest
 from tests.fake_openai import FakeServer, Fault
-from tests.workflow.conftest import Checkout, small_config
+from tests.workflow.conftest import ROOT, Checkout, small_config
 
 from lib.config import with_setting
+from lib.shards import PROGRAMS
 
 Jobs = Callable[..., dict[str, int]]
 
@@ -133,6 +135,35 @@ def test_environments_rerun_nothing_and_a_missing_shard_is_still_built(
     finished.snakemake("--configfile", own, "--quiet", "rules", "--", str(merged.relative_to(finished.folder)))
     assert shard.read_bytes() == before
     assert sum(server.asked.values()) == asked, "the shard was complete in the store"
+
+
+def test_what_the_store_holds_is_written_before_anything_is_submitted(
+    finished: Checkout, config: dict[str, Any], server: FakeServer
+) -> None:
+    results = finished.folder / "results/tiny"
+    shards = [path for kind in ("labels/*/completions", "answers/*/shards") for path in results.glob(f"{kind}/*")]
+    before = {path: path.read_bytes() for path in shards}
+    asked = sum(server.asked.values())
+    own = finished.write_config(with_setting(config, "recipes.tiny.answers.samples", 4), "more.yaml")
+    for path in shards:
+        path.unlink()
+    output = finished.snakemake("from_store", "--configfile", finished.write_config(config), "--quiet", "rules")
+    assert f"{len(shards)} shards written" in output
+    assert {path: path.read_bytes() for path in shards} == before
+    assert sum(server.asked.values()) == asked
+    jobs = finished.jobs("--configfile", finished.write_config(config))
+    assert not {"label_questions", "sample_answers"} & set(jobs), "nothing is left to submit"
+    output = finished.snakemake("from_store", "--configfile", own, "--quiet", "rules")
+    (left,) = re.findall(r"(\d+) are to be asked for", output)
+    assert finished.jobs("--configfile", own)["sample_answers"] == int(left) > 0, "more samples are not in the store"
+    assert sum(server.asked.values()) == asked
+    finished.snakemake("--configfile", finished.write_config(config), "--quiet", "rules")
+
+
+def test_every_program_that_asks_is_known_to_from_store() -> None:
+    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    asking = [rule for rule in re.split(r"^rule ", rules, flags=re.MULTILINE) if "+ ASKING" in rule]
+    assert {re.findall(r"scripts/(\w+)\.py", rule)[0] for rule in asking} == set(PROGRAMS.values())
 
 
 def test_more_samples_ask_only_for_those_that_are_missing(

@@ -1,0 +1,105 @@
+"""GPU-hours of engines that shards start: counted over all clients of a store, and never more than the budget."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from scripts import sample_answers
+from tests.asking_helpers import asking_arguments, write_model, write_questions
+from tests.fake_openai import MODEL
+
+from lib.gpu_hours import used_by_all
+
+ROOT = Path(__file__).parents[2]
+SECOND = 1 / 3600
+
+ENGINE = f"""#!{sys.executable}
+import os, sys, threading
+sys.path.insert(0, {str(ROOT)!r})
+from tests import fake_openai
+fake_openai.API_KEY = os.environ["VLLM_API_KEY"]
+with fake_openai.FakeServer(latency=0.2, port=int(sys.argv[sys.argv.index("--port") + 1])):
+    threading.Event().wait()
+"""
+"""Speaks vLLM's command line and OpenAI's protocol; every answer takes 0.2 s."""
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (tmp_path / "weights").mkdir()
+    (programs / "python").symlink_to(sys.executable)
+    (programs / "vllm").write_text(ENGINE)
+    (programs / "vllm").chmod(0o755)
+    monkeypatch.setenv("OPENTHOUGHTS_ENVIRONMENT_VLLM", str(programs))
+    monkeypatch.delenv("OPENTHOUGHTS_SERVERS", raising=False)
+    return write_model(tmp_path, name=MODEL)
+
+
+def arguments(folder: Path, model: Path, *further: str) -> list[str]:
+    return [
+        *("--questions", str(folder / "drawn.parquet"), "--samples", "1", "--shard", "0", "--shards", "1"),
+        *("--output", str(folder / "answers.parquet")),
+        *asking_arguments(folder, model, "--accelerator", "cuda", "--tensor-parallel", "4", *further),
+    ]
+
+
+def used(folder: Path) -> float:
+    return sum(use.hours for use in used_by_all(folder / "store"))
+
+
+def test_an_engine_is_counted_by_its_gpus(tmp_path: Path, model: Path) -> None:
+    write_questions(tmp_path / "drawn.parquet", ["One?", "Two?"])
+    began = time.monotonic()
+    assert sample_answers.main(arguments(tmp_path, model)) == 0
+    assert 4 * 0.2 * SECOND < used(tmp_path) <= 4 * (time.monotonic() - began) * SECOND
+    before = used(tmp_path)
+    assert sample_answers.main(arguments(tmp_path, model)) == 0
+    assert used(tmp_path) == before, "no engine is started for a shard that is in the store"
+
+
+def test_asking_stops_before_the_budget_is_passed(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_questions(tmp_path / "drawn.parquet", [f"Question {number}?" for number in range(400)])
+    cap = 4 * 14 * SECOND
+    options = ("--concurrency", "1", "--grace", "5", "--budget-gpu-hours", str(cap))
+    assert sample_answers.main(arguments(tmp_path, model, *options)) == 1
+    assert "GPU-hours does not pay for more answers" in capsys.readouterr().err
+    assert 0 < used(tmp_path) <= cap
+    assert not (tmp_path / "answers.parquet").exists()
+
+    assert sample_answers.main(arguments(tmp_path, model, *options, "--budget-gpu-hours", str(used(tmp_path)))) == 1
+    assert "starting the engine" not in capsys.readouterr().err, "nothing is booked where nothing is left"
+
+    assert sample_answers.main(arguments(tmp_path, model, "--concurrency", "64", "--budget-gpu-hours", "1")) == 0
+    assert pl.read_parquet(tmp_path / "answers.parquet").height == 400
+
+
+def test_what_a_killed_client_used_still_counts(tmp_path: Path, model: Path) -> None:
+    write_questions(tmp_path / "drawn.parquet", [f"Question {number}?" for number in range(400)])
+    command = [sys.executable, str(ROOT / "scripts" / "sample_answers.py")]
+    client = subprocess.Popen(
+        [*command, *arguments(tmp_path, model, "--concurrency", "1", "--grace", "3600")],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ},
+    )
+    deadline = time.monotonic() + 60
+    while not used(tmp_path) > 2 * SECOND and time.monotonic() < deadline:
+        time.sleep(0.1)
+    (running,) = used_by_all(tmp_path / "store")
+    assert running.reserved == pytest.approx(4.0), "an hour of four GPUs may be needed for what is in flight"
+    os.kill(client.pid, signal.SIGKILL)
+    client.wait()
+    (dead,) = used_by_all(tmp_path / "store")
+    assert dead.hours >= running.hours and dead.reserved == 0.0
+    assert json.loads(next((tmp_path / "store" / "gpu-hours").iterdir()).read_text())["model"] == MODEL
