@@ -133,6 +133,8 @@ class VirtualCluster:
 
     def down(self) -> None:
         """Cancel every job, stop exactly the daemons that were started here, and remove what was written."""
+        if not self.state.exists():
+            return
         if self._alive("slurmctld"):
             for flags in (("--full",), ()):
                 subprocess.run(["scancel", *flags, "-u", getpass.getuser()], capture_output=True, check=False)

@@ -13,13 +13,17 @@ from tests.slurm.cluster import ClusterError, VirtualCluster
 def test_a_configuration_of_somebody_else_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = tmp_path / "slurm.conf"
     theirs.write_text("ClusterName=production\n")
+    hosts = tmp_path / "hosts"
+    hosts.write_text(f"127.0.0.1 c1 {virtual.MARKER}\n")
     monkeypatch.setattr(virtual, "CONFIGURATION", theirs)
+    monkeypatch.setattr(virtual, "HOSTS", hosts)
     mine = VirtualCluster(tmp_path / "state")
     with pytest.raises(ClusterError, match="is not this project's"):
         mine.up()
     mine.down()
     assert theirs.read_text() == "ClusterName=production\n"
-    assert list(tmp_path.iterdir()) == [theirs]
+    assert hosts.read_text(), "names that another virtual cluster uses stay"
+    assert sorted(tmp_path.iterdir()) == [hosts, theirs]
 
 
 def test_nodes_declare_production_size_and_count_their_gpus(cluster: VirtualCluster) -> None:
