@@ -30,8 +30,5 @@ rule all:
     default_target: True
     input:
         [recipe_goals(name) for name in PLAN.recipes],
-        [
-            PLAN.path(experiment.stage, "scores.tsv")
-            for experiment in PLAN.experiments.values()
-        ],
+        [f"{RESULTS}/experiments/{name}/manifest.json" for name in PLAN.experiments],
     localrule: True

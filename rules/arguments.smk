@@ -51,15 +51,32 @@ def grading_tasks(wildcards):
     )
 
 
-def arm_flags(wildcards):
-    """The arms of an experiment with their scores and grades."""
-    stage = PLAN.stage("experiment", wildcards.id)
-    return " ".join(
-        f"--arm {arm} {PLAN.path(evaluation)} {PLAN.path(evaluation, 'grades.parquet')}"
-        for arm, evaluation in zip(
-            stage.settings["arms"], stage.inputs["evaluations"], strict=True
-        )
-    )
+def experiment_settings(wildcards):
+    """The configuration of one experiment, as JSON: itself, its base recipe and where things lie."""
+    name = PLAN.stage("experiment", wildcards.id).settings["experiment"]
+    experiment = config["experiments"][name]
+    base = experiment.get("base")
+    settings = {
+        "results": RESULTS,
+        "catalog": CATALOG,
+        "recipes": {base: config["recipes"][base]} if base else {},
+        "experiments": {name: experiment},
+    }
+    return json.dumps(settings, sort_keys=True)
+
+
+def experiment_paths(name):
+    """What an experiment ends in."""
+    stage = PLAN.experiments[name].stage
+    return [
+        PLAN.path(stage, file)
+        for file in ("scores.tsv", "scores.parquet", "plot.svg", "summary.md")
+    ]
+
+
+def judgement_paths(wildcards):
+    """What judges said of the answers of an evaluation."""
+    return [PLAN.path(stage) for stage in JUDGED.get(wildcards.id, ())]
 
 
 def recipe_paths(recipe, kind, file=None):
@@ -209,16 +226,6 @@ def score_flags(wildcards):
     return " ".join(
         f"--scores {name} {PLAN.path(stage)}" for name, stage in evaluations.items()
     )
-
-
-def configured_hashes(wildcards):
-    """The hash of every stage of every configured recipe and experiment, asked for or not."""
-    everything = {
-        **config,
-        "targets": [*config["recipes"], *config.get("experiments", {})],
-    }
-    index = make_plan(everything, read_catalog(CATALOG)).index
-    return sorted({id.rpartition("-")[2] for _, id in index})
 
 
 def lockable(wildcards):

@@ -10,15 +10,17 @@ from snakemake.exceptions import WorkflowError
 
 from lib.catalog import read_catalog
 from lib.cli import UserError
+from lib.config import prepared
 from lib.plan import make_plan
 from lib.problems import check_schema
 from lib.recipes import resolved_domain
 from lib.shards import shard_path
 
-CATALOG = config.get("catalog", ["catalog"])
 PINNED = ("source", "benchmark", "model")
 
 try:
+    config.update(prepared(config))
+    CATALOG = config.get("catalog", ["catalog"])
     check_schema(config)
     PLAN = make_plan(config, read_catalog(CATALOG))
 except UserError as error:
@@ -27,6 +29,12 @@ except UserError as error:
 if not workflow.remote_exec:
     for warning in PLAN.warnings:
         logger.warning(warning)
+
+# Evaluation -> what judges say of its answers.
+JUDGED = {}
+for stage in PLAN.index.values():
+    if stage.kind == "judged":
+        JUDGED.setdefault(stage.input("evaluation").id, []).append(stage)
 
 # Constants in shell lines, never params: where things lie and which interpreter runs must not cause a rerun.
 PY = sys.executable

@@ -27,9 +27,41 @@ rule sample_evaluation:
         + ASKING
 
 
+rule judge_answers:
+    "Ask a judge about a model's answers to a benchmark."
+    input:
+        model=files("judged", "model", "model.json"),
+        questions=files("judged", "questions"),
+        completions=files("judged", "evaluation", "completions.parquet"),
+    output:
+        completions="<results>/judged/{id}/completions.parquet",
+    log:
+        "<logs>/judge_answers/{id}.log",
+    benchmark:
+        "<usage>/judge_answers/{id}.jsonl"
+    localrule: INTERNET_HERE and asks_only_apis("judged")
+    threads: engine_threads("judged")
+    resources:
+        **asking("judged"),
+        mem_mb=lambda wildcards, attempt: asking_memory("judged", wildcards)
+        * min(attempt, 2),
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        benchmark=setting("judged", "benchmark"),
+        prompt=prompt_flag("judged"),
+        sampling=setting("judged", "sampling"),
+        seed=setting("judged", "seed"),
+    shell:
+        "{PY} scripts/judge_answers.py --benchmark {params.benchmark} --questions {input.questions}"
+        " --completions {input.completions} {params.prompt} --model {input.model}"
+        " --sampling {params.sampling:q} --seed {params.seed} --output {output.completions}"
+        + ASKING
+
+
 rule grade_answers:
     "Grade a model's answers to its benchmarks."
     input:
+        judgements=judgement_paths,
         completions="<results>/evaluations/{id}/completions.parquet",
         benchmarks=files("evaluation", "benchmarks"),
     output:
@@ -47,4 +79,5 @@ rule grade_answers:
         benchmarks=grading_tasks,
     shell:
         "{PY} scripts/grade_answers.py --completions {input.completions} {params.benchmarks}"
+        " --judgements {input.judgements}"
         " --output {output.grades} --scores {output.scores} > {log} 2>&1"

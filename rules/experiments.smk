@@ -1,7 +1,28 @@
 # The arms of an experiment side by side.
+rule list_arms:
+    "Write down the arms of an experiment: their scores and grades, and how they are compared."
+    output:
+        arms="<results>/experiments/{id}/arms.json",
+    log:
+        "<logs>/list_arms/{id}.log",
+    benchmark:
+        "<usage>/list_arms/{id}.jsonl"
+    localrule: True
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        settings=experiment_settings,
+    params:
+        experiment=setting("experiment", "experiment"),
+    shell:
+        "{PY} scripts/list_arms.py --experiment {params.experiment} --settings {resources.settings:q}"
+        " --id {wildcards.id} --output {output.arms} > {log} 2>&1"
+
+
 rule compare_arms:
     "Compare the arms of an experiment, with errors."
     input:
+        arms="<results>/experiments/{id}/arms.json",
         scores=files("experiment", "evaluations", "scores.parquet"),
         grades=files("experiment", "evaluations", "grades.parquet"),
     output:
@@ -25,12 +46,28 @@ rule compare_arms:
         "<usage>/compare_arms/{id}.jsonl"
     resources:
         mem_mb=4000,
-        runtime=30,
-    params:
-        experiment=setting("experiment", "experiment"),
-        arms=arm_flags,
-        compare_to=setting("experiment", "compare_to"),
+        runtime=lambda wildcards, attempt: 60 * attempt,
     shell:
-        "{PY} scripts/compare_arms.py --experiment {params.experiment} {params.arms}"
-        " --compare-to {params.compare_to} --table {output.table} --output {output.scores} --plot {output.plot}"
-        " --summary {output.summary} > {log} 2>&1"
+        "{PY} scripts/compare_arms.py --arms {input.arms} --table {output.table} --output {output.scores}"
+        " --plot {output.plot} --summary {output.summary} > {log} 2>&1"
+
+
+rule describe_experiment:
+    "Lay an experiment's comparison in a folder of its name."
+    input:
+        lambda wildcards: experiment_paths(wildcards.experiment),
+    output:
+        manifest="<results>/experiments/{experiment}/manifest.json",
+    log:
+        "<logs>/describe_experiment/{experiment}.log",
+    benchmark:
+        "<usage>/describe_experiment/{experiment}.jsonl"
+    localrule: True
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        folder=lambda wildcards: f"{RESULTS}/{PLAN.experiments[wildcards.experiment].stage.folder}",
+    shell:
+        "{PY} scripts/describe_experiment.py --experiment {wildcards.experiment} --folder {params.folder}"
+        " --output {output.manifest} > {log} 2>&1"

@@ -72,10 +72,9 @@ rule gc:
     log:
         "<logs>/gc.log",
     params:
-        results=RESULTS,
-        used=configured_hashes,
+        changes=json.dumps(workflow.config_settings.overwrite_config),
     shell:
-        "{PY} scripts/collect_garbage.py --results {params.results} --used {params.used} 2> {log}"
+        "{PY} scripts/collect_garbage.py --config config.yaml --set {params.changes:q} 2> {log}"
 
 
 rule preflight:
@@ -85,7 +84,7 @@ rule preflight:
     retries: 0
     localrule: True
     params:
-        files=[str(file) for file in reversed(workflow.configfiles)],
+        changes=json.dumps(workflow.config_settings.overwrite_config),
         cluster=cluster_flag(),
     shell:
-        "{PY} scripts/preflight.py --config {params.files} {params.cluster} 2> {log}"
+        "{PY} scripts/preflight.py --config config.yaml --set {params.changes:q} {params.cluster} 2> {log}"

@@ -1,4 +1,4 @@
-"""List the results that no configured recipe uses, with their size; ``--remove`` deletes them.
+"""List the results that no configured recipe or experiment uses, with their size; ``--remove`` deletes them.
 
 Only folders of the workflow's own stages are looked at; the completion store is never touched, so what is removed here
 can be made again without paying again.
@@ -9,11 +9,14 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from lib.catalog import read_catalog
 from lib.cli import command
-from lib.plan import KINDS
+from lib.config import read_config
+from lib.plan import KINDS, make_plan
 
 
 def unused(results: Path, used: set[str]) -> Iterator[Path]:
@@ -22,6 +25,13 @@ def unused(results: Path, used: set[str]) -> Iterator[Path]:
         for folder in sorted((results / kind).glob("*-????????????")):
             if folder.is_dir() and folder.name.rpartition("-")[2] not in used:
                 yield folder
+
+
+def configured_hashes(config: Mapping[str, Any]) -> set[str]:
+    """The hash of every stage of every configured recipe and experiment, asked for or not."""
+    everything = {**config, "targets": [*config["recipes"], *config.get("experiments", {})]}
+    index = make_plan(everything, read_catalog(config.get("catalog", ["catalog"]))).index
+    return {identity.rpartition("-")[2] for _, identity in index}
 
 
 def size(folder: Path) -> int:
@@ -33,12 +43,13 @@ def size(folder: Path) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """List, and where asked remove, unused results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, required=True, help="folder of the results")
-    parser.add_argument("--used", nargs="*", default=[], help="hashes of the stages that are used")
+    parser.add_argument("--config", type=Path, nargs="+", required=True, help="configuration files, the last one wins")
+    parser.add_argument("--set", default="{}", help="settings that win over the files (JSON object)")
     parser.add_argument("--remove", action="store_true", help="delete what is listed")
     options = parser.parse_args(argv)
+    config = read_config(options.config, options.set)
     total = 0
-    for folder in unused(options.results, set(options.used)):
+    for folder in unused(Path(config.get("results", "results")), configured_hashes(config)):
         bytes_ = size(folder)
         total += bytes_
         print(f"{bytes_ / 1e6:10.1f} MB  {folder}")

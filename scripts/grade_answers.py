@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--completions", type=Path, required=True, help="the model's answers to all benchmarks")
     parser.add_argument("--benchmark", nargs=3, action="append", required=True, metavar=("NAME", "QUESTIONS", "GRADER"))
+    parser.add_argument("--judgements", type=Path, nargs="*", default=[], help="what judges said of the answers")
     parser.add_argument("--output", type=Path, required=True, help="a row for every answer")
     parser.add_argument("--scores", type=Path, required=True, help="a row for every benchmark")
     parser.add_argument(
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     benchmarks = [BenchmarkQuestions(name, Path(path), grader) for name, path, grader in arguments.benchmark]
-    grades = grade_completions(arguments.completions, benchmarks, contained=not arguments.without_sandbox)
+    grades = grade_completions(arguments.completions, benchmarks, not arguments.without_sandbox, arguments.judgements)
     scores = benchmark_scores(grades)
     for row in scores.iter_rows(named=True):
         logging.info("%s: %s", row["benchmark"], "unknown" if row["score"] is None else f"{row['score']:.1f}")

@@ -59,10 +59,7 @@ def _all_stages(plan: Plan) -> Iterable[Stage]:
     for recipe in plan.recipes.values():
         yield from recipe.stages()
     for experiment in plan.experiments.values():
-        for plans in experiment.arms.values():
-            for recipe in plans:
-                yield from recipe.stages()
-        yield experiment.stage
+        yield from experiment.stages()
 
 
 def show(title: str, stages: Iterable[Stage]) -> list[dict[str, Any]]:
@@ -81,13 +78,16 @@ def show(title: str, stages: Iterable[Stage]) -> list[dict[str, Any]]:
 def show_arms(experiment: ExperimentPlan) -> None:
     """Print what each arm shares with the arms before it and what it adds."""
     print(f"\nexperiment {experiment.name}: what each arm adds to those before it")
-    print(f"{'arm':<32}{'shared':>8}{'adds':>7}{'requests':>13}{'tokens out':>18}{'$ live':>11}{'GPU-hours':>11}")
+    if experiment.about:
+        print(experiment.about)
+    print(f"{'arm':<32}{'shared':>8}{'adds':>7}{'jobs':>7}{'requests':>13}{'tokens out':>18}", end="")
+    print(f"{'$ live':>11}{'GPU-hours':>11}")
     seen: set[Stage] = set()
-    for arm, plans in experiment.arms.items():
-        stages = list(dict.fromkeys(stage for recipe in plans for stage in recipe.stages()))
+    for arm in experiment.evaluations:
+        stages = experiment.arm_stages(arm)
         new = [stage for stage in stages if stage not in seen]
         added = total(estimate_stage(stage) for stage in new)
-        print(f"{arm:<32}{len(stages) - len(new):>8,}{len(new):>7,}{added.requests:>13,}", end="")
+        print(f"{arm:<32}{len(stages) - len(new):>8,}{len(new):>7,}{added.jobs:>7,}{added.requests:>13,}", end="")
         print(f"{added.output_tokens:>18,.0f}{added.usd:>11,.2f}{added.gpu_hours:>11,.1f}")
         seen |= set(new)
 

@@ -34,11 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; 1 where something needs to be done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, nargs="+", required=True, help="configuration files, the last one wins")
+    parser.add_argument("--set", default="{}", help="settings that win over the files (JSON object)")
     parser.add_argument(
         "--cluster", default="", help="JSON: account, cpu_partition, gpu_partition, gpu_type, network_partition"
     )
     options = parser.parse_args(argv)
-    config = read_config(options.config)
+    config = read_config(options.config, options.set)
     plan = make_plan(config, read_catalog(config.get("catalog", ["catalog"])))
     checks: list[Check] = []
     if options.cluster:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lib.config import with_setting
+from lib.config import merged, with_setting
 from lib.recipes import Settings
 
 
 def arm_overrides(experiment: Settings) -> dict[str, dict[str, Any]]:
-    """The dotted settings of each arm, by the arm's name: the grid of ``vary``, crossed with the named ``arms``."""
-    grid: dict[str, dict[str, Any]] = {}
-    for values in itertools.product(*experiment["vary"].values()):
-        label = "-".join(_value_label(value) for value in values)
-        grid[label] = dict(zip(experiment["vary"], values, strict=True))
-    named: Mapping[str, Settings] = experiment["arms"] or {"": {}}
-    arms = {}
-    for (label, setting), (arm, more) in itertools.product(grid.items(), named.items()):
-        arms["-".join(part for part in (arm, label) if part) or "base"] = {**setting, **more}
-    return arms
+    """The dotted settings of each arm, by the arm's name: the grid of ``vary``, crossed with the named ``arms``.
+
+    A named arm that is null is left out, so that a size can take one away.
+    """
+    if experiment.get("base") is None:
+        return {}
+    grid = itertools.product(*experiment["vary"].values())
+    return {
+        _arm_name(arm, values): {**dict(zip(experiment["vary"], values, strict=True)), **more}
+        for values, (arm, more) in itertools.product(grid, _named_arms(experiment).items())
+    }
 
 
 def _value_label(value: Any) -> str:
@@ -41,14 +42,15 @@ def colliding_arms(experiment: Settings) -> list[str]:
 
 def arm_recipes(name: str, experiment: Settings, recipes: Mapping[str, Settings]) -> dict[str, list[dict[str, Any]]]:
     """The recipes of each arm: one for each draw of questions and training seed."""
+    if experiment.get("base") is None:
+        return {}
     base = recipes[experiment["base"]]
     arms: dict[str, list[dict[str, Any]]] = {}
     for arm, overrides in arm_overrides(experiment).items():
         recipe: dict[str, Any] = dict(base)
         for path, value in overrides.items():
             recipe = with_setting(recipe, path, value)
-        if experiment["benchmarks"] is not None:
-            recipe = with_setting(recipe, "evaluation.benchmarks", experiment["benchmarks"])
+        recipe = {**recipe, "evaluation": arm_evaluation(experiment, recipe)}
         seeds = experiment["seeds"] or [recipe.get("training", {}).get("seed", 42)]
         arms[arm] = [
             _with_draw(with_setting(recipe, "training.seed", seed), draw)
@@ -56,6 +58,37 @@ def arm_recipes(name: str, experiment: Settings, recipes: Mapping[str, Settings]
             for seed in seeds
         ]
     return arms
+
+
+def arm_evaluation(experiment: Settings, recipe: Settings) -> dict[str, Any]:
+    """The evaluation of an experiment's arms: the recipe's, with what the experiment changes."""
+    evaluation = merged(recipe.get("evaluation", {}), experiment["evaluation"])
+    if experiment["benchmarks"] is not None:
+        evaluation["benchmarks"] = experiment["benchmarks"]
+    return evaluation
+
+
+def curve_points(experiment: Settings, path: str) -> dict[str, tuple[Any, str]]:
+    """Arm -> its value at the dotted ``path`` (null where it sets none) and the name of the curve it belongs to.
+
+    A curve joins the arms that differ in nothing else.
+    """
+    points: dict[str, tuple[Any, str]] = {}
+    for values in itertools.product(*experiment["vary"].values()):
+        grid = dict(zip(experiment["vary"], values, strict=True))
+        others = [_value_label(value) for name, value in grid.items() if name != path]
+        for arm, more in _named_arms(experiment).items():
+            curve = [arm, *others] if path in grid else others
+            points[_arm_name(arm, values)] = ({**grid, **more}.get(path), "-".join(part for part in curve if part))
+    return points
+
+
+def _named_arms(experiment: Settings) -> dict[str, Settings]:
+    return {name: more for name, more in experiment["arms"].items() if more is not None} or {"": {}}
+
+
+def _arm_name(arm: str, values: Iterable[Any]) -> str:
+    return "-".join(part for part in (arm, *map(_value_label, values)) if part) or "base"
 
 
 def _with_draw(recipe: dict[str, Any], draw: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from lib.source_keys import entry_problems
 
 Entry = Mapping[str, Any]
 
-SECTIONS = ("sources", "benchmarks", "models", "scales")
+SECTIONS = ("sources", "benchmarks", "models", "scales", "published")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Catalog:
     benchmarks: Mapping[str, Entry] = field(default_factory=dict)
     models: Mapping[str, Entry] = field(default_factory=dict)
     scales: Mapping[str, Entry] = field(default_factory=dict)
+    published: Mapping[str, Entry] = field(default_factory=dict)
     prompts: Mapping[str, Prompt] = field(default_factory=dict)
     lock: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,13 +24,19 @@ COMPARISON: Schema = {
     "runs": pl.Int64,  # draws of data and training seeds
     "questions": pl.Int64,
     "samples": pl.Int64,  # per question and run; null for a group whose benchmarks differ
+    "answers": pl.Int64,  # in all: questions, samples and runs
     "score": pl.Float64,  # 0 to 100
     "standard_error": pl.Float64,
     "difference": pl.Float64,  # to the arm compared to; null for that arm
     "low": pl.Float64,  # 95 % interval of the difference
     "high": pl.Float64,
     "p_value": pl.Float64,
+    "published": pl.Float64,  # the score that was published for this arm
+    "published_error": pl.Float64,  # its standard error
 }
+
+Published = Mapping[str, Mapping[str, Sequence[float]]]
+"""Arm -> benchmark, group or average -> the published score and, where it is given, its standard error."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,10 @@ class Arm:
             "runs": len(self.scores),
             "questions": int(rows["questions"].sum()),
             "samples": samples.item() if len(samples) == 1 else None,
+            "answers": sum(
+                int((table["questions"] * table["samples"]).filter(table["benchmark"].is_in(benchmarks)).sum())
+                for table in self.scores
+            ),
         }
 
 
@@ -115,11 +126,19 @@ def difference(arm: Arm, other: Arm, benchmarks: Sequence[str], seed: int) -> Di
     return paired_bootstrap(matrices[0], matrices[1], seed)
 
 
-def compare(arms: Sequence[Arm], compare_to: str, groups: Mapping[str, Sequence[str]], seed: int) -> pl.DataFrame:
+def compare(
+    arms: Sequence[Arm],
+    compare_to: str,
+    groups: Mapping[str, Sequence[str]],
+    seed: int,
+    averaged: Sequence[str] | None = None,
+    published: Published | None = None,
+) -> pl.DataFrame:
     """The table COMPARISON: for each arm, in order, the average, the groups and the benchmarks.
 
-    Raises ``UserError`` where ``compare_to`` is no arm, the arms are not of the same benchmarks, or a group names a
-    benchmark that is not there.
+    The average is over the benchmarks ``averaged`` (None: all); ``published`` are figures to set beside ours. Raises
+    ``UserError`` where ``compare_to`` is no arm, the arms are not of the same benchmarks, or a group names a benchmark
+    that is not there.
     """
     by_name = {arm.name: arm for arm in arms}
     if compare_to not in by_name:
@@ -132,7 +151,7 @@ def compare(arms: Sequence[Arm], compare_to: str, groups: Mapping[str, Sequence[
         strangers = sorted(set(members) - set(benchmarks))
         if strangers:
             raise UserError(f"the group {group} names {strangers[0]}, which is no benchmark of the arms.")
-    panels = {AVERAGE: benchmarks, **groups, **{name: [name] for name in benchmarks}}
+    panels = {AVERAGE: averaged or benchmarks, **groups, **{name: [name] for name in benchmarks}}
     rows = []
     for arm in arms:
         for panel, members in panels.items():
@@ -142,19 +161,41 @@ def compare(arms: Sequence[Arm], compare_to: str, groups: Mapping[str, Sequence[
             if arm.name != compare_to:
                 found = difference(arm, by_name[compare_to], members, seed)
                 row |= {"difference": found.mean, "low": found.low, "high": found.high, "p_value": found.p_value}
+            figures = (published or {}).get(arm.name, {}).get(panel, ())
+            row |= dict(zip(("published", "published_error"), figures, strict=False))
             rows.append(row)
     return pl.DataFrame(rows, schema=dict(COMPARISON))
 
 
-def summary(experiment: str, arms: Sequence[Arm], table: pl.DataFrame, compare_to: str, seed: int) -> str:
-    """A Markdown paragraph written from the numbers: the best arm, by how much, inside or outside the noise."""
+def with_points(table: pl.DataFrame, points: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
+    """The rows of arms that lie on a curve, with ``x`` and ``curve``; an arm on none is a level of its own (null x)."""
+    arms = table["arm"].to_list()
+    x = pl.Series("x", [float(points[arm][0]) if arm in points else None for arm in arms], dtype=pl.Float64)
+    curve = pl.Series("curve", [points[arm][1] if arm in points else arm for arm in arms], dtype=pl.String)
+    return table.with_columns(x, curve)
+
+
+def summary(
+    experiment: str,
+    arms: Sequence[Arm],
+    table: pl.DataFrame,
+    compare_to: str,
+    seed: int,
+    averaged: Sequence[str] | None = None,
+    about: str = "",
+    source: str = "",
+) -> str:
+    """A Markdown paragraph written from the numbers: the best arm, by how much, inside or outside the noise.
+
+    ``about`` is what the experiment asks, ``source`` where the published figures of the table stand.
+    """
     averages = table.filter(pl.col("benchmark") == AVERAGE).sort("score", descending=True, maintain_order=True)
     ranking = averages["arm"].to_list()
     best = averages.row(0, named=True)
     by_name = {arm.name: arm for arm in arms}
-    benchmarks = arms[0].benchmarks
+    benchmarks = list(averaged or arms[0].benchmarks)
     sentences = [
-        f"Of {len(arms)} arms, **{best['arm']}** scores best: {_score(best)} on average over "
+        f"Of {_count(len(arms), 'arm')}, **{best['arm']}** scores best: {_score(best)} on average over "
         f"{_count(len(benchmarks), 'benchmark')} ({_count(best['questions'], 'question')}, {_runs(best['runs'])})."
     ]
     if len(ranking) > 1:
@@ -166,12 +207,36 @@ def summary(experiment: str, arms: Sequence[Arm], table: pl.DataFrame, compare_t
         found = Difference(row["difference"], row["low"], row["high"], row["p_value"])
         side = "above" if found.mean >= 0 else "below"
         sentences.append(f"{row['arm']} is {_points(found)} {side} {compare_to}: {_verdict(found)}.")
-    sentences.append(_by_benchmark(table, benchmarks, compare_to))
+    sentences.append(_by_benchmark(table, arms[0].benchmarks, compare_to))
+    sentences.append(_beside_published(averages, source))
     sentences.append(
         "The errors are standard errors over questions; the intervals are 95 % intervals of a paired bootstrap over "
         "the same questions, not corrected for the number of comparisons."
     )
-    return f"# {experiment}\n\n" + " ".join(sentence for sentence in sentences if sentence) + "\n"
+    paragraphs = [f"# {experiment}", about, " ".join(sentence for sentence in sentences if sentence)]
+    return "\n\n".join(part for part in paragraphs if part) + "\n"
+
+
+def _beside_published(averages: pl.DataFrame, source: str) -> str:
+    """How the averages lie beside the published ones: the best arm of each, and the order of pairs."""
+    both = averages.drop_nulls("published")
+    if both.is_empty():
+        return ""
+    best = both.sort("published", descending=True, maintain_order=True).row(0, named=True)
+    error = "" if best["published_error"] is None else f" ± {best['published_error']:.1f}"
+    text = f"Published ({source}): {best['arm']} is best there, with {best['published']:.1f}{error}"
+    scores = list(both.select("score", "published").iter_rows())
+    pairs = [
+        (one[0] - other[0]) * (one[1] - other[1]) > 0
+        for number, one in enumerate(scores)
+        for other in scores[number + 1 :]
+        if one[1] != other[1]
+    ]
+    return (
+        f"{text}; of {_count(len(pairs), 'pair')} of arms, {sum(pairs)} are in the same order here."
+        if pairs
+        else f"{text}."
+    )
 
 
 def _by_benchmark(table: pl.DataFrame, benchmarks: Sequence[str], compare_to: str) -> str:

@@ -63,6 +63,36 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+PAPER = "paper"
+"""The size of a configuration that is as it stands."""
+
+
+def prepared(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the files of its ``include`` under it and the changes of its ``size`` over it.
+
+    Preparing twice is preparing once. Raises ``UserError`` for a file that is not there, files that include each other,
+    and a size that nothing defines.
+    """
+    config = _with_included(config, ())
+    size = config.get("size", PAPER)
+    sizes = config.get("sizes", {})
+    if size == PAPER or not isinstance(sizes, Mapping):
+        return config
+    if size not in sizes:
+        raise UserError(f"there is no size '{size}'{did_you_mean(size, [PAPER, *sizes])}: mend `size:`.")
+    return merged(config, sizes[size] or {})
+
+
+def _with_included(config: Mapping[str, Any], opened: tuple[str, ...]) -> dict[str, Any]:
+    paths = config.get("include", [])
+    under: dict[str, Any] = {}
+    for path in [paths] if isinstance(paths, str) else paths:
+        if path in opened:
+            raise UserError(f"{path} includes itself: take it out of its `include:`.")
+        under = merged(under, _with_included(read_yaml(Path(path)), (*opened, path)))
+    return merged(under, config)
+
+
 @functools.cache
 def schema(name: str) -> dict[str, Any]:
     """The schema ``schemas/NAME.schema.yaml``."""
@@ -159,11 +189,14 @@ def _typed(value: Any, kind: Any) -> Any:
 
 
 def read_config(files: Iterable[Path], changes: str = "{}") -> dict[str, Any]:
-    """The configuration of files laid over each other, the last one on top, and of ``changes`` (JSON) over all."""
+    """The configuration of files laid over each other, the last one on top, and of ``changes`` (JSON) over all.
+
+    It is prepared as by ``prepared``.
+    """
     config: dict[str, Any] = {}
     for path in files:
         config = merged(config, read_yaml(path) or {})
-    return merged(config, json.loads(changes))
+    return prepared(merged(config, json.loads(changes)))
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,9 @@ LABEL_TOKENS: Mapping[str, tuple[int, int]] = {
 WRITING_TOKENS = (2500, 300)
 """Tokens (in, out) of one step from a document to a question: a page with a prompt, and a question with the reason."""
 
+JUDGING_TOKENS = (1500, 150)
+"""Tokens (in, out) of one verdict: a rubric with the question and the answer; the verdict and why."""
+
 QUESTION_TOKENS = 150
 """Tokens of a question as it is asked."""
 
@@ -101,6 +104,9 @@ def estimate_stage(stage: Stage) -> Estimate:
         return _answers(stage)
     if stage.kind == "evaluation":
         return _evaluation(stage)
+    if stage.kind == "judged":
+        requests = (expected_rows(stage.input("questions")) or 0) * stage.execution["samples"]
+        return _asked(stage, requests, *JUDGING_TOKENS, jobs=1)
     if stage.kind == "tokenized":
         tokens = dataset_tokens(stage.input("dataset"), stage.settings["cutoff"])
         return Estimate(jobs=1, disk_gb=tokens * TOKENIZED_BYTES / 1e9)
@@ -137,11 +143,13 @@ def _serving(model: Stage) -> Mapping[str, Any]:
     return serving
 
 
-def _asked(stage: Stage, requests: int, tokens_in: float, tokens_out: float) -> Estimate:
+def _asked(stage: Stage, requests: int, tokens_in: float, tokens_out: float, jobs: int = 0) -> Estimate:
     """Dollars of a hosted model, GPU-hours of a local one, and the disk of the answers."""
     model = stage.input("model")
     entry = model.input("model").execution if model.kind == "student" else model.execution
-    result = Estimate(requests=requests, input_tokens=requests * tokens_in, output_tokens=requests * tokens_out)
+    result = Estimate(
+        jobs=jobs, requests=requests, input_tokens=requests * tokens_in, output_tokens=requests * tokens_out
+    )
     result.disk_gb = result.output_tokens * BYTES_PER_TOKEN * COMPRESSED * COPIES_OF_AN_ANSWER / 1e9
     if entry["kind"] == "api":
         price = entry.get("price")

@@ -13,7 +13,7 @@ from lib.grading import GRADERS, Task, grade_all
 from lib.sandbox import unavailable
 from lib.tables import EVALUATION_COMPLETIONS, GRADES, QUESTIONS, read_table
 
-NEEDS_REFERENCE = ("math", "choice")
+NEEDS_REFERENCE = ("math", "choice", "letter", "exam")
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,16 @@ class BenchmarkQuestions:
 
 
 def grade_completions(
-    completions: Path, benchmarks: Sequence[BenchmarkQuestions], contained: bool = True
+    completions: Path,
+    benchmarks: Sequence[BenchmarkQuestions],
+    contained: bool = True,
+    judgements: Sequence[Path] = (),
 ) -> pl.DataFrame:
     """The table GRADES of all completions (EVALUATION_COMPLETIONS), sorted by benchmark, question and sample.
 
-    ``contained``: run programs in a sandbox only. Raises ``UserError`` where there can be none, for an unknown grader,
-    a question without what its grader needs, and answers that are missing, uneven or of no listed benchmark.
+    ``judgements``: tables of the same form with what judges said of the answers. ``contained``: run programs in a
+    sandbox only. Raises ``UserError`` where there can be none, for an unknown grader, a question without what its
+    grader needs, and answers that are missing, uneven or of no listed benchmark.
     """
     for benchmark in benchmarks:
         if benchmark.grader not in GRADERS:
@@ -44,10 +48,11 @@ def grade_completions(
         raise UserError(f"{completions} has answers to the benchmark {strangers[0]}: name it with --benchmark.")
     joined = pl.concat([_answers_of(benchmark, answers, completions) for benchmark in benchmarks])
     joined = joined.sort("benchmark", "question_id", "sample")
-    columns = joined.select("grader", "text", "reference_answer", "metadata", "question")
+    joined = _with_judgements(joined, judgements)
+    columns = joined.select("grader", "text", "reference_answer", "metadata", "question", "judgement")
     tasks = (
-        Task(grader, text, reference, metadata, question, contained)
-        for grader, text, reference, metadata, question in columns.iter_rows()
+        Task(grader, text, reference, metadata, question, contained, judgement)
+        for grader, text, reference, metadata, question, judgement in columns.iter_rows()
     )
     grades = list(grade_all(tasks, {benchmark.grader for benchmark in benchmarks}))
     return (
@@ -59,6 +64,15 @@ def grade_completions(
         )
         .select(*GRADES)
     )
+
+
+def _with_judgements(answers: pl.DataFrame, judgements: Sequence[Path]) -> pl.DataFrame:
+    """The answers with what a judge said of each in the column ``judgement`` (null: nothing)."""
+    key = ["benchmark", "question_id", "sample"]
+    tables = [read_table(path, EVALUATION_COMPLETIONS).select(*key, judgement="text") for path in judgements]
+    if not tables:
+        return answers.with_columns(judgement=pl.lit(None, pl.String))
+    return answers.join(pl.concat(tables), on=key, how="left", maintain_order="left")
 
 
 def _check_sandbox() -> None:

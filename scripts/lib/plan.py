@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib.arms import arm_recipes
+from lib.arms import arm_evaluation, arm_recipes, curve_points
 from lib.catalog import Catalog, ContentOf, content_of, local_pins
 from lib.config import ConfigurationError, schema, with_defaults
 from lib.hashing import digest
@@ -52,7 +52,8 @@ KINDS: Mapping[str, Kind] = {
     "tokenized": Kind("tokenized", "statistics.json"),
     "student": Kind("students", "model.json"),
     "evaluation": Kind("evaluations", "scores.parquet"),
-    "experiment": Kind("experiments", "scores.parquet"),
+    "judged": Kind("judged", "completions.parquet"),
+    "experiment": Kind("experiments", "scores.parquet", version=2),
 }
 """In the order the data flows."""
 
@@ -111,10 +112,12 @@ class RecipePlan:
     dataset: Stage
     student: Stage | None
     evaluations: Mapping[str, Stage]
+    judged: tuple[Stage, ...] = ()
 
     def goals(self) -> list[Stage]:
         """The stages at the end of the recipe."""
-        return [self.dataset, *([self.student] if self.student else []), *self.evaluations.values()]
+        students = [self.student] if self.student else []
+        return [self.dataset, *students, *self.evaluations.values(), *self.judged]
 
     def stages(self) -> list[Stage]:
         """Every stage of the recipe, each once, inputs first."""
@@ -127,11 +130,27 @@ class RecipePlan:
 
 @dataclass(frozen=True)
 class ExperimentPlan:
-    """The arms of one experiment and the stage that compares them."""
+    """The arms of one experiment and the stage that compares them.
+
+    ``arms`` are those that are recipes; ``evaluations`` are of all arms, models measured as they are among them.
+    """
 
     name: str
     arms: Mapping[str, tuple[RecipePlan, ...]]
+    evaluations: Mapping[str, tuple[Stage, ...]]
+    judged: Mapping[str, tuple[Stage, ...]]
     stage: Stage
+    about: str = ""
+
+    def arm_stages(self, arm: str) -> list[Stage]:
+        """Every stage that an arm's scores are made of, each once, inputs first."""
+        ends = (*self.evaluations[arm], *self.judged[arm])
+        return list(dict.fromkeys(stage for end in ends for stage in end.upstream()))
+
+    def stages(self) -> list[Stage]:
+        """Every stage of the experiment, each once, inputs first."""
+        arms = (stage for arm in self.evaluations for stage in self.arm_stages(arm))
+        return list(dict.fromkeys((*arms, self.stage)))
 
 
 @dataclass(frozen=True)
@@ -176,6 +195,7 @@ class Planner:
         self.shard_hours = shard_hours
         self.index: dict[tuple[str, str], Stage] = {}
         self._fetched: dict[tuple[str, str], Stage] = {}
+        self._judged: dict[Stage, tuple[Stage, ...]] = {}
 
     def add(
         self,
@@ -372,7 +392,8 @@ class Planner:
             evaluations["student"] = self.evaluation(f"{base}-student", student, wanted)
             if wanted["base"]:
                 evaluations["base"] = self.evaluation(base, self.model(base), wanted)
-        return RecipePlan(name, domains, dataset, student, evaluations)
+        judged = tuple(stage for evaluation in evaluations.values() for stage in self.judged(evaluation))
+        return RecipePlan(name, domains, dataset, student, evaluations, judged)
 
     def student(self, dataset: Stage, training: Settings) -> Stage:
         """The base model trained on the dataset."""
@@ -400,25 +421,116 @@ class Planner:
             entry = self.catalog.benchmarks[name]
             prompt, path = self.prompt(entry.get("prompt"))
             samples = wanted["samples"] or entry.get("samples", 1)
-            tasks.append({"benchmark": name, "grader": entry["grader"], "prompt": prompt, "samples": samples})
+            task = {"benchmark": name, "grader": entry["grader"], "prompt": prompt, "samples": samples}
+            if entry["grader"] == "judge":
+                task["judge"] = self.judge(entry["judge"])
+            tasks.append(task)
             prompts.append(path)
         settings = {"tasks": tasks, "sampling": wanted["sampling"], "seed": wanted["seed"]}
         benchmarks = [self.fetched("benchmark", task["benchmark"]) for task in tasks]
         inputs = {"model": [model], "benchmarks": benchmarks}
         return self.add("evaluation", label, settings, inputs, {"prompts": prompts})
 
+    def judge(self, judge: Settings) -> dict[str, Any]:
+        """What of a judge changes its verdicts."""
+        sampling = {"temperature": 0.0, "max_tokens": 1024, **judge.get("sampling", {})}
+        return {
+            "model": self.model(judge["model"]).id,
+            "prompt": self.prompt(judge["prompt"])[0],
+            "sampling": with_defaults(sampling, {"$ref": "#/$defs/sampling"}, schema("config")),
+        }
+
+    def judged(self, evaluation: Stage) -> tuple[Stage, ...]:
+        """What judges say of the answers of an evaluation: a stage for each judge that its benchmarks have."""
+        if evaluation not in self._judged:
+            stages = []
+            tasks = [task for task in evaluation.settings["tasks"] if "judge" in task]
+            questions = dict(
+                zip(
+                    (task["benchmark"] for task in evaluation.settings["tasks"]),
+                    evaluation.inputs["benchmarks"],
+                    strict=True,
+                )
+            )
+            for name in dict.fromkeys(task["benchmark"] for task in tasks):
+                judge = self.catalog.benchmarks[name]["judge"]
+                task = next(task for task in tasks if task["benchmark"] == name)
+                settings = {**task["judge"], "benchmark": name, "seed": evaluation.settings["seed"]}
+                inputs = {
+                    "evaluation": [evaluation],
+                    "questions": [questions[name]],
+                    "model": [self.model(judge["model"])],
+                }
+                execution = {"prompt": self.prompt(judge["prompt"])[1], "samples": task["samples"]}
+                stages.append(self.add("judged", name, settings, inputs, execution))
+            self._judged[evaluation] = tuple(stages)
+        return self._judged[evaluation]
+
     def experiment(self, name: str, experiment: Settings, recipes: Mapping[str, Settings]) -> ExperimentPlan:
         """The arms of an experiment and their comparison."""
         arms: dict[str, tuple[RecipePlan, ...]] = {}
         for arm, variants in arm_recipes(name, experiment, recipes).items():
             arms[arm] = tuple(self.recipe(f"{name}.{arm}", variant) for variant in variants)
-        evaluations = [plan.evaluations["student"] for plans in arms.values() for plan in plans]
+        evaluations = {arm: tuple(plan.evaluations["student"] for plan in plans) for arm, plans in arms.items()}
+        wanted = arm_evaluation(experiment, recipes[experiment["base"]] if arms else {})
+        wanted = with_defaults(wanted, {"$ref": "#/$defs/evaluation"}, schema("config"))
+        for model in experiment["models"]:
+            evaluations[model] = (self.evaluation(model, self.model(model), wanted),)
         settings = {
             "experiment": name,
-            "arms": [arm for arm, plans in arms.items() for _ in plans],
-            "compare_to": experiment["compare_to"] or next(iter(arms)),
+            "arms": [arm for arm, stages in evaluations.items() for _ in stages],
+            "compare_to": experiment["compare_to"] or next(iter(evaluations)),
+            "plot": experiment["plot"],
+            **benchmark_groups(wanted["benchmarks"], self.catalog),
         }
-        return ExperimentPlan(name, arms, self.add("experiment", name, settings, {"evaluations": evaluations}))
+        if experiment["plot"] == "curve":
+            settings["x"] = experiment["x"]
+            settings["points"] = _points(experiment, arms)
+        if experiment["published"] is not None:
+            settings["published"] = self.catalog.published[experiment["published"]]
+        inputs = {"evaluations": [stage for stages in evaluations.values() for stage in stages]}
+        judged = {
+            arm: tuple(one for each in stages for one in self.judged(each)) for arm, stages in evaluations.items()
+        }
+        stage = self.add("experiment", name, settings, inputs)
+        return ExperimentPlan(name, arms, evaluations, judged, stage, experiment.get("about", ""))
+
+
+def benchmark_groups(names: Iterable[str], catalog: Catalog) -> dict[str, Any]:
+    """``averaged``: the benchmarks of the average; ``groups``: averages of some, by group and by domain of the catalog.
+
+    A group that is everything, or has a benchmark's name, is left out. Benchmarks of what is not reasoning
+    (``averaged: false``) are in no average but their own group's.
+    """
+    listed = sorted(names)
+    averaged = [name for name in listed if catalog.benchmarks[name].get("averaged", True)] or listed
+    groups: dict[str, list[str]] = {}
+    for name in listed:
+        entry = catalog.benchmarks[name]
+        labels = [entry["group"]] if "group" in entry else []
+        labels += [entry["domain"]] if name in averaged else []
+        for label in labels:
+            groups.setdefault(label, []).append(name)
+    kept = {label: of for label, of in groups.items() if of != averaged and label not in {*listed, "average"}}
+    return {"averaged": averaged, "groups": dict(sorted(kept.items()))}
+
+
+def _points(experiment: Settings, arms: Mapping[str, tuple[RecipePlan, ...]]) -> dict[str, tuple[Any, str]]:
+    """Arm -> where it lies on the axis of the curves, and its curve."""
+    points = curve_points(experiment, experiment["x"])
+    if experiment["x"] != "rows":
+        return points
+    return {arm: (expected_answers(arms[arm][0].dataset), curve) for arm, (_, curve) in points.items()}
+
+
+def expected_answers(dataset: Stage) -> int | None:
+    """Answers that a dataset is made from: questions drawn, times samples, over its domains."""
+    rows = [
+        (expected_rows(answers.input("questions")), answers.settings["samples"])
+        for answers in (filtered.input("answers") for filtered in dataset.inputs["answers"])
+    ]
+    known = [questions * samples for questions, samples in rows if questions is not None]
+    return sum(known) if len(known) == len(rows) else None
 
 
 def _share(total: int, parts: int, place: int) -> int:
@@ -444,8 +556,8 @@ def make_plan(config: Settings, catalog: Catalog, content: ContentOf = content_o
         for name, experiment in experiments.items()
         if name in wanted
     }
-    bases = [experiments[name]["base"] for name in experiment_plans]
+    bases = [experiments[name]["base"] for name in experiment_plans if "base" in experiments[name]]
     warned = dict.fromkeys(
-        warning for name in [*recipe_plans, *bases] for warning in recipe_warnings(name, recipes[name])
+        warning for name in [*recipe_plans, *bases] for warning in recipe_warnings(name, recipes[name], catalog)
     )
     return Plan(plain["results"], recipe_plans, experiment_plans, tuple(plain["targets"]), tuple(warned), planner.index)

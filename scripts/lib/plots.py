@@ -61,6 +61,13 @@ def error_bars(scores: pl.DataFrame, bar: str, panel: str) -> Any:
     drawn = drawn.with_columns(end=pl.coalesce("high", "score"))
     vertical = alt.Y(f"{bar}:N", sort=bars, title=None)
     base = alt.Chart().encode(y=vertical)
+    marks = []
+    if "published" in drawn.columns and drawn["published"].is_not_null().any():
+        marks.append(
+            base.mark_tick(color="#d9822b", thickness=3, size=BAR_HEIGHT - 2).encode(
+                x=alt.X("published:Q", title="score (orange: published)")
+            )
+        )
     shown = base.mark_bar(height=BAR_HEIGHT - 6).encode(
         x=alt.X("score:Q", title="score", scale=alt.Scale(zero=True, nice=True)),
         color=alt.Color(f"{bar}:N", sort=bars, legend=None),
@@ -68,9 +75,78 @@ def error_bars(scores: pl.DataFrame, bar: str, panel: str) -> Any:
     whiskers = base.mark_rule(color="#222222", strokeWidth=1.5).encode(x=alt.X("low:Q", title="score"), x2="high:Q")
     text = base.mark_text(align="left", dx=5, fontSize=10).encode(x=alt.X("end:Q", title="score"), text="label:N")
     height = BAR_HEIGHT * len(bars)
-    layers = alt.layer(shown, whiskers, text, data=data(drawn)).properties(width=300, height=height)
+    layers = alt.layer(shown, whiskers, text, *marks, data=data(drawn)).properties(width=300, height=height)
     columns = 1 if len(panels) == 1 else 2
     return layers.facet(facet=alt.Facet(f"{panel}:N", sort=panels, title=None), columns=columns)
+
+
+def score_curves(scores: pl.DataFrame, axis: str) -> Any:
+    """A panel for each ``benchmark``, a line for each ``curve`` over ``x`` with whiskers of one standard error.
+
+    Columns: arm, benchmark, x (null: a level, drawn as a dashed line), curve, score, standard_error, published.
+    """
+    panels = scores["benchmark"].unique(maintain_order=True).to_list()
+    curves = scores["curve"].unique(maintain_order=True).to_list()
+    drawn = scores.with_columns(
+        low=pl.col("score") - pl.col("standard_error"), high=pl.col("score") + pl.col("standard_error")
+    )
+    values = [float(value) for value in drawn["x"].drop_nulls()]
+    spread = bool(values) and min(values) > 0 and max(values) > 5 * min(values)
+    scale = alt.Scale(type="log" if spread else "linear", zero=False, nice=not spread)
+    legend = alt.Legend() if len(curves) > 1 else None
+    colour = alt.Color("curve:N", sort=curves, title=None, legend=legend)
+    x = alt.X("x:Q", title=axis, scale=scale)
+    y = alt.Y("score:Q", title="score", scale=alt.Scale(zero=False))
+    points = alt.Chart().transform_filter("isValid(datum.x)")
+    layers = [
+        points.mark_line(point=True).encode(x=x, y=y, color=colour),
+        points.mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("low:Q", title="score"), y2="high:Q", color=colour),
+    ]
+    if drawn["published"].is_not_null().any():
+        published = points.transform_filter("isValid(datum.published)").mark_point(shape="diamond", color="#d9822b")
+        layers.append(published.encode(x=x, y=alt.Y("published:Q", title="score (diamonds: published)")))
+    if drawn["x"].is_null().any():
+        level = alt.Chart().transform_filter("!isValid(datum.x)").mark_rule(strokeDash=[4, 3])
+        layers.append(level.encode(y=y, color=colour))
+    chart = alt.layer(*layers, data=data(drawn)).properties(width=300, height=170)
+    facet = alt.Facet("benchmark:N", sort=panels, title=None)
+    return chart.facet(facet=facet, columns=1 if len(panels) == 1 else 2).resolve_scale(y="independent")
+
+
+def score_matrix(scores: pl.DataFrame, panels: Sequence[str]) -> Any:
+    """Arms against groups of benchmarks: each cell the score with its error, coloured by the difference.
+
+    Columns: arm, benchmark, score, standard_error, difference (null: the arm compared to), low, high. A difference
+    whose 95 % interval leaves out zero is set in bold.
+    """
+    arms = scores["arm"].unique(maintain_order=True).to_list()
+    shown = [_cell(*row) for row in scores.select("score", "standard_error", "difference", "low", "high").iter_rows()]
+    drawn = scores.with_columns(
+        pl.Series("text", [text for text, _ in shown], dtype=pl.String),
+        pl.Series("telling", [telling for _, telling in shown], dtype=pl.Boolean),
+        shade=pl.col("difference").fill_null(0.0),
+    )
+    largest = max(1.0, float(drawn["shade"].abs().max() or 0.0))  # type: ignore[arg-type]
+    base = alt.Chart(data(drawn)).encode(
+        x=alt.X("benchmark:N", sort=list(panels), title="measured on", axis=alt.Axis(orient="top", labelAngle=0)),
+        y=alt.Y("arm:N", sort=arms, title="arm"),
+    )
+    scale = alt.Scale(domain=[-largest, 0, largest], range=["#d9822b", "#ffffff", "#3b6ea5"])
+    cells = base.mark_rect(stroke="#e6e6e6").encode(color=alt.Color("shade:Q", title="difference", scale=scale))
+    plain = base.transform_filter("!datum.telling").mark_text(fontSize=11).encode(text="text:N")
+    strong = base.transform_filter("datum.telling").mark_text(fontSize=11, fontWeight="bold").encode(text="text:N")
+    return alt.layer(cells, plain, strong).properties(width=130 * len(panels), height=34 * max(1, len(arms)))
+
+
+def _cell(
+    score: float, error: float | None, difference: float | None, low: float | None, high: float | None
+) -> tuple[str, bool]:
+    """What a cell of the matrix says, and whether its difference is outside the noise."""
+    text = f"{score:.1f}" + ("" if error is None else f" ± {error:.1f}")
+    if difference is None:
+        return text, False
+    telling = low is not None and high is not None and (low > 0 or high < 0)
+    return f"{text} ({difference:+.1f})", telling
 
 
 def counts_bars(counts: pl.DataFrame, stages: Sequence[str], domains: Sequence[str]) -> Any:

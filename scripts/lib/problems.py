@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lib.arms import arm_overrides, colliding_arms
+from lib.arms import arm_evaluation, arm_overrides, colliding_arms, curve_points
 from lib.catalog import Catalog
 from lib.cli import UserError
 from lib.config import ConfigurationError, did_you_mean, schema, schema_problems, with_defaults, with_setting
@@ -21,11 +21,12 @@ def check_schema(config: Settings) -> None:
         raise ConfigurationError(problems)
 
 
-def recipe_warnings(name: str, recipe: Settings) -> Iterator[str]:
+def recipe_warnings(name: str, recipe: Settings, catalog: Catalog) -> Iterator[str]:
     """What is allowed and probably not meant."""
     evaluated = set(recipe.get("evaluation", {}).get("benchmarks", []))
     for domain in recipe["domains"]:
-        missing = evaluated - set(resolved_domain(recipe, domain)["decontaminate"]["benchmarks"])
+        compared = set(resolved_domain(recipe, domain)["decontaminate"]["benchmarks"])
+        missing = {one for one in evaluated if not compared & {one, catalog.benchmarks[one].get("part_of")}}
         for benchmark in sorted(missing):
             yield f"{name}.{domain}: {benchmark} is evaluated, yet the questions are not decontaminated against it."
 
@@ -49,7 +50,7 @@ def reference_problems(
         problems += recipe_problems(f"recipes.{name}", recipe, catalog, licences)
     for name, experiment in experiments.items():
         where = f"experiments.{name}"
-        if experiment["base"] not in recipes:
+        if "base" in experiment and experiment["base"] not in recipes:
             known_base = did_you_mean(experiment["base"], recipes)
             problems.append(f"{where}.base: there is no recipe '{experiment['base']}'{known_base}")
             continue
@@ -65,7 +66,14 @@ def experiment_problems(
     licences: Sequence[str] | None = None,
 ) -> list[str]:
     """Problems of an experiment: each distinct setting is tried on the base recipe alone."""
-    problems: list[str] = []
+    problems = comparison_problems(where, experiment, catalog)
+    for place, model in enumerate(experiment["models"]):
+        problems += _unknown(f"{where}.models.{place}", "model", model, catalog.models)
+    if "base" not in experiment:
+        wanted = arm_evaluation(experiment, {})
+        rules = {"$ref": "#/$defs/evaluation", "$defs": schema("config")["$defs"]}
+        broken = schema_problems(wanted, rules, root=f"{where}.evaluation")
+        return problems + (broken or benchmark_problems(f"{where}.evaluation", wanted["benchmarks"], catalog))
     base = recipes[experiment["base"]]
     if "training" not in base or "evaluation" not in base:
         problems.append(f"{where}.base: '{experiment['base']}' needs `training` and `evaluation` to be compared")
@@ -78,24 +86,50 @@ def experiment_problems(
         problems.append(
             f"{where}.draws: '{experiment['base']}' draws all questions, so its draws are equal: set `draw`"
         )
-    compare_to = experiment["compare_to"]
-    if compare_to is not None and compare_to not in arms:
-        problems.append(f"{where}.compare_to: there is no arm '{compare_to}'{did_you_mean(compare_to, arms)}")
     tried: set[str] = set()
-    for arm, overrides in arms.items():
+    for number, (arm, overrides) in enumerate(arms.items()):
         new = {path: value for path, value in overrides.items() if f"{path}={value!r}" not in tried}
         tried |= {f"{path}={value!r}" for path, value in overrides.items()}
-        if not new:
+        if not new and number:
             continue
         recipe: dict[str, Any] = dict(base)
         for path, value in overrides.items():
             recipe = with_setting(recipe, path, value)
+        if "evaluation" in recipe:
+            recipe["evaluation"] = arm_evaluation(experiment, recipe)
         rules = {"$ref": "#/$defs/recipe", "$defs": schema("config")["$defs"]}
         broken = schema_problems(recipe, rules, root=f"{where}.arms.{arm}")
         problems += broken or recipe_problems(f"{where}.arms.{arm}", recipe, catalog, licences)
-    for place, benchmark in enumerate(experiment["benchmarks"] or []):
-        problems += _unknown(f"{where}.benchmarks.{place}", "benchmark", benchmark, catalog.benchmarks)
-        problems += grading_problems(f"{where}.benchmarks.{place}", benchmark, catalog)
+    return problems
+
+
+def comparison_problems(where: str, experiment: Settings, catalog: Catalog) -> list[str]:
+    """What cannot be compared or drawn: an arm that is not there, a curve without numbers, unknown figures."""
+    problems: list[str] = []
+    arms = [*arm_overrides(experiment), *experiment["models"]]
+    compare_to = experiment["compare_to"]
+    if compare_to is not None and compare_to not in arms:
+        problems.append(f"{where}.compare_to: there is no arm '{compare_to}'{did_you_mean(compare_to, arms)}")
+    for arm in sorted({arm for arm in arms if arms.count(arm) > 1}):
+        problems.append(f"{where}.models: '{arm}' is the name of another arm too: name that one under `arms:`")
+    published = experiment["published"]
+    if published is not None and published not in catalog.published:
+        problems.append(f"{where}.published: the catalog has no figures '{published}'")
+    if (experiment["plot"] == "curve") != (experiment["x"] is not None):
+        problems.append(f"{where}.x: it belongs to `plot: curve`, and a curve needs it (a varied path, or rows)")
+    elif experiment["x"] not in {None, "rows"}:
+        for arm, (value, _) in curve_points(experiment, experiment["x"]).items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                problems.append(f"{where}.x: the arm '{arm}' sets no number at {experiment['x']}")
+    return problems
+
+
+def benchmark_problems(where: str, benchmarks: Sequence[str], catalog: Catalog) -> list[str]:
+    """Benchmarks that the catalog does not have, or that cannot be graded."""
+    problems: list[str] = []
+    for place, name in enumerate(benchmarks):
+        problems += _unknown(f"{where}.benchmarks.{place}", "benchmark", name, catalog.benchmarks)
+        problems += grading_problems(f"{where}.benchmarks.{place}", name, catalog)
     return problems
 
 
@@ -119,10 +153,7 @@ def recipe_problems(where: str, recipe: Settings, catalog: Catalog, licences: Se
     if evaluation:
         if not training:
             problems.append(f"{where}.evaluation: there is no student to evaluate: add `training`")
-        for place, name in enumerate(evaluation["benchmarks"]):
-            path = f"{where}.evaluation.benchmarks.{place}"
-            problems += _unknown(path, "benchmark", name, catalog.benchmarks)
-            problems += grading_problems(path, name, catalog)
+        problems += benchmark_problems(f"{where}.evaluation", evaluation["benchmarks"], catalog)
     return problems
 
 
@@ -147,6 +178,12 @@ def grading_problems(path: str, name: str, catalog: Catalog) -> list[str]:
         problems.append(f"{path}: {name} has no grader and can only be decontaminated against")
     if entry.get("prompt") is not None:
         problems += _unknown(f"{path} ({name}.prompt)", "prompt", entry["prompt"], catalog.prompts)
+    if entry.get("grader") == "judge":
+        judge = entry.get("judge")
+        if judge is None:
+            return [*problems, f"{path}: {name} is graded by a judge: say which with `judge: {{model, prompt}}`"]
+        problems += _unknown(f"{path} ({name}.judge)", "model", judge["model"], catalog.models)
+        problems += _unknown(f"{path} ({name}.judge)", "prompt", judge["prompt"], catalog.prompts)
     return problems
 
 

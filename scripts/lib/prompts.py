@@ -54,8 +54,12 @@ class Prompt:
             raise UserError(f"{name} has no {{question}} in it: write it where the question belongs.")
         return cls(tuple(sections))
 
-    def messages(self, question: str, metadata: Mapping[str, Any] | str | None = None) -> Messages:
+    def messages(
+        self, question: str, metadata: Mapping[str, Any] | str | None = None, response: str | None = None
+    ) -> Messages:
         """The messages for one question. ``metadata`` is the question's (an object, or its JSON).
+
+        ``response`` is an answer to it, for prompts that ask about one.
 
         Raises ``UserError`` where the prompt wants something that the question does not have.
         """
@@ -65,6 +69,8 @@ class Prompt:
             nonlocal values
             if match[1] == "question":
                 return question
+            if match[1] == "response" and response is not None:
+                return response
             if values is None:
                 values = _values(metadata)
             if match[1] not in values:

@@ -16,7 +16,7 @@ from lib.cli import UserError
 DESCRIPTIVE = frozenset({"licence", "homepage", "rank", "rows", "verified", "note", "published"})
 """Keys that describe an entry; ``rows`` is the number of rows expected."""
 
-ROLE = frozenset({"domain", "grader", "prompt", "samples", "group"})
+ROLE = frozenset({"domain", "grader", "prompt", "samples", "group", "averaged", "part_of", "judge"})
 """Keys that say how the workflow uses an entry; connectors do not read them."""
 
 COMMON = frozenset({"connector", "limit", "repeat_to", "seed", "passage"})

@@ -11,8 +11,9 @@ import pytest
 
 from lib.arms import arm_overrides
 from lib.catalog import Catalog, Prompt
-from lib.config import ConfigurationError, with_setting
-from lib.plan import Plan, make_plan
+from lib.cli import UserError
+from lib.config import ConfigurationError, prepared, with_setting
+from lib.plan import Plan, benchmark_groups, make_plan
 
 CATALOG = Catalog(
     sources={
@@ -331,3 +332,143 @@ class TestLicences:
                 ("licences", ["mit"]),
                 ("experiments", {"e": vary}),
             )
+
+
+MODELS = {"models": ["teacher", "hosted"], "evaluation": {"benchmarks": ["olympiad", "trivia"], "samples": 2}}
+
+
+class TestExperiments:
+    def test_models_are_measured_as_they_are(self) -> None:
+        made = plan(("experiments.which", MODELS), ("targets", ["which"]))
+        experiment = made.experiments["which"]
+        assert list(experiment.evaluations) == ["teacher", "hosted"]
+        assert {stage.kind for stage in experiment.stages()} == {"model", "benchmark", "evaluation", "experiment"}
+        ((evaluation,), _) = experiment.evaluations.values()
+        assert [task["samples"] for task in evaluation.settings["tasks"]] == [2, 2]
+        assert experiment.stage.settings["compare_to"] == "teacher"
+
+    def test_models_stand_beside_the_arms_of_a_recipe_under_the_same_evaluation(self) -> None:
+        both = {**EXPERIMENT[1], "models": ["student"], "evaluation": {"samples": 5}, "compare_to": "student"}
+        made = plan(("experiments.which", both), TARGET)
+        evaluations = made.experiments["which"].evaluations
+        assert list(evaluations) == ["none", "majority", "student"]
+        assert len({str(stage.settings) for stages in evaluations.values() for stage in stages}) == 1
+        (added,) = [stage for stage in made.experiments["which"].arm_stages("student") if stage.kind == "evaluation"]
+        assert added.input("model").kind == "model"
+
+    def test_an_arm_that_is_null_is_left_out(self) -> None:
+        arms = {"one": {"answers.samples": 1}, "two": {"answers.samples": 2}, "three": None}
+        made = plan(("experiments.which", {"base": "small", "arms": arms}), TARGET)
+        assert list(made.experiments["which"].arms) == ["one", "two"]
+
+    def test_a_curve_joins_the_arms_that_differ_in_x_alone(self) -> None:
+        curve = {
+            "base": "small",
+            "vary": {"answers.samples": [1, 4], "filter.by": ["none", "random"]},
+            "plot": "curve",
+            "x": "answers.samples",
+        }
+        made = plan(("experiments.which", curve), TARGET)
+        points = made.experiments["which"].stage.settings["points"]
+        assert points == {
+            "1-none": (1, "none"),
+            "1-random": (1, "random"),
+            "4-none": (4, "none"),
+            "4-random": (4, "random"),
+        }
+        rows = plan(("experiments.which", {**curve, "x": "rows", "vary": {"answers.samples": [1, 4]}}), TARGET)
+        assert {arm: x for arm, (x, _) in rows.experiments["which"].stage.settings["points"].items()} == {
+            "1": 18,
+            "4": 72,
+        }
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"models": ["techer"]}, "models.0: the catalog has no model 'techer' (did you mean teacher?)"),
+            ({"models": ["none"], "vary": {"filter.by": ["none"]}}, "'none' is the name of another arm too"),
+            ({"plot": "curve"}, "experiments.x.x: it belongs to `plot: curve`"),
+            ({"plot": "curve", "x": "filter.by", "vary": {"filter.by": ["none"]}}, "sets no number at filter.by"),
+            ({"published": "figure-9"}, "the catalog has no figures 'figure-9'"),
+            ({"base": None}, "experiments.x.base: None should be of type string"),
+            ({"evaluation": {"sample": 3}}, "unknown key 'sample' (did you mean samples?)"),
+        ],
+    )  # fmt: skip
+    def test_a_mistake_is_told(self, change: dict[str, Any], message: str) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            plan(("experiments.x", {"base": "small", **change}))
+        assert message in str(caught.value)
+
+    def test_benchmarks_are_averaged_by_group_and_domain(self) -> None:
+        names = {
+            "a": ("math", "validation"),
+            "b": ("code", "validation"),
+            "c": ("math", "held-out"),
+            "d": ("math", "safety"),
+        }
+        benchmarks = {
+            name: {"domain": domain, "group": group, "averaged": group != "safety"}
+            for name, (domain, group) in names.items()
+        }
+        catalog = replace(CATALOG, benchmarks=benchmarks)
+        assert benchmark_groups(["d", "c", "b", "a"], catalog) == {
+            "averaged": ["a", "b", "c"],
+            "groups": {"code": ["b"], "held-out": ["c"], "math": ["a", "c"], "safety": ["d"], "validation": ["a", "b"]},
+        }
+        assert benchmark_groups(["a", "c"], catalog)["groups"] == {"held-out": ["c"], "validation": ["a"]}
+
+
+JUDGED = {
+    **CATALOG.benchmarks,
+    "harm": {
+        "connector": "hub", "domain": "safety", "rows": 100, "grader": "judge", "samples": 2,
+        "judge": {"model": "hosted", "prompt": "rubric"},
+    },
+}  # fmt: skip
+
+
+class TestJudges:
+    def test_a_judge_is_a_stage_that_asks_after_the_evaluation(self) -> None:
+        catalog = replace(CATALOG, benchmarks=JUDGED)
+        recipe = plan(("recipes.small.evaluation.benchmarks", ["olympiad", "harm"]), catalog=catalog).recipes["small"]
+        judged = [stage for stage in recipe.stages() if stage.kind == "judged"]
+        assert {stage.input("evaluation") for stage in judged} == set(recipe.evaluations.values())
+        assert {stage.input("model").settings["name"] for stage in judged} == {"hosted"}
+
+    def test_another_rubric_is_another_evaluation(self) -> None:
+        changed = {"rubric": Prompt("catalog/prompts/rubric.md", "ffff")}
+        found = [
+            plan(("recipes.small.evaluation.benchmarks", ["harm"]), catalog=catalog).recipes["small"].evaluations
+            for catalog in (
+                replace(CATALOG, benchmarks=JUDGED),
+                replace(CATALOG, benchmarks=JUDGED, prompts=changed),
+            )
+        ]
+        assert found[0]["student"].id != found[1]["student"].id
+
+    def test_a_benchmark_needs_to_say_who_judges(self) -> None:
+        unjudged = {key: value for key, value in JUDGED["harm"].items() if key != "judge"}
+        benchmarks = {**JUDGED, "harm": unjudged}
+        with pytest.raises(ConfigurationError, match="harm is graded by a judge: say which"):
+            plan(("recipes.small.evaluation.benchmarks", ["harm"]), catalog=replace(CATALOG, benchmarks=benchmarks))
+
+
+class TestPreparing:
+    def test_a_size_is_laid_over_and_included_files_under_the_configuration(self, tmp_path: Path) -> None:
+        (tmp_path / "base.yaml").write_text("store: below\nresults: below\nsizes: {small: {store: small}}\n")
+        config = {"include": str(tmp_path / "base.yaml"), "results": "own", "sizes": {"small": {"max_failed": 0.5}}}
+        assert prepared(config)["store"] == "below"
+        assert prepared(config)["results"] == "own"
+        small = prepared({**config, "size": "small"})
+        assert (small["store"], small["max_failed"]) == ("small", 0.5)
+        assert prepared(small) == small
+
+    def test_mistakes_are_told(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"there is no size 'smal' \(did you mean small\?\)"):
+            prepared({"size": "smal", "sizes": {"small": {}}})
+        with pytest.raises(UserError, match=r"nowhere\.yaml does not exist"):
+            prepared({"include": ["nowhere.yaml"]})
+        own = tmp_path / "own.yaml"
+        own.write_text(f"include: {own}\n")
+        with pytest.raises(UserError, match="includes itself"):
+            prepared({"include": str(own)})

@@ -43,7 +43,7 @@ RECORDED: Mapping[tuple[str, int], str] = {
     ("filtered", 1): "c88e32243a5e4ce2",
     ("dataset", 1): "b983a1da20c40a34",
     ("evaluation", 1): "902d91af1e343913",
-    ("experiment", 1): "d59c7b01c67a4754",
+    ("experiment", 2): "307f9db6e2abc344",
 }
 
 

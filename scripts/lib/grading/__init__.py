@@ -21,6 +21,9 @@ GRADERS: Mapping[str, str] = {
     "math": "lib.grading.mathematics",
     "choice": "lib.grading.choice",
     "code": "lib.grading.code",
+    "exam": "lib.grading.exam",
+    "letter": "lib.grading.letter",
+    "judge": "lib.grading.judge",
     "reasoning_gym": "lib.grading.puzzles",
 }
 """Grader -> the module whose ``grade(response, item)`` does it."""
@@ -29,6 +32,9 @@ PRELOAD: Mapping[str, tuple[str, ...]] = {
     "math": mathematics.PRELOAD,
     "choice": (),
     "code": (),
+    "exam": (),
+    "letter": (),
+    "judge": ("lib.labels",),
     "reasoning_gym": ("sympy", "reasoning_gym"),
 }
 """The slow imports of each grader, made once for all its workers."""
@@ -47,6 +53,7 @@ class Task:
     metadata: str
     question: str = ""
     contained: bool = True
+    judgement: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ def grade_one(task: Task) -> Grade:
     if task.response is None:
         return Grade(None, 0.0, "failed")
     module: Any = importlib.import_module(GRADERS[task.grader])
-    item = Item(task.question, task.reference, json.loads(task.metadata or "{}"), task.contained)
+    item = Item(task.question, task.reference, json.loads(task.metadata or "{}"), task.contained, task.judgement)
     answer, score = module.grade(task.response, item)
     if score is None:
         return Grade(answer, 0.0, "unparseable")

@@ -11,6 +11,7 @@ from typing import Any
 class Item:
     """A question of a benchmark: its text, its reference answer (null: none), its metadata.
 
+    ``judgement``: what a judge said of the response, for the grader that reads it (null: nothing).
     ``contained``: whether untrusted programs run in a sandbox (anything else is the user's explicit wish).
     """
 
@@ -18,6 +19,7 @@ class Item:
     reference: str | None
     metadata: Mapping[str, Any]
     contained: bool = True
+    judgement: str | None = None
 
     @property
     def expected(self) -> str:

@@ -1,0 +1,59 @@
+"""Write down the arms of an experiment: their scores and grades, and how they are compared and drawn.
+
+The arms are read off the plan of the settings given, so that an experiment may have any number of them: no shell line
+holds more than the settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.catalog import read_catalog
+from lib.cli import UserError, command
+from lib.plan import Plan, make_plan
+from lib.tables import write_text
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", required=True, help="name of the experiment")
+    parser.add_argument("--settings", required=True, help="JSON: configuration with the experiment and its base recipe")
+    parser.add_argument("--id", required=True, help="id that the plan gave the comparison")
+    parser.add_argument("--output", type=Path, required=True, help="arms.json")
+    options = parser.parse_args(argv)
+    config = {**json.loads(options.settings), "targets": [options.experiment]}
+    plan = make_plan(config, read_catalog(config.get("catalog", ["catalog"])))
+    found = plan.experiments[options.experiment].stage.id
+    if found != options.id:
+        raise UserError(
+            f"the experiment {options.experiment} is {found} by now, not {options.id}: the catalog has changed since "
+            "the workflow started, so run it again."
+        )
+    write_text(json.dumps(described(plan, options.experiment), indent=1, ensure_ascii=False) + "\n", options.output)
+    return 0
+
+
+def described(plan: Plan, name: str) -> dict[str, object]:
+    """The settings of a comparison, and for each arm its runs: paths of scores and grades."""
+    experiment = plan.experiments[name]
+    return {
+        "experiment": name,
+        "about": experiment.about,
+        **{key: value for key, value in experiment.stage.settings.items() if key not in {"experiment", "arms"}},
+        "arms": {
+            arm: [[plan.path(stage), plan.path(stage, "grades.parquet")] for stage in stages]
+            for arm, stages in experiment.evaluations.items()
+        },
+        "students": {
+            arm: [recipe.student.id for recipe in recipes if recipe.student] for arm, recipes in experiment.arms.items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
