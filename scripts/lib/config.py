@@ -31,7 +31,8 @@ class _Loader(yaml.CSafeLoader):
 
 
 def _unique_mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    merge = "tag:yaml.org,2002:merge"  # `<<`, whose keys may be there already
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value if key.tag != merge]
     for key in keys:
         if keys.count(key) > 1:
             raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' is there twice", node.start_mark)

@@ -24,7 +24,7 @@ COMMON = frozenset({"connector", "limit", "repeat_to", "seed", "passage"})
 cut into passages of at most ``passage`` characters."""
 
 
-COLUMNS = frozenset({"format", "column", "text", "chat", "where", "reference", "choices", "key", "metadata"})
+COLUMNS = frozenset({"format", "column", "text", "chat", "where", "reference", "choices", "key", "metadata", "tests"})
 """Keys that say where in a table the question is; see ``lib.sources.columns``."""
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from lib.catalog import read_catalog
 from lib.cli import UserError
+from lib.grading import GRADERS
 from lib.plan import make_plan
 from lib.source_keys import entry_problems, fetched_entry
 from lib.sources import read_questions
@@ -21,6 +22,22 @@ from lib.sources.hub import entry_datasets, entry_parts
 def entries(section: str, folder: str = "catalog") -> dict[str, dict[str, Any]]:
     return yaml.safe_load(Path(folder, f"{section}.yaml").read_text(encoding="utf-8"))
 
+
+PUBLISHED_SIZES = {
+    "aime24": 30,
+    "aime25": 30,
+    "amc23": 40,
+    "codeelo-programs": 391,
+    "codeforces-programs": 453,
+    "gpqa-diamond": 198,
+    "hle-choice": 512,
+    "hmmt": 30,
+    "jeebench": 515,
+    "livecodebench-v2": 511,
+    "livecodebench-v5": 369,
+    "math500": 500,
+}
+"""Questions of each evaluated benchmark, as the paper's evaluation has them."""
 
 SOURCES, BENCHMARKS = entries("sources"), entries("benchmarks")
 EVERYTHING = [
@@ -34,7 +51,7 @@ EVERYTHING = [
 @pytest.mark.parametrize(("name", "entry"), EVERYTHING)
 def test_entries_say_where_their_questions_are(name: str, entry: dict[str, Any]) -> None:
     assert entry_problems(entry) == []
-    assert entry["domain"] in ("math", "code", "science")
+    assert entry["domain"] in ("math", "code", "science", "safety")
     assert entry["licence"]
     entry = dict(fetched_entry(entry))
     if entry["connector"] == "hub":
@@ -45,7 +62,12 @@ def test_entries_say_where_their_questions_are(name: str, entry: dict[str, Any])
 
 
 def test_every_source_of_the_paper_is_listed() -> None:
-    assert Counter(entry["domain"] for entry in SOURCES.values()) == {"code": 27, "math": 21, "science": 14}
+    assert Counter(entry["domain"] for entry in SOURCES.values()) == {
+        "code": 27,
+        "math": 21,
+        "science": 14,
+        "safety": 2,
+    }
     for domain, most in (("code", 27), ("math", 21), ("science", 14)):
         ranks = [entry["rank"] for entry in SOURCES.values() if entry["domain"] == domain and "rank" in entry]
         assert len(set(ranks)) == len(ranks)
@@ -60,7 +82,14 @@ def test_the_funnel_begins_with_the_published_numbers() -> None:
 
 
 def test_benchmarks_are_decontaminated_against_and_evaluated_as_published() -> None:
-    assert len(BENCHMARKS) == 13
+    decontaminated = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))["recipes"]["openthoughts3"]
+    against = decontaminated["decontaminate"]["benchmarks"]
+    assert len(against) == 13
+    evaluated = set(decontaminated["evaluation"]["benchmarks"])
+    assert {name: BENCHMARKS[name]["rows"] for name in evaluated} == PUBLISHED_SIZES
+    assert {BENCHMARKS[name].get("part_of", name) for name in evaluated} <= set(against)
+    groups = Counter(BENCHMARKS[name]["group"] for name in evaluated)
+    assert groups == {"validation": 8, "held-out": 4}
     assert {name for name, entry in BENCHMARKS.items() if entry.get("samples") == 10} == {
         "aime24",
         "aime25",
@@ -68,7 +97,10 @@ def test_benchmarks_are_decontaminated_against_and_evaluated_as_published() -> N
         "hmmt",
     }
     for entry in BENCHMARKS.values():
-        assert entry["grader"] in ("math", "choice", "none")
+        assert entry["grader"] in {*GRADERS, "none"}
+        if entry["grader"] == "judge":
+            assert (Path("catalog/prompts") / f"{entry['judge']['prompt']}.md").is_file()
+            continue
         assert ("prompt" in entry) == (entry["grader"] != "none")
 
 
@@ -91,5 +123,6 @@ def test_every_source_that_can_be_read_is_planned() -> None:
         ]
         block["top"] = None
     kinds = Counter(stage.kind for stage in make_plan(config, catalog).index.values())
-    assert kinds["source"] == kinds["clean"] == len(SOURCES) - 3
+    safety = sum(entry["domain"] == "safety" for entry in SOURCES.values())
+    assert kinds["source"] == kinds["clean"] == len(SOURCES) - 3 - safety
     assert kinds["written"] == 6 * 3 + 2 * 4 + 3

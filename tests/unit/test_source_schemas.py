@@ -89,6 +89,8 @@ def test_the_questions_of_a_dataset(hub: FakeHub, name: str) -> None:
     assert table["source_row"].is_unique().all()
     if "answers" in fixture:
         assert table["reference_answer"].to_list() == fixture["answers"]
+    if "metadata" in fixture:
+        assert [json.loads(one) for one in table["metadata"]] == fixture["metadata"]
     if "choice" in fixture:
         choices = json.loads(table["metadata"][0])["choices"]
         assert len(choices) == 4

@@ -15,7 +15,7 @@ def test_the_default_recipe_is_openthoughts3_in_full(checkout: Checkout) -> None
     jobs = checkout.jobs()
     assert 300 <= sum(jobs.values()) - jobs["total"] <= 450
     assert jobs["fetch_source"] == 5
-    assert jobs["fetch_benchmark"] == 13
+    assert jobs["fetch_benchmark"] == 19
     assert jobs["sample_answers"] == 48 + 164 + 20
     assert jobs["train_student"] == 1
     assert jobs["sample_evaluation"] == 2

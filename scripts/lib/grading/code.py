@@ -9,6 +9,8 @@ Three kinds of tests, by the question's metadata:
 - ``{"tests": [{"input", "output"}, ...]}``: standard input and the standard output it must give, compared line by line
   without trailing blanks.
 
+One test may take ten seconds of processor time, or the problem's own ``time_limit`` where that is longer.
+
 A function and its tests run in two sandboxes that exchange data alone, so a solution cannot reach the tests, read the
 expected values or forge the verdict.
 """
@@ -17,10 +19,12 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +67,7 @@ def grade(response: str, item: Item) -> tuple[str | None, float | None]:
     if code is None:
         return None, None
     limits = Limits(contained=item.contained)
+    limits = replace(limits, cpu_seconds=max(limits.cpu_seconds, math.ceil(item.metadata.get("time_limit", 0))))
     return code, float(passes(code, item.metadata, item.question, limits))
 
 
@@ -76,6 +81,8 @@ def passes(code: str, metadata: Mapping[str, Any], question: str = "", limits: L
         settings = {"function": metadata["entry_point"], "test": metadata["test"], "prelude": question}
         return _function_passes(completed(question, code, metadata["entry_point"]), settings, limits)
     cases = [_case(case) for case in metadata["tests"]]
+    if not cases:
+        raise ValueError("the problem has no tests")
     if metadata.get("function"):
         return _function_passes(code, {"function": metadata["function"], "cases": cases}, limits)
     return _program_passes(code, cases, limits)

@@ -11,6 +11,7 @@ The keys of an entry that say how:
 - ``choices``: of a multiple-choice question, either the column of the list of choices, or the columns of one choice
   each, or ``{correct: COLUMN, incorrect: [COLUMN, ...]}``, which are put in an order that depends on the question's
   hash; the reference answer is then the letter of the right choice;
+- ``tests``: of a programming problem, the columns of its tests (see ``lib.sources.programs``);
 - ``key``: the column that identifies a row (default: the row's number); ``metadata``: further columns to keep.
 """
 
@@ -26,7 +27,7 @@ import polars as pl
 from lib.cli import UserError
 from lib.hashing import keyed_hash, question_id
 from lib.source_keys import suggestion
-from lib.sources import RAW, Entry
+from lib.sources import RAW, Entry, programs
 
 ROLES = ("role", "from")
 CONTENTS = ("content", "value")
@@ -111,6 +112,7 @@ def needed_columns(entry: Entry) -> list[str]:
     for key in ("column", "chat", "reference", "key", "metadata"):
         names.update(_listed(entry.get(key)))
     names.update(_choice_columns(entry))
+    names.update(programs.columns_of(entry["tests"]) if "tests" in entry else ())
     if "where" in entry:
         names.update(_condition(entry["where"]).meta.root_names())
     return sorted(names)
@@ -225,6 +227,11 @@ def extract(batch: pl.DataFrame, entry: Entry, first_row: int, prefix: str = "")
         references = spelled.zip_with(spelled.str.contains(r"\S"), pl.Series([None], dtype=pl.String))
     if "choices" in entry:
         extra["choices"], references = _with_choices(batch, entry, questions)
+    if "tests" in entry:
+        tests = entry["tests"]
+        rows = batch.select(programs.columns_of(tests)).iter_rows(named=True)
+        found = [programs.metadata_of(tests, row) for row in rows]
+        extra |= {key: [one.get(key) for one in found] for key in ("tests", "function", "time_limit")}
     return pl.DataFrame(
         {
             "source_row": pl.Series([prefix], dtype=pl.String) + key if prefix else key,
