@@ -67,6 +67,7 @@ def say_where(plan: Plan) -> None:
         "dataset": f"{door}/dataset/dataset.parquet",
         "student": f"{door}/model/model.json",
         "scores": f"{door}/plots/scores.tsv",
+        "page": f"{door}/report.html",
         "report": f"{plan.results}/report.html",
     }
     for what, place in places.items():

@@ -101,6 +101,7 @@ def recipe_goals(name):
     plots += ["scores"] if recipe.evaluations else []
     return [
         f"{RESULTS}/recipes/{name}/manifest.json",
+        f"{RESULTS}/recipes/{name}/report.html",
         *(f"{RESULTS}/recipes/{name}/plots/{p}.svg" for p in plots),
         *sensitivity_tables(name),
     ]
@@ -147,6 +148,42 @@ def described_stages(wildcards):
         for stage in recipe.stages()
     ]
     return json.dumps(described, sort_keys=True)
+
+
+def varied(recipe):
+    """The experiments among the targets that vary a recipe."""
+    return [
+        experiment
+        for name, experiment in PLAN.experiments.items()
+        if config["experiments"][name].get("base") == recipe
+    ]
+
+
+def experiment_scores(wildcards):
+    """The comparisons of the experiments that vary a recipe."""
+    return [PLAN.path(experiment.stage) for experiment in varied(wildcards.recipe)]
+
+
+def experiment_flags(wildcards):
+    """Name, scores and summary of the experiments that vary a recipe."""
+    return " ".join(
+        f"--experiment {experiment.name} {PLAN.path(experiment.stage)} {PLAN.path(experiment.stage, 'summary.md')}"
+        for experiment in varied(wildcards.recipe)
+    )
+
+
+def planned_rows(wildcards):
+    """The estimates of a recipe as JSON, with the GPUs that a job of each kind of stage holds."""
+    stages = PLAN.recipes[wildcards.recipe].stages()
+    gpus = {}
+    for stage in stages if ACCELERATOR == "cuda" else []:
+        gpus[stage.kind] = max(gpus.get(stage.kind, 0), held_gpus(stage))
+    rows = [
+        {**row, "gpus": gpus.get(row["stage"], 0)}
+        for row in rows_of_table(estimate(stages))
+        if row["requests"] or row["gpu_hours"]
+    ]
+    return json.dumps(rows)
 
 
 def links_flag(wildcards):

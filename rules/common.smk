@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 from lib.catalog import read_catalog
 from lib.cli import UserError
 from lib.config import prepared
+from lib.estimates import estimate, held_gpus, rows_of_table
 from lib.plan import make_plan
 from lib.problems import check_schema
 from lib.recipes import resolved_domain

@@ -25,6 +25,31 @@ rule describe_recipe:
         " --counts {params.counts} --output {output.manifest} > {log} 2>&1"
 
 
+rule write_report:
+    "Write a recipe's page: one HTML file that works offline."
+    input:
+        manifest="<results>/recipes/{recipe}/manifest.json",
+        experiments=experiment_scores,
+        sensitivity=lambda wildcards: sensitivity_tables(wildcards.recipe),
+    output:
+        page="<results>/recipes/{recipe}/report.html",
+    log:
+        "<logs>/write_report/{recipe}.log",
+    benchmark:
+        "<usage>/write_report/{recipe}.jsonl"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+        # What was estimated changes with how stages are run, which must not cause a rerun.
+        planned=planned_rows,
+    params:
+        experiments=experiment_flags,
+        results=RESULTS,
+    shell:
+        "{PY} scripts/write_report.py --manifest {input.manifest} --results {params.results} {params.experiments}"
+        " --planned {resources.planned:q} --output {output.page} > {log} 2>&1"
+
+
 rule plot_funnel:
     "Plot how many questions each stage of a recipe leaves."
     input:

@@ -137,6 +137,18 @@ def dataset_tokens(dataset: Stage, cutoff: int) -> float:
     return tokens
 
 
+def held_gpus(stage: Stage) -> int:
+    """GPUs that one job of a stage holds."""
+    if stage.kind == "student":
+        return int(stage.execution["nodes"] * stage.execution["gpus"])
+    if "model" not in stage.inputs or stage.kind in {"limited", "tokenized"}:
+        return 0
+    model = stage.input("model")
+    entry = model.input("model").execution if model.kind == "student" else model.execution
+    serving = _serving(model)
+    return 0 if entry["kind"] == "api" else serving.get("tensor_parallel", 1) * serving.get("data_parallel", 1)
+
+
 def _serving(model: Stage) -> Mapping[str, Any]:
     entry = model.input("model").execution if model.kind == "student" else model.execution
     serving: Mapping[str, Any] = entry.get("serving", {})

@@ -20,6 +20,11 @@ LIGHT = "#c3d3e3"
 
 def save_svg(chart: Any, path: Path) -> None:
     """Write an Altair chart as SVG, atomically, in the project's look."""
+    write_text(svg_of(chart) + "\n", path)
+
+
+def svg_of(chart: Any) -> str:
+    """An Altair chart as SVG in the project's look."""
     import vl_convert
 
     styled = chart.configure(
@@ -32,7 +37,8 @@ def save_svg(chart: Any, path: Path) -> None:
         header=alt.HeaderConfig(titleFontSize=12, labelFontSize=12, labelFontWeight="bold"),
     )
     version = "_".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    write_text(vl_convert.vegalite_to_svg(styled.to_dict(), vl_version=version) + "\n", path)
+    svg: str = vl_convert.vegalite_to_svg(styled.to_dict(), vl_version=version)
+    return svg
 
 
 def write_tsv(table: pl.DataFrame, path: Path) -> None:
@@ -47,7 +53,7 @@ def data(table: pl.DataFrame) -> alt.Data:
     return alt.Data(values=table.to_dicts())
 
 
-def error_bars(scores: pl.DataFrame, bar: str, panel: str) -> Any:
+def error_bars(scores: pl.DataFrame, bar: str, panel: str, width: int = 300) -> Any:
     """A panel for each value of ``panel``, a bar for each value of ``bar``, with whiskers of one standard error.
 
     Columns: ``bar``, ``panel``, ``score``, ``standard_error`` (nullable); bars and panels keep the order of the rows.
@@ -75,7 +81,7 @@ def error_bars(scores: pl.DataFrame, bar: str, panel: str) -> Any:
     whiskers = base.mark_rule(color="#222222", strokeWidth=1.5).encode(x=alt.X("low:Q", title="score"), x2="high:Q")
     text = base.mark_text(align="left", dx=5, fontSize=10).encode(x=alt.X("end:Q", title="score"), text="label:N")
     height = BAR_HEIGHT * len(bars)
-    layers = alt.layer(shown, whiskers, text, *marks, data=data(drawn)).properties(width=300, height=height)
+    layers = alt.layer(shown, whiskers, text, *marks, data=data(drawn)).properties(width=width, height=height)
     columns = 1 if len(panels) == 1 else 2
     return layers.facet(facet=alt.Facet(f"{panel}:N", sort=panels, title=None), columns=columns)
 

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,9 +22,9 @@ import polars as pl
 import psutil
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
+from tests.browser import complaints, headless_chromium
 from tests.counting_proxy import CountingProxy
 from tests.workflow.conftest import ROOT, Checkout
 
@@ -163,8 +162,8 @@ def test_a_second_run_does_nothing_and_starts_no_server(demo: Demo) -> None:
 
 
 def test_it_ends_by_saying_where_things_are(demo: Demo) -> None:
-    places = dict(re.findall(r"^(dataset|student|scores|report) +(\S+)$", demo.output, re.MULTILINE))
-    assert set(places) == {"dataset", "student", "scores", "report"}
+    places = dict(re.findall(r"^(dataset|student|scores|page|report) +(\S+)$", demo.output, re.MULTILINE))
+    assert set(places) == {"dataset", "student", "scores", "page", "report"}
     for place in places.values():
         assert (demo.checkout.folder / place).is_file()
 
@@ -316,22 +315,16 @@ REPORTED = {
 
 @pytest.fixture
 def browser() -> Iterator[webdriver.Chrome]:
-    """A headless Chromium that fetches nothing from outside."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no Chromium: install chromium and chromium-driver to look at the report")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in (
-        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
-        "disable-component-update", "disable-sync", "window-size=1400,900",
-    ):  # fmt: skip
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    running = webdriver.Chrome(options=options, service=Service(driver))
-    running.implicitly_wait(10)
-    yield running
-    running.quit()
+    with headless_chromium() as running:
+        running.implicitly_wait(10)
+        yield running
+
+
+def test_the_recipes_page_opens_without_a_complaint(demo: Demo, browser: webdriver.Chrome) -> None:
+    browser.get((demo.results / "recipes/demo/report.html").as_uri())
+    assert complaints(browser) == []
+    assert browser.execute_script("return [...document.images].every(i => i.complete && i.naturalWidth > 100)")
+    assert len(browser.find_elements(By.CSS_SELECTOR, "[data-list=rows] .row")) == 20
 
 
 def test_the_report_opens_in_a_browser_with_its_plots(demo: Demo, browser: webdriver.Chrome) -> None:

@@ -1,0 +1,78 @@
+"""What stages have taken so far: requests, tokens, dollars and hours, from what they left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import polars as pl
+
+from lib.budget import Price
+from lib.plan import KINDS
+
+WITH_ENGINE = frozenset({"label_questions", "write_questions", "sample_answers", "sample_evaluation", "train_student"})
+"""Rules whose jobs hold GPUs, where the model is a local one."""
+
+TABLES = ("completions.parquet", "completions/*.parquet", "shards/*.parquet")
+"""Where a stage's completions are: the first of these that it has."""
+
+
+@dataclass
+class Spent:
+    """What some stages took."""
+
+    jobs: int = 0
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float = 0.0
+    hours: float = 0.0  # wall time of the jobs one after the other
+    gpu_hours: float = 0.0
+    failed: int = 0  # requests without an answer
+
+    def __iadd__(self, other: Spent) -> Spent:
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        return self
+
+
+def spent(
+    results: Path,
+    kind: str,
+    identity: str,
+    price: Mapping[str, float] | None = None,
+    gpus: float = 0,
+    batch: bool = False,
+) -> Spent:
+    """What a stage has taken so far; its finished shards count where the stage is not done.
+
+    ``price``: the asked model's, in dollars per million tokens; ``gpus``: GPUs that a job with an engine holds.
+    """
+    result = Spent()
+    for path in completion_tables(results / KINDS[kind].folder / identity):
+        columns = [pl.col(name).sum() for name in ("prompt_tokens", "completion_tokens")]
+        counted = pl.scan_parquet(path, glob=False).select(pl.len(), *columns, pl.col("error").count())
+        requests, asked, answered, failed = counted.collect().row(0)
+        result += Spent(requests=requests, input_tokens=asked, output_tokens=answered, failed=failed)
+    if price is not None:
+        result.usd = Price(**price).of(result.input_tokens, result.output_tokens, batch)
+    for rule, seconds in job_seconds(results, identity):
+        result += Spent(jobs=1, hours=seconds / 3600, gpu_hours=gpus * seconds / 3600 if rule in WITH_ENGINE else 0.0)
+    return result
+
+
+def completion_tables(folder: Path) -> list[Path]:
+    """The tables of a stage's completions, those of its shards where they are not merged; none where there are none."""
+    return next((found for pattern in TABLES if (found := sorted(folder.glob(pattern)))), [])
+
+
+def job_seconds(results: Path, identity: str) -> Iterator[tuple[str, float]]:
+    """Rule and wall time of every measured job of a stage."""
+    for pattern in (f"usage/*/{identity}.jsonl", f"usage/*/{identity}/*.jsonl"):
+        for path in sorted(results.glob(pattern)):
+            rule = path.relative_to(results / "usage").parts[0]
+            for line in path.read_text(encoding="utf-8").splitlines():
+                if line.strip():
+                    yield rule, float(json.loads(line)["s"])

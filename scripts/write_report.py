@@ -1,0 +1,41 @@
+"""Write a recipe's page: one HTML file that works offline, fetches nothing, and shows what comes from data as text.
+
+It holds the funnel, labels and lengths, what decontamination and deduplication dropped (with pairs side by side),
+answers, training, scores with errors beside the paper's, experiments, what was planned and spent, time and memory, what
+everything is pinned to, and a browser of some hundred rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.cli import command
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    from lib.manifest import Recipe
+    from lib.report.page import render
+    from lib.report.sections import Sources, facts, sections
+    from lib.tables import write_text
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest.json of the recipe")
+    parser.add_argument("--results", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--experiment", nargs=3, action="append", default=[], metavar=("NAME", "SCORES", "SUMMARY"))
+    parser.add_argument("--planned", default="[]", help="the plan's estimates, a JSON list of its table's rows")
+    parser.add_argument("--output", type=Path, required=True, help="report.html")
+    arguments = parser.parse_args(argv)
+    recipe = Recipe.read(arguments.manifest)
+    experiments = [(name, Path(scores), Path(summary)) for name, scores, summary in arguments.experiment]
+    sources = Sources(recipe, arguments.results, experiments, json.loads(arguments.planned))
+    write_text(render(recipe.name, facts(recipe), sections(sources)), arguments.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
