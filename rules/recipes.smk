@@ -44,9 +44,9 @@ rule write_report:
         planned=planned_rows,
     params:
         experiments=experiment_flags,
-        results=RESULTS,
+        usage=USAGE,
     shell:
-        "{PY} scripts/write_report.py --manifest {input.manifest} --results {params.results} {params.experiments}"
+        "{PY} scripts/write_report.py --manifest {input.manifest} --usage {params.usage} {params.experiments}"
         " --planned {resources.planned:q} --output {output.page} > {log} 2>&1"
 
 

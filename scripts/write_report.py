@@ -25,14 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.json of the recipe")
-    parser.add_argument("--results", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--usage", type=Path, required=True, help="folder of the jobs' time and memory, RULE/*.jsonl")
     parser.add_argument("--experiment", nargs=3, action="append", default=[], metavar=("NAME", "SCORES", "SUMMARY"))
     parser.add_argument("--planned", default="[]", help="the plan's estimates, a JSON list of its table's rows")
     parser.add_argument("--output", type=Path, required=True, help="report.html")
     arguments = parser.parse_args(argv)
     recipe = Recipe.read(arguments.manifest)
     experiments = [(name, Path(scores), Path(summary)) for name, scores, summary in arguments.experiment]
-    sources = Sources(recipe, arguments.results, experiments, json.loads(arguments.planned))
+    sources = Sources(recipe, arguments.usage, experiments, json.loads(arguments.planned))
     write_text(render(recipe.name, facts(recipe), sections(sources)), arguments.output)
     return 0
 

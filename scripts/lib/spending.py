@@ -10,7 +10,6 @@ from pathlib import Path
 import polars as pl
 
 from lib.budget import Price
-from lib.plan import KINDS
 
 WITH_ENGINE = frozenset({"label_questions", "write_questions", "sample_answers", "sample_evaluation", "train_student"})
 """Rules whose jobs hold GPUs, where the model is a local one."""
@@ -38,27 +37,21 @@ class Spent:
         return self
 
 
-def spent(
-    results: Path,
-    kind: str,
-    identity: str,
-    price: Mapping[str, float] | None = None,
-    gpus: float = 0,
-    batch: bool = False,
-) -> Spent:
-    """What a stage has taken so far; its finished shards count where the stage is not done.
+def spent(folder: Path, usage: Path, price: Mapping[str, float] | None = None, gpus: float = 0) -> Spent:
+    """What the stage in ``folder`` has taken so far; its finished shards count where the stage is not done.
 
-    ``price``: the asked model's, in dollars per million tokens; ``gpus``: GPUs that a job with an engine holds.
+    ``usage``: the folder of the jobs' measurements; ``price``: the asked model's, in dollars per million tokens;
+    ``gpus``: GPUs that a job with an engine holds.
     """
     result = Spent()
-    for path in completion_tables(results / KINDS[kind].folder / identity):
+    for path in completion_tables(folder):
         columns = [pl.col(name).sum() for name in ("prompt_tokens", "completion_tokens")]
         counted = pl.scan_parquet(path, glob=False).select(pl.len(), *columns, pl.col("error").count())
         requests, asked, answered, failed = counted.collect().row(0)
         result += Spent(requests=requests, input_tokens=asked, output_tokens=answered, failed=failed)
     if price is not None:
-        result.usd = Price(**price).of(result.input_tokens, result.output_tokens, batch)
-    for rule, seconds in job_seconds(results, identity):
+        result.usd = Price(**price).of(result.input_tokens, result.output_tokens)
+    for rule, seconds in job_seconds(usage, folder.name):
         result += Spent(jobs=1, hours=seconds / 3600, gpu_hours=gpus * seconds / 3600 if rule in WITH_ENGINE else 0.0)
     return result
 
@@ -68,11 +61,11 @@ def completion_tables(folder: Path) -> list[Path]:
     return next((found for pattern in TABLES if (found := sorted(folder.glob(pattern)))), [])
 
 
-def job_seconds(results: Path, identity: str) -> Iterator[tuple[str, float]]:
+def job_seconds(usage: Path, identity: str) -> Iterator[tuple[str, float]]:
     """Rule and wall time of every measured job of a stage."""
-    for pattern in (f"usage/*/{identity}.jsonl", f"usage/*/{identity}/*.jsonl"):
-        for path in sorted(results.glob(pattern)):
-            rule = path.relative_to(results / "usage").parts[0]
+    for pattern in (f"*/{identity}.jsonl", f"*/{identity}/*.jsonl"):
+        for path in sorted(usage.glob(pattern)):
+            rule = path.relative_to(usage).parts[0]
             for line in path.read_text(encoding="utf-8").splitlines():
                 if line.strip():
                     yield rule, float(json.loads(line)["s"])

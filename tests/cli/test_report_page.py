@@ -27,7 +27,14 @@ SECTIONS = (
 def write(tiny: Finished, page: Path) -> None:
     """Write the recipe's page with the arguments that the rule gives."""
     planned = [{**row, "gpus": 0} for row in rows_of_table(estimate(tiny.recipe.stages())) if row["requests"]]
-    given = ["--manifest", str(tiny.manifest), "--results", tiny.plan.results, "--planned", json.dumps(planned)]
+    given = [
+        "--manifest",
+        str(tiny.manifest),
+        "--usage",
+        f"{tiny.plan.results}/usage",
+        "--planned",
+        json.dumps(planned),
+    ]
     given += ["--experiment", "choices", str(tiny.experiment), str(tiny.experiment.parent / "summary.md")]
     assert write_report.main([*given, "--output", str(page)]) == 0
 

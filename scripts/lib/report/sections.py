@@ -56,7 +56,7 @@ class Sources:
     """What a page is made from; an experiment is its name, its scores and its summary."""
 
     recipe: Recipe
-    results: Path
+    usage: Path
     experiments: Sequence[tuple[str, Path, Path]] = ()
     planned: Sequence[Mapping[str, Any]] = ()
 
@@ -73,7 +73,7 @@ def sections(sources: Sources) -> list[Section]:
         scores_section(sources.recipe),
         experiments_section(sources.experiments),
         spending_section(sources),
-        resources_section(sources.results),
+        resources_section(sources.usage),
         lock_section(sources.recipe),
         rows_section(sources.recipe),
     ]
@@ -433,7 +433,7 @@ def _spent(sources: Sources, stage: Stage, gpus: float) -> Spent:
     price = None
     for model in sources.recipe.inputs(stage, "model"):
         price = model.about.get("price")
-    return spent(sources.results, stage.kind, stage.identity, price, gpus)
+    return spent(stage.folder, sources.usage, price, gpus)
 
 
 def _planned_row(told: Mapping[str, Any], took: Spent) -> tuple[Any, ...]:
@@ -444,9 +444,8 @@ def _planned_row(told: Mapping[str, Any], took: Spent) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def resources_section(results: Path) -> Section | None:
+def resources_section(folder: Path) -> Section | None:
     """Time and memory by rule."""
-    folder = results / "usage"
     if not any(folder.glob("*/**/*.jsonl")):
         return None
     table = usage(usage_files(folder))
