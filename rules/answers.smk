@@ -51,11 +51,106 @@ rule merge_answers:
         " --samples {params.samples} --model {input.model} --output {output.completions} > {log} 2>&1"
 
 
+rule measure_answers:
+    "Compute what all answers to a question say together: majority, agreement, pass rate, lengths."
+    input:
+        questions=files("measured", "questions"),
+        answers=files("measured", "answers", "completions.parquet"),
+    output:
+        measures="<results>/measured/{id}/measures.parquet",
+    log:
+        "<logs>/measure_answers/{id}.log",
+    benchmark:
+        "<usage>/measure_answers/{id}.jsonl"
+    threads: 8
+    resources:
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        settings=setting("measured"),
+    shell:
+        "{PY} scripts/measure_answers.py --questions {input.questions} --answers {input.answers}"
+        " --settings {params.settings:q} --output {output.measures} > {log} 2>&1"
+
+
+rule score_answers:
+    "Score one shard of a domain's answers with a classifier."
+    input:
+        answers=files("assessed", "answers", "completions.parquet"),
+        classifier=files("assessed", "classifier", "classifier.bin"),
+    output:
+        assessments="<results>/assessed/{id}/scores/{shard}-of-{shards}.parquet",
+    log:
+        "<logs>/score_answers/{id}/{shard}-of-{shards}.log",
+    benchmark:
+        "<usage>/score_answers/{id}/{shard}-of-{shards}.jsonl"
+    threads: 4
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    shell:
+        "{PY} scripts/score_texts.py --answers {input.answers} --classifier {input.classifier}"
+        " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.assessments} > {log} 2>&1"
+
+
+rule verify_answers:
+    "Ask a model whether the answers of one shard are right."
+    input:
+        questions=files("assessed", "questions"),
+        answers=files("assessed", "answers", "completions.parquet"),
+        model=files("assessed", "model", "model.json"),
+    output:
+        completions="<results>/assessed/{id}/completions/{shard}-of-{shards}.parquet",
+    log:
+        "<logs>/verify_answers/{id}/{shard}-of-{shards}.log",
+    benchmark:
+        "<usage>/verify_answers/{id}/{shard}-of-{shards}.jsonl"
+    localrule: INTERNET_HERE and asks_only_apis("assessed")
+    threads: engine_threads("assessed")
+    resources:
+        **asking("assessed"),
+        mem_mb=lambda wildcards, attempt: asking_memory("assessed", wildcards)
+        * min(attempt, 2),
+        runtime=lambda wildcards, attempt: 360 * attempt,
+    params:
+        prompt=prompt_flag("assessed"),
+        sampling=setting("assessed", "sampling"),
+        seed=setting("assessed", "seed"),
+    shell:
+        "{PY} scripts/verify_answers.py --questions {input.questions} --answers {input.answers} --model {input.model}"
+        " {params.prompt} --sampling {params.sampling:q} --seed {params.seed}"
+        " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.completions}"
+        + ASKING
+
+
+rule read_assessments:
+    "Put the assessments of all shards of answers together."
+    input:
+        answers=files("assessed", "answers", "completions.parquet"),
+        assessed=shard_files("assessed"),
+    output:
+        assessments="<results>/assessed/{id}/assessments.parquet",
+    log:
+        "<logs>/read_assessments/{id}.log",
+    benchmark:
+        "<usage>/read_assessments/{id}.jsonl"
+    resources:
+        mem_mb=8000,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        method=setting("assessed", "method"),
+    shell:
+        "{PY} scripts/read_assessments.py --answers {input.answers} --assessed {input.assessed}"
+        " --method {params.method} --output {output.assessments} > {log} 2>&1"
+
+
 rule filter_answers:
     "Choose among the answers."
     input:
         questions=files("filtered", "questions"),
         answers=files("filtered", "answers", "completions.parquet"),
+        measured=files("filtered", "measured", "measures.parquet"),
+        assessed=files("filtered", "assessed", "assessments.parquet"),
     output:
         completions="<results>/filtered/{id}/completions.parquet",
         dropped="<results>/filtered/{id}/dropped.parquet",
@@ -70,6 +165,7 @@ rule filter_answers:
     params:
         by=setting("filtered", "by"),
         options=setting("filtered", "options"),
+        evidence=evidence_flags,
     shell:
         "{PY} scripts/filter_answers.py --questions {input.questions} --answers {input.answers} --by {params.by}"
-        " --options {params.options:q} --output {output.completions} --dropped {output.dropped} > {log} 2>&1"
+        " {params.evidence} --options {params.options:q} --output {output.completions} --dropped {output.dropped} > {log} 2>&1"

@@ -2,14 +2,15 @@
 
 
 def domain_flags(wildcards):
-    """The domains of a dataset with their questions and their answers."""
+    """The domains of a dataset with their questions, their answers and what was measured of these."""
     stage = PLAN.stage("dataset", wildcards.id)
     return " ".join(
-        f"--domain {domain} {PLAN.path(drawn)} {PLAN.path(answers)}"
-        for domain, drawn, answers in zip(
+        f"--domain {domain} {PLAN.path(drawn)} {PLAN.path(answers)} {PLAN.path(measured)}"
+        for domain, drawn, answers, measured in zip(
             stage.settings["domains"],
             stage.inputs["drawn"],
             stage.inputs["answers"],
+            stage.inputs["measured"],
             strict=True,
         )
     )
@@ -24,6 +25,38 @@ def source_licences(wildcards):
         if stage.kind == "source"
     }
     return json.dumps(licences, sort_keys=True)
+
+
+def example_files(kind, role):
+    """Input function: the tables of texts that are examples of a classifier or direction."""
+    return lambda wildcards: [
+        PLAN.path(stage) for stage in PLAN.stage(kind, wildcards.id).inputs[role]
+    ]
+
+
+def embedding_threads(kind):
+    """Threads function: a sentence model that runs in the job takes some cores, a hosted one none."""
+    return lambda wildcards: 1 if asks_api(kind, wildcards) else 4
+
+
+def selection_policy(wildcards):
+    """The threshold of a selection by label, and what becomes of questions without one."""
+    settings = PLAN.stage("selected", wildcards.id).settings
+    if settings["by"] == "random":
+        return ""
+    least = settings["at_least"]
+    threshold = "" if least is None else f" --at-least {least}"
+    return f"--unlabelled {settings['unlabelled']}{threshold}"
+
+
+def evidence_flags(wildcards):
+    """What a filter of answers looks at beside them."""
+    stage = PLAN.stage("filtered", wildcards.id)
+    return " ".join(
+        f"--{role} {PLAN.path(stage.input(role))}"
+        for role in ("measured", "assessed")
+        if role in stage.inputs
+    )
 
 
 def sampling_tasks(wildcards):

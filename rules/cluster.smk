@@ -48,7 +48,7 @@ def asks_only_apis(kind):
     return all(
         catalog_entry(stage.input("model"))["kind"] == "api"
         for stage in PLAN.index.values()
-        if stage.kind == kind
+        if stage.kind == kind and "model" in stage.inputs
     )
 
 

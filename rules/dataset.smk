@@ -4,6 +4,7 @@ rule assemble_dataset:
     input:
         drawn=files("dataset", "drawn"),
         answers=files("dataset", "answers", "completions.parquet"),
+        measured=files("dataset", "measured", "measures.parquet"),
     output:
         dataset="<results>/datasets/{id}/dataset.parquet",
         info="<results>/datasets/{id}/dataset_info.json",

@@ -1,7 +1,8 @@
 """Assemble the domains into one shuffled ShareGPT dataset, with LLaMA-Factory's dataset_info.json, card and counts.
 
-Give --domain once for every domain: its name, its drawn questions and its filtered answers. --difficulty names the
-domains whose questions were selected by a difficulty, which then stands in the dataset.
+Give --domain once for every domain: its name, its drawn questions, its filtered answers and what was measured of all
+its answers. --difficulty names the domains whose questions were selected by a difficulty, which then stands in the
+dataset.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def licences(text: str) -> dict[str, str]:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--domain", nargs=3, action="append", required=True, metavar=("NAME", "QUESTIONS", "ANSWERS"))
+    parser.add_argument(
+        "--domain", nargs=4, action="append", required=True, metavar=("NAME", "QUESTIONS", "ANSWERS", "MEASURED")
+    )
     parser.add_argument("--difficulty", nargs="*", default=[], metavar="DOMAIN", help="domains graded by difficulty")
     parser.add_argument("--recipe", required=True, help="name of the recipe, for the card")
     parser.add_argument("--seed", type=int, required=True, help="seed of the shuffle")
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--card", type=Path, required=True, help="README.md of the dataset")
     parser.add_argument("--counts", type=Path, required=True, help="counts.json")
     arguments = parser.parse_args(argv)
-    names = [name for name, _, _ in arguments.domain]
+    names = [name for name, *_ in arguments.domain]
     strangers = sorted(set(arguments.difficulty) - set(names))
     if strangers:
         raise UserError(f"--difficulty names {strangers[0]}, which is no --domain: use {', '.join(names)}.")
@@ -49,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError("a --domain is given twice: give each domain once.")
     known = licences(arguments.licences)
     parts = [
-        DomainPart(name, Path(questions), Path(answers), name in arguments.difficulty)
-        for name, questions, answers in arguments.domain
+        DomainPart(name, Path(questions), Path(answers), Path(measured), name in arguments.difficulty)
+        for name, questions, answers, measured in arguments.domain
     ]
     counts = assemble(parts, arguments.seed, arguments.output)
     write_text(json.dumps(dataset_info(arguments.output.name), indent=2) + "\n", arguments.info)

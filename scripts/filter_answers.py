@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--answers", type=Path, required=True, help="merged completions")
     parser.add_argument("--by", required=True, metavar="FILTER", help="name of the filter")
     parser.add_argument("--options", default="{}", metavar="JSON", help="options of the filter")
+    parser.add_argument("--measured", type=Path, help="what measure_answers computed, for filters that need it")
+    parser.add_argument("--assessed", type=Path, help="what read_assessments wrote, for filters that need it")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--dropped", type=Path, required=True)
     arguments = parser.parse_args(argv)
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options(arguments.options),
         arguments.output,
         arguments.dropped,
+        {"measured": arguments.measured, "assessed": arguments.assessed},
     )
     logging.info("%s: kept %d answers, dropped %d", arguments.by, kept, dropped)
     return 0

@@ -1,7 +1,7 @@
 """Read the labels out of the answers of all shards: one row for every distinct question, ordered by its id.
 
 Of several answers to a question the first that can be read counts. Where none can, the value is null and ``error``
-says why.
+says why. The scores of a classifier or of embeddings are labels already and only put together.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 import polars as pl
 
 from lib.cli import UserError, command
-from lib.labels import METHODS, Label, read_label
+from lib.labels import METHODS, SCORED, Label, read_label
 from lib.streams import read_batches
-from lib.tables import COMPLETIONS, LABELS, QUESTIONS, scan_table, write_table
+from lib.tables import COMPLETIONS, LABELS, QUESTIONS, read_table, scan_table, write_table
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--completions", type=Path, nargs="+", required=True)
-    parser.add_argument("--method", choices=METHODS, required=True)
+    parser.add_argument("--method", choices=[*METHODS, *SCORED], required=True)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(argv)
     wanted = scan_table(options.questions, QUESTIONS).select("question_id").unique().sort("question_id").collect()
-    labels = read_labels(options.completions, options.method)
+    if options.method in SCORED:
+        labels = pl.concat([read_table(path, LABELS).select(*LABELS) for path in options.completions])
+    else:
+        labels = read_labels(options.completions, options.method)
     missing = wanted.join(labels, on="question_id", how="anti").height
     if missing:
         raise UserError(f"{missing} questions of {options.questions} have no answer: run label_questions for them.")

@@ -1,7 +1,8 @@
 """Keep the best questions of a source: those of the highest label, or any by a keyed hash of the seed.
 
-The rows come best first: highest label, ties by keyed hash, questions without a label last. The dropped table holds the
-others with their label and the reason why a label is missing.
+The rows come best first: highest label, ties by keyed hash. Questions without a label are dropped, come last or first,
+or end the run, as --unlabelled says. The dropped table holds the others with their label and the reason why a label is
+missing.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from pathlib import Path
 
 from lib.cli import UserError, command
 
-METHODS = ("random", "difficulty", "response_length", "ask_llm")
+METHODS = ("random", "difficulty", "response_length", "ask_llm", "fasttext", "embeddings")
+UNLABELLED = ("drop", "last", "first", "error")
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Select questions."""
-    from lib.selection import select, wanted
+    from lib.selection import select, wanted_part
 
     arguments = parse(argv)
-    keep = wanted(arguments.keep, "--keep")
+    keep = wanted_part(arguments.keep, "--keep")
     labels = arguments.labels if arguments.by != "random" else None
     select(
         arguments.questions,
@@ -30,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.by,
         keep,
         arguments.seed,
+        at_least=arguments.at_least,
+        unlabelled=arguments.unlabelled,
         output=arguments.output,
         dropped=arguments.dropped,
     )
@@ -42,7 +46,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--questions", type=Path, required=True, help="questions to select from")
     parser.add_argument("--labels", type=Path, help="their labels; not needed for a random selection")
     parser.add_argument("--by", choices=METHODS, required=True, help="what the labels are")
-    parser.add_argument("--keep", required=True, help="number of rows to keep, or all")
+    parser.add_argument("--keep", required=True, help="number of rows to keep, a fraction below 1, or all")
+    parser.add_argument("--at-least", type=float, help="drop rows of a smaller label")
+    parser.add_argument("--unlabelled", choices=UNLABELLED, default="drop", help="what becomes of rows without a label")
     parser.add_argument("--seed", type=int, required=True, help="breaks ties, and chooses at random")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--dropped", type=Path, required=True)

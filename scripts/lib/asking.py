@@ -98,12 +98,13 @@ class Asking:
         return self.price.of(answer.prompt_tokens or 0, answer.completion_tokens or 0, self.in_batches)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that every script which asks a model has."""
+def add_arguments(parser: argparse.ArgumentParser, sampled: bool = True) -> None:
+    """Add the arguments that every script which asks a model has; without sampling where nothing is ``sampled``."""
     group = parser.add_argument_group("asking")
     group.add_argument("--model", type=Path, required=True, help="model.json of the model to ask")
-    group.add_argument("--sampling", required=True, help="sampling settings (JSON)")
-    group.add_argument("--seed", type=int, required=True, help="seed from which each request's own is derived")
+    if sampled:
+        group.add_argument("--sampling", required=True, help="sampling settings (JSON)")
+        group.add_argument("--seed", type=int, required=True, help="seed from which each request's own is derived")
     group.add_argument("--store", type=Path, required=True, help="folder of the completion store")
     group.add_argument("--max-failed", type=float, default=0.01, help="share of answers that may fail for good")
     group.add_argument("--concurrency", type=int, default=32, help="requests in flight")

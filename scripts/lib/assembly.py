@@ -24,7 +24,7 @@ from lib.cli import UserError
 from lib.filters import FILTERED
 from lib.hashing import keyed_hash
 from lib.streams import TableWriter, read_batches
-from lib.tables import DATASET, DRAWN, Schema, read_table, scan_table
+from lib.tables import DATASET, DRAWN, MEASURES, Schema, read_table, scan_table
 
 BUCKET_BYTES = 128 << 20
 """Aimed-at size of a bucket of the shuffle in memory."""
@@ -35,21 +35,23 @@ _RANK = "rank"
 
 @dataclass(frozen=True)
 class DomainPart:
-    """One domain of a dataset: its drawn questions, its filtered answers, and whether its label is a difficulty."""
+    """One domain of a dataset: its drawn questions, its filtered answers, what was measured of all answers, and
+    whether its label is a difficulty."""
 
     name: str
     questions: Path
     answers: Path
+    measured: Path
     difficulty: bool = False
 
 
 def assemble(parts: Sequence[DomainPart], seed: int, output: Path) -> pl.DataFrame:
-    """Write the dataset (DATASET and the columns that a filter added) and return its counts.
+    """Write the dataset (DATASET and what was measured of the answers) and return its counts.
 
     The counts have a row for each domain and source: ``domain``, ``source``, ``questions``, ``rows``, ``tokens`` (of
     the answers) and ``truncated`` (answers cut by the token limit). Raises ``UserError`` where no answer is left.
     """
-    schema = dataset_schema(parts)
+    schema = dataset_schema()
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         counts = _Counts()
@@ -64,13 +66,16 @@ def assemble(parts: Sequence[DomainPart], seed: int, output: Path) -> pl.DataFra
     return counts.table()
 
 
-def dataset_schema(parts: Sequence[DomainPart]) -> Schema:
-    """DATASET and what the answer filters of any domain added, in the order of the domains."""
-    schema = dict(DATASET)
-    for part in parts:
-        columns = scan_table(part.answers, FILTERED).collect_schema()
-        schema.update({name: dtype for name, dtype in columns.items() if name not in FILTERED})
-    return schema
+MEASURED_COLUMNS = (
+    "majority_answer", "agreement", "ties", "pass_rate", "difficulty_from_answers", "correct", "truncated",
+    "prompt_tokens", "completion_tokens",
+)  # fmt: skip
+"""Columns of MEASURES that stand in the dataset."""
+
+
+def dataset_schema() -> Schema:
+    """DATASET and what was measured of the answers."""
+    return {**DATASET, **{name: MEASURES[name] for name in MEASURED_COLUMNS}}
 
 
 def _scatter(parts: Sequence[DomainPart], seed: int, schema: Schema, folder: Path, counts: _Counts) -> list[Path]:
@@ -105,19 +110,22 @@ def _rows(parts: Sequence[DomainPart], seed: int, schema: Schema, counts: _Count
     """The dataset's rows (``schema`` and their rank), unshuffled, in batches."""
     for part in parts:
         drawn = read_table(part.questions, DRAWN).select("question_id", "occurrence", "question", "source", "label")
+        counted = ("prompt_tokens", "completion_tokens")
+        names = [name for name in MEASURED_COLUMNS if name not in counted]
+        measured = scan_table(part.measured, MEASURES).select("question_id", "sample", *names).collect()
         for answers in read_batches(part.answers, FILTERED):
             joined = answers.join(drawn, on=["question_id", "occurrence"], how="left", maintain_order="left")
             if joined["question"].null_count():
                 raise UserError(
                     f"{part.answers} has answers to questions that {part.questions} lacks: filter them again."
                 )
+            joined = joined.join(measured, on=["question_id", "sample"], how="left", maintain_order="left")
             rows = joined.with_columns(domain=pl.lit(part.name))
             counts.add(rows)
             difficulty = pl.col("label").round().cast(pl.Int64) if part.difficulty else pl.lit(None, pl.Int64)
             rows = rows.with_columns(_ranks(rows, seed, part.name), difficulty=difficulty, conversations=_CONVERSATIONS)
-            absent = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in rows.columns]
             columns = [pl.col(name).cast(dtype) for name, dtype in schema.items()]
-            yield rows.with_columns(absent).select(_RANK, *columns)
+            yield rows.select(_RANK, *columns)
 
 
 _CONVERSATIONS = pl.concat_list(
@@ -224,6 +232,17 @@ The questions keep the licences of their sources.
 - `difficulty`: its difficulty from 1 to 10 as graded by a language model; null where the recipe did not grade it
 - `question_id`: 32 hex digits of the BLAKE2b hash of the question's text; equal questions share it
 - `sample`: number of the answer among the answers to this question
+
+What all answers to the question say together, those that a filter dropped too:
+
+- `majority_answer`, `agreement`, `ties`: the final answer most often given (by mathematical equality), the share of the
+  answers that agree with it, and how many different answers are equally frequent (more than 1 is a tie); programs are
+  compared by what they do in the question's tests, and then there is no majority answer to show
+- `pass_rate`: the share of the answers that are right; null where the question has no reference and no tests
+- `difficulty_from_answers`: 1 - `pass_rate`, else 1 - `agreement`
+- `correct`: whether this answer is right (1 or 0); null where that is not known
+- `truncated`: whether this answer was cut by the token limit
+- `prompt_tokens`, `completion_tokens`: its tokens as the teacher's server counted them
 """
 
 

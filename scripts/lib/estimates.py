@@ -20,6 +20,9 @@ LABEL_TOKENS: Mapping[str, tuple[int, int]] = {
 }
 """Tokens (in, out) of one label: a rubric with the question and a short verdict; the bare question and its answer."""
 
+VERDICT_TOKENS = (1500, 300)
+"""Tokens (in, out) of one verdict on an answer: a rubric with question and answer, and the reasons with the verdict."""
+
 WRITING_TOKENS = (2500, 300)
 """Tokens (in, out) of one step from a document to a question: a page with a prompt, and a question with the reason."""
 
@@ -102,6 +105,12 @@ def estimate_stage(stage: Stage) -> Estimate:
         return _labels(stage)
     if stage.kind == "answers":
         return _answers(stage)
+    if stage.kind == "assessed":
+        return _assessed(stage)
+    if stage.kind == "classifier":
+        return Estimate(
+            jobs=1, disk_gb=4 * stage.settings["parameters"]["bucket"] * stage.settings["parameters"]["dim"] / 1e9
+        )
     if stage.kind == "evaluation":
         return _evaluation(stage)
     if stage.kind == "judged":
@@ -133,7 +142,8 @@ def dataset_tokens(dataset: Stage, cutoff: int) -> float:
         answers = filtered.input("answers")
         rows = expected_rows(answers.input("questions")) or 0
         length = QUESTION_TOKENS + (answer_tokens(answers) or 0.0)
-        tokens += rows * answers.settings["samples"] * min(cutoff, length)
+        kept = min(rows * answers.settings["samples"], filtered.settings["options"].get("keep") or math.inf)
+        tokens += kept * min(cutoff, length)
     return tokens
 
 
@@ -192,9 +202,14 @@ def _written(stage: Stage) -> Estimate:
 
 def _labels(stage: Stage) -> Estimate:
     rows = expected_rows(stage.input("questions").input("questions"))
-    tokens_in, tokens_out = LABEL_TOKENS[stage.settings["method"]]
-    bounded = min(tokens_out, stage.settings["sampling"]["max_tokens"])
-    result = _asked(stage, rows or 0, tokens_in, bounded)
+    method = stage.settings["method"]
+    if method == "fasttext":
+        return Estimate(jobs=stage.execution["shards"] + 1)
+    if method == "embeddings":
+        result = _asked(stage, rows or 0, QUESTION_TOKENS, 0)
+    else:
+        tokens_in, tokens_out = LABEL_TOKENS[method]
+        result = _asked(stage, rows or 0, tokens_in, min(tokens_out, stage.settings["sampling"]["max_tokens"]))
     result.jobs = stage.execution["shards"] + 1
     if rows is None:
         result.unknown.add(f"rows of {stage.input('questions').input('questions').settings['name']}")
@@ -210,6 +225,20 @@ def _answers(stage: Stage) -> Estimate:
         result.unknown.add(f"questions of {stage.id}")
     if tokens is None:
         result.unknown.add(f"answer length of {stage.input('model').settings['name']}")
+    return result
+
+
+def _assessed(stage: Stage) -> Estimate:
+    if "model" not in stage.inputs:
+        return Estimate(jobs=stage.execution["shards"] + 1)
+    answers = stage.input("answers")
+    rows = expected_rows(answers.input("questions"))
+    tokens_in, tokens_out = VERDICT_TOKENS
+    bounded = min(tokens_out, stage.settings["sampling"]["max_tokens"])
+    result = _asked(stage, (rows or 0) * answers.settings["samples"], tokens_in, bounded)
+    result.jobs = stage.execution["shards"] + 1
+    if rows is None:
+        result.unknown.add(f"answers of {stage.id}")
     return result
 
 

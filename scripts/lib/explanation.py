@@ -14,7 +14,7 @@ from lib.side_by_side import common_parts, occurrences, side_by_side
 
 FLOW = (
     "sources", "written", "clean", "labels", "selected", "mixed", "limited", "deduplicated", "drawn", "answers",
-    "filtered",
+    "measured", "assessed", "filtered",
 )  # fmt: skip
 """Folders of the results in the order in which the data flows; others come after them."""
 

@@ -8,7 +8,7 @@ memory. To add a filter, write these two functions and enter them in ``FILTERS``
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from lib.grading.mathematics import equalities, equality_workers, normalized, qu
 from lib.hashing import keyed_hash
 from lib.language import language
 from lib.streams import TableWriter, read_batches
-from lib.tables import COMPLETIONS, DRAWN, DROPPED, Schema, read_table, scan_table, write_table
+from lib.tables import ASSESSMENTS, COMPLETIONS, DRAWN, DROPPED, MEASURES, Schema, read_table, scan_table, write_table
 
 Options = Mapping[str, Any]
 Measure = Callable[[pl.DataFrame, Options], pl.DataFrame]
@@ -37,25 +37,26 @@ class AnswerFilter:
 
     ``measure(answers, options)``: the columns KEYS and what ``decide`` needs, of a batch of answers (columns of
     COMPLETIONS, ``occurrence`` and ``reference_answer``; ``text`` is never null).
-    ``decide(measurements, options)``: KEYS, ``reason`` (null keeps the answer) and the ``columns`` it adds.
-    ``options``: the names of the options it understands, with their defaults.
+    ``decide(measurements, options)``: KEYS, ``reason`` (null keeps the answer) and, where the filter ranks, ``place``.
+    ``options``: the names of the options it understands beside COUNTS, with their defaults.
+    ``needs``: ``measured`` or ``assessed``, a table of which each answer has the columns, with the table's name and
+    ``_`` before theirs.
     """
 
     measure: Measure
     decide: Decide
     options: Options = field(default_factory=dict)
-    columns: Mapping[str, type[pl.DataType]] = field(default_factory=dict)
+    needs: str | None = None
 
 
 def checked_options(name: str, options: Options) -> dict[str, Any]:
     """The options of filter ``name`` with its defaults; raises ``UserError`` for an unknown filter or option."""
     if name not in FILTERS:
         raise UserError(f"there is no answer filter {name!r}: use one of {', '.join(sorted(FILTERS))}.")
-    known = FILTERS[name].options
+    known = {**COUNTS, **FILTERS[name].options}
     unknown = sorted(set(options) - set(known))
     if unknown:
-        wanted = f"use {', '.join(sorted(known))}" if known else "it has none"
-        raise UserError(f"the answer filter {name!r} has no option {unknown[0]!r}: {wanted}.")
+        raise UserError(f"the answer filter {name!r} has no option {unknown[0]!r}: use {', '.join(sorted(known))}.")
     return {**known, **options}
 
 
@@ -81,12 +82,18 @@ def _length(answers: pl.DataFrame, options: Options) -> pl.DataFrame:
 
 
 def _smallest(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
-    return _keep_first(measured.sort("rank", *KEYS, nulls_last=True), options)
+    return _ranked(measured.sort("rank", *KEYS, nulls_last=True), options)
 
 
 def _largest(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
     descending = [True, *[False] * len(KEYS)]
-    return _keep_first(measured.sort("rank", *KEYS, descending=descending, nulls_last=True), options)
+    return _ranked(measured.sort("rank", *KEYS, descending=descending, nulls_last=True), options)
+
+
+def _ranked(ordered: pl.DataFrame, options: Options) -> pl.DataFrame:
+    if options["keep"] is None and options["keep_per_question"] is None:
+        raise UserError("this answer filter needs the option keep (in all) or keep_per_question.")
+    return ordered.select(*KEYS, reason=pl.lit(None, pl.String), place=pl.int_range(pl.len()))
 
 
 def _whole_number(name: str, options: Options) -> int:
@@ -97,26 +104,32 @@ def _whole_number(name: str, options: Options) -> int:
     return value
 
 
-def _keep_first(ordered: pl.DataFrame, options: Options) -> pl.DataFrame:
-    """Keep ``keep_per_question`` answers of each drawn question, then ``keep`` in all, in the order given."""
+def keep_first(verdicts: pl.DataFrame, options: Options) -> pl.DataFrame:
+    """``verdicts`` of a filter in which, of the answers that passed, only as many are kept as COUNTS asks for.
+
+    The first by ``place`` where there is one, else by the rank of a draw.
+    """
     per_question, in_all = (
         None if options[name] is None else _whole_number(name, options) for name in ("keep_per_question", "keep")
     )
     if per_question is None and in_all is None:
-        raise UserError("this answer filter needs the option keep (in all) or keep_per_question.")
-    within = pl.int_range(pl.len()).over("question_id", "occurrence")
-    ranked = ordered.with_columns(reason=pl.lit(None, pl.String), within=within)
+        return verdicts
+    if "place" not in verdicts.columns:
+        ranked = verdicts.with_columns(_draw(verdicts, options)["rank"]).sort("rank", *KEYS)
+        verdicts = ranked.with_columns(place=pl.int_range(pl.len()))
+    ordered = verdicts.sort("place")
+    reason = pl.col("reason")
     if per_question is not None:
-        beyond = pl.col("within") >= per_question
-        ranked = ranked.with_columns(
-            reason=pl.when(beyond).then(pl.lit(f"not among the {per_question} of its question"))
-        )
+        passed = reason.is_null().cast(pl.Int64).cum_sum().over("question_id", "occurrence")
+        beyond = reason.is_null() & (passed > per_question)
+        said = pl.lit(f"not among the {per_question} of its question")
+        ordered = ordered.with_columns(reason=pl.when(beyond).then(said).otherwise(reason))
     if in_all is not None:
-        left = pl.col("reason").is_null()
-        beyond = left & (left.cast(pl.Int64).cum_sum() > in_all)
-        reason = pl.when(beyond).then(pl.lit(f"not among the {in_all} in all")).otherwise(pl.col("reason"))
-        ranked = ranked.with_columns(reason=reason)
-    return ranked.select(*KEYS, "reason")
+        beyond = reason.is_null() & (reason.is_null().cast(pl.Int64).cum_sum() > in_all)
+        ordered = ordered.with_columns(
+            reason=pl.when(beyond).then(pl.lit(f"not among the {in_all} in all")).otherwise(reason)
+        )
+    return ordered
 
 
 def _finish(answers: pl.DataFrame, _: Options) -> pl.DataFrame:
@@ -168,8 +181,10 @@ def _one_language(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
 
 
 def _beside_reference(answers: pl.DataFrame, options: Options) -> pl.DataFrame:
-    measured = _final_answers(answers, options)
-    return measured.with_columns(reference=answers["reference_answer"])
+    finals = (final_answer(text, last_number=options["last_number"]) for text in answers["text"])
+    texts = [None if final is None else normalized(final) or None for final in finals]
+    stated = pl.Series("answer", texts, dtype=pl.String)
+    return answers.select(*KEYS, stated, reference=pl.col("reference_answer"))
 
 
 def _verified(measured: pl.DataFrame, _: Options) -> pl.DataFrame:
@@ -196,166 +211,196 @@ def _against_reference(reference: str | None, answer: str | None, equal: bool | 
     return None if equal else f"not the reference answer: {answer}"[:200]
 
 
-def _final_answers(answers: pl.DataFrame, options: Options) -> pl.DataFrame:
-    finals = (final_answer(text, last_number=options["last_number"]) for text in answers["text"])
-    texts = [None if final is None else normalized(final) or None for final in finals]
-    return answers.select(KEYS).with_columns(answer=pl.Series(texts, dtype=pl.String))
+def _elected(answers: pl.DataFrame, _: Options) -> pl.DataFrame:
+    columns = ("answer", "in_majority", "majority_answer", "agreement", "ties")
+    return answers.select(*KEYS, *(pl.col(f"measured_{name}").alias(name) for name in columns))
 
 
 def _majority(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
     """Keep the answers that agree with the most frequent final answer of their question (all its occurrences)."""
     if options["ties"] not in ("first", "drop"):
         raise UserError(f"the option ties is {options['ties']!r}: use first or drop.")
-    groups: dict[str, list[tuple[int, str | None]]] = {}
-    for question, sample, answer in (
-        measured.sort("question_id", "sample").select("question_id", "sample", "answer").iter_rows()
-    ):
-        groups.setdefault(question, []).append((sample, answer))
-    clusters = equivalence_classes([_distinct(votes) for votes in groups.values()])
-    elected = []
-    for (question, votes), classes in zip(groups.items(), clusters, strict=True):
-        elected.extend(_election(question, votes, classes, options))
-    schema = {
-        "question_id": pl.String,
-        "sample": pl.Int64,
-        "majority_answer": pl.String,
-        "agreement": pl.Float64,
-        "reason": pl.String,
-    }
-    verdicts = pl.DataFrame(elected, schema=schema, orient="row")
-    return measured.select(KEYS).join(verdicts, on=["question_id", "sample"], how="left")
+    answer, inside = pl.col("answer"), pl.col("in_majority")
+    tie = pl.concat_str(pl.lit("tie of "), pl.col("ties"), pl.lit(" answers"))
+    reason = (
+        pl.when(answer.is_null())
+        .then(pl.lit("no final answer"))
+        .when((pl.col("ties") > 1) & pl.lit(options["ties"] == "drop"))
+        .then(tie)
+        .when(inside.is_null())
+        .then(pl.concat_str(pl.lit("not known whether it is the majority answer: "), answer).str.head(200))
+        .when(~inside)
+        .then(pl.concat_str(pl.lit("not the majority answer: "), answer).str.head(200))
+        .when(pl.col("agreement") < options["min_agreement"])
+        .then(pl.lit(f"agreement below {options['min_agreement']:g}"))
+    )
+    return measured.select(*KEYS, reason=reason)
 
 
-def _distinct(votes: Iterable[tuple[int, str | None]]) -> list[str]:
-    """The different final answers of a question, the most frequent first, then the earliest."""
-    counts: dict[str, int] = {}
-    for _, answer in votes:
-        if answer is not None:
-            counts[answer] = counts.get(answer, 0) + 1
-    return sorted(counts, key=lambda answer: -counts[answer])
+COLUMNS = (
+    "agreement", "ties", "pass_rate", "difficulty_from_answers", "truncated", "in_majority", "correct",
+    "prompt_tokens", "completion_tokens",
+)  # fmt: skip
+"""What the filter ``columns`` can look at, of MEASURES."""
 
 
-def equivalence_classes(groups: list[list[str]]) -> list[dict[str, int]]:
-    """For each group of different texts, the class of each text: mathematically equal texts share one.
-
-    Each text is compared with the first text of the classes so far; a comparison that is given up leaves them apart.
-    Algebra is asked only where text and plain numbers cannot decide.
-    """
-    classes: list[dict[str, int]] = [{} for _ in groups]
-    heads: list[list[str]] = [[] for _ in groups]
-    queues = [list(group) for group in groups]
-    with equality_workers() as workers:
-        while any(queues):
-            asked = [index for index, queue in enumerate(queues) if queue]
-            # One text a group and round: whom it is compared with depends on the rounds before.
-            texts = {index: queues[index].pop(0) for index in asked}
-            known = {index: [quick_equality(head, texts[index]) for head in heads[index]] for index in asked}
-            hard = [(i, c) for i in asked if True not in known[i] for c, equal in enumerate(known[i]) if equal is None]
-            answers = equalities(((heads[i][c], texts[i]) for i, c in hard), workers)
-            for (index, place), equal in zip(hard, answers, strict=True):
-                known[index][place] = equal
-            for index in asked:
-                text = texts[index]
-                if True in known[index]:
-                    classes[index][text] = known[index].index(True)
-                else:
-                    classes[index][text] = len(heads[index])
-                    heads[index].append(text)
-    return classes
+def _columns(answers: pl.DataFrame, options: Options) -> pl.DataFrame:
+    _conditions(options)
+    return answers.select(*KEYS, *(pl.col(f"measured_{name}").alias(name) for name in options["where"]))
 
 
-def _election(
-    question: str, votes: list[tuple[int, str | None]], classes: dict[str, int], options: Options
-) -> list[tuple[str, int, str | None, float | None, str | None]]:
-    """The verdict on each answer of one question: its id, sample, the elected answer, the agreement and the reason."""
-    counts: dict[int, int] = {}
-    for _, answer in votes:
-        if answer is not None:
-            counts[classes[answer]] = counts.get(classes[answer], 0) + 1
-    if not counts:
-        return [(question, sample, None, None, "no final answer") for sample, _ in votes]
-    most = max(counts.values())
-    agreement = most / len(votes)
-    winners = [label for label, count in counts.items() if count == most]  # in the order of their first vote
-    tied = len(winners) > 1 and options["ties"] == "drop"
-    elected = None if tied else next(a for _, a in votes if a is not None and classes[a] == winners[0])
-    verdicts: list[tuple[str, int, str | None, float | None, str | None]] = []
-    for sample, answer in votes:
-        if answer is None:
-            reason: str | None = "no final answer"
-        elif tied:
-            reason = f"tie of {len(winners)} answers"
-        elif classes[answer] != winners[0]:
-            reason = f"not the majority answer: {answer}"[:200]
-        elif agreement < options["min_agreement"]:
-            reason = f"agreement below {options['min_agreement']:g}"
-        else:
-            reason = None
-        verdicts.append((question, sample, elected, agreement, reason))
-    return verdicts
+def _conditions(options: Options) -> dict[str, Any]:
+    """The option ``where``: column to a value, or to the two ends of a range (null is open)."""
+    where = options["where"]
+    if not isinstance(where, Mapping) or not where:
+        raise UserError("this answer filter needs the option where, such as {agreement: [0.5, 1]}.")
+    for name, condition in where.items():
+        if name not in COLUMNS:
+            raise UserError(f"the option where has no column {name!r}: use {', '.join(COLUMNS)}.")
+        ends = condition if isinstance(condition, list | tuple) else [condition, condition]
+        if len(ends) != 2 or any(isinstance(end, str) for end in ends) or ends == [None, None]:
+            raise UserError(f"the option where asks {condition!r} of {name}: give a value, or a range [least, most].")
+    if options["nulls"] not in ("drop", "keep"):
+        raise UserError(f"the option nulls is {options['nulls']!r}: use drop or keep.")
+    return dict(where)
 
 
-_COUNTS: Options = {"keep": None, "keep_per_question": None}
+def _within(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
+    """Keep the answers whose columns have the wanted values, or lie in the wanted ranges."""
+    reasons = []
+    for name, condition in _conditions(options).items():
+        value = pl.col(name)
+        least, most = condition if isinstance(condition, list | tuple) else (condition, condition)
+        fits = pl.lit(True) if least is None else value >= least
+        fits = fits if most is None else fits & (value <= most)
+        missing = pl.lit(f"no {name}") if options["nulls"] == "drop" else pl.lit(None, pl.String)
+        found = pl.concat_str(pl.lit(f"{name} "), value.cast(pl.String))
+        reasons.append(pl.when(value.is_null()).then(missing).when(~fits).then(found))
+    return measured.select(*KEYS, reason=pl.coalesce(reasons))
+
+
+def _assessed(answers: pl.DataFrame, _: Options) -> pl.DataFrame:
+    return answers.select(*KEYS, value=pl.col("assessed_value"), error=pl.col("assessed_error"))
+
+
+def _unassessed(options: Options) -> pl.Expr:
+    """Why an answer is dropped of which the assessment failed; null where it is kept."""
+    if options["unlabelled"] not in ("drop", "keep"):
+        raise UserError(f"the option unlabelled is {options['unlabelled']!r}: use drop or keep.")
+    if options["unlabelled"] == "keep":
+        return pl.lit(None, pl.String)
+    return pl.concat_str(pl.lit("not assessed: "), pl.col("error").fill_null("no assessment")).str.head(200)
+
+
+def _likeliest(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
+    """Keep the answers that the classifier finds most like the good examples."""
+    least = options["at_least"]
+    if least is None and options["keep"] is None and options["keep_per_question"] is None:
+        raise UserError("this answer filter needs the option keep (in all), keep_per_question or at_least.")
+    below = pl.concat_str(pl.lit("score "), pl.col("value").round(4).cast(pl.String))
+    bar = -1.0 if least is None else least
+    reason = pl.when(pl.col("value").is_null()).then(_unassessed(options)).when(pl.col("value") < bar).then(below)
+    ordered = measured.sort("value", *KEYS, descending=[True, *[False] * len(KEYS)], nulls_last=True)
+    return ordered.select(*KEYS, reason=reason, place=pl.int_range(pl.len()))
+
+
+def _found_right(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
+    """Keep the answers that the model that was asked found right."""
+    value = pl.col("value")
+    reason = pl.when(value.is_null()).then(_unassessed(options)).when(value < 1).then(pl.lit("found wrong"))
+    return measured.select(*KEYS, reason=reason)
+
+
+COUNTS: Options = {"keep": None, "keep_per_question": None, "seed": 42}
+"""Options of every filter: how many of the answers that pass are kept, in all and of each drawn question.
+
+They are chosen by the filter's ranking; where it has none, by a draw of this seed that grows with its size.
+"""
 
 FILTERS: Mapping[str, AnswerFilter] = {
     "none": AnswerFilter(_keys, _keep_all),
-    "random": AnswerFilter(_draw, _smallest, {**_COUNTS, "seed": 42}),
-    "shortest": AnswerFilter(_length, _smallest, {**_COUNTS, "unit": "tokens"}),
-    "longest": AnswerFilter(_length, _largest, {**_COUNTS, "unit": "tokens"}),
-    "majority": AnswerFilter(
-        _final_answers,
-        _majority,
-        {"last_number": True, "ties": "first", "min_agreement": 0.0},
-        {"majority_answer": pl.String, "agreement": pl.Float64},
-    ),
+    "random": AnswerFilter(_draw, _smallest),
+    "shortest": AnswerFilter(_length, _smallest, {"unit": "tokens"}),
+    "longest": AnswerFilter(_length, _largest, {"unit": "tokens"}),
+    "majority": AnswerFilter(_elected, _majority, {"ties": "first", "min_agreement": 0.0}, needs="measured"),
     "reference": AnswerFilter(_beside_reference, _verified, {"last_number": True}),
     "complete": AnswerFilter(_finish, _complete),
     "language": AnswerFilter(_language, _one_language, {"language": "en", "min_letters": 40}),
     "short_paragraphs": AnswerFilter(_paragraph, _short_paragraphs, {"max_characters": None}),
     "python": AnswerFilter(_languages, _python),
+    "columns": AnswerFilter(_columns, _within, {"where": None, "nulls": "drop"}, needs="measured"),
+    "fasttext": AnswerFilter(_assessed, _likeliest, {"at_least": None, "unlabelled": "drop"}, needs="assessed"),
+    "llm_verification": AnswerFilter(_assessed, _found_right, {"unlabelled": "drop"}, needs="assessed"),
 }
 """Every answer filter by its name in the configuration."""
 
 FILTERED: Schema = {**COMPLETIONS, "occurrence": pl.Int64}
-"""Filtered answers: completions with a text, each with the row of its question; a filter may add columns."""
+"""Filtered answers: completions with a text, each with the row of its question."""
 
 
 def filter_answers(
-    questions: Path, answers: Path, name: str, options: Options, output: Path, dropped: Path
+    questions: Path,
+    answers: Path,
+    name: str,
+    options: Options,
+    output: Path,
+    dropped: Path,
+    evidence: Mapping[str, Path] | None = None,
 ) -> tuple[int, int]:
     """Keep the answers that filter ``name`` chooses; returns how many were kept and dropped.
 
-    ``questions`` is a DRAWN table, ``answers`` the COMPLETIONS of the same number of samples for each of its rows.
-    Failed completions are always dropped. Output (FILTERED and the filter's columns) in the order of question id and
-    sample; ``dropped`` is DROPPED with ``sample`` and the filter's columns.
+    ``questions`` is a DRAWN table, ``answers`` the COMPLETIONS of the same number of samples for each of its rows,
+    ``evidence`` the tables ``measured`` (MEASURES) and ``assessed`` (ASSESSMENTS) for the filters that need one.
+    Failed completions are always dropped. Output (FILTERED) in the order of question id and sample; ``dropped`` is
+    DROPPED with ``sample``.
     """
     options = checked_options(name, options)
     chosen = FILTERS[name]
+    beside = _evidence(name, chosen.needs, evidence or {})
     drawn = read_table(questions, DRAWN).select("question_id", "occurrence", "source", "source_row", "reference_answer")
     samples = samples_per_row(drawn.height, scan_table(answers, COMPLETIONS).select(pl.len()).collect().item(), answers)
     measured = [
-        chosen.measure(batch.filter(pl.col("text").is_not_null()), options)
+        chosen.measure(_beside(batch.filter(pl.col("text").is_not_null()), beside), options)
         for batch in _answers(answers, drawn, samples)
     ]
     if not measured:
-        return _write_nothing(chosen, output, dropped)
-    verdicts = chosen.decide(pl.concat(measured), options).select("question_id", "sample", "reason", *chosen.columns)
-    written = 0
+        return _write_nothing(output, dropped)
+    verdicts = keep_first(chosen.decide(pl.concat(measured), options), options)
+    verdicts = verdicts.select("question_id", "sample", "reason")
     lost = []
-    with TableWriter(output, {**FILTERED, **chosen.columns}) as writer:
+    with TableWriter(output, FILTERED) as writer:
         for batch in _answers(answers, drawn, samples):
-            judged = batch.join(verdicts, on=["question_id", "sample"], how="left", maintain_order="left")
+            assessed = batch.join(verdicts, on=["question_id", "sample"], how="left", maintain_order="left")
             failed = pl.col("text").is_null()
             reason = pl.concat_str(pl.lit("failed: "), pl.col("error").fill_null("no text"))
-            judged = judged.with_columns(reason=pl.when(failed).then(reason).otherwise(pl.col("reason")))
-            writer.write(judged.filter(pl.col("reason").is_null()))
-            lost.append(judged.filter(pl.col("reason").is_not_null()).select(_dropped_columns(chosen)))
+            assessed = assessed.with_columns(reason=pl.when(failed).then(reason).otherwise(pl.col("reason")))
+            writer.write(assessed.filter(pl.col("reason").is_null()))
+            lost.append(assessed.filter(pl.col("reason").is_not_null()).select(_DROPPED_COLUMNS))
         written = writer.rows
     gone = pl.concat(lost)
     write_table(gone, dropped, DROPPED)
     for reason, count in gone["reason"].str.replace(r":.*", "").value_counts(sort=True).iter_rows():
         logging.info("dropped %d: %s", count, reason)
     return written, gone.height
+
+
+def _evidence(name: str, needs: str | None, evidence: Mapping[str, Path]) -> pl.DataFrame | None:
+    """The table that a filter needs, its columns named after it; raises ``UserError`` where it is not given."""
+    if needs is None:
+        return None
+    if evidence.get(needs) is None:
+        raise UserError(f"the answer filter {name!r} needs --{needs}: give the table of that stage.")
+    table = read_table(evidence[needs], {"measured": MEASURES, "assessed": ASSESSMENTS}[needs])
+    if needs == "measured":
+        table = table.with_columns(pl.col("answer").str.head(200))
+    return table.rename({column: f"{needs}_{column}" for column in table.columns if column not in KEYS})
+
+
+def _beside(batch: pl.DataFrame, table: pl.DataFrame | None) -> pl.DataFrame:
+    """A batch of answers with the columns of ``table``."""
+    if table is None:
+        return batch
+    return batch.join(table, on=["question_id", "sample"], how="left", maintain_order="left")
 
 
 def samples_per_row(rows: int, answers: int, path: Path) -> int:
@@ -389,16 +434,15 @@ def _answers(path: Path, drawn: pl.DataFrame, samples: int) -> Iterator[pl.DataF
         yield joined
 
 
-def _dropped_columns(chosen: AnswerFilter) -> list[pl.Expr]:
-    return [
-        *[pl.col(name) for name in ("question_id", "source", "source_row")],
-        pl.lit("filter_answers").alias("stage"),
-        *[pl.col(name) for name in ("reason", "sample", *chosen.columns)],
-    ]
+_DROPPED_COLUMNS = [
+    *[pl.col(name) for name in ("question_id", "source", "source_row")],
+    pl.lit("filter_answers").alias("stage"),
+    *[pl.col(name) for name in ("reason", "sample")],
+]
 
 
-def _write_nothing(chosen: AnswerFilter, output: Path, dropped: Path) -> tuple[int, int]:
-    with TableWriter(output, {**FILTERED, **chosen.columns}):
+def _write_nothing(output: Path, dropped: Path) -> tuple[int, int]:
+    with TableWriter(output, FILTERED):
         pass
-    write_table(pl.DataFrame(schema={**DROPPED, "sample": pl.Int64, **chosen.columns}), dropped, DROPPED)
+    write_table(pl.DataFrame(schema={**DROPPED, "sample": pl.Int64}), dropped, DROPPED)
     return 0, 0

@@ -12,6 +12,10 @@ from lib.asking import ResponseSchema
 from lib.cli import UserError
 
 METHODS = ("difficulty", "response_length", "ask_llm")
+"""Labels that are read out of a model's answers."""
+
+SCORED = ("fasttext", "embeddings")
+"""Labels that are computed, shard by shard."""
 
 
 class Difficulty(BaseModel):

@@ -40,6 +40,8 @@ KINDS: Mapping[str, Kind] = {
     "model": Kind("models", "model.json"),
     "written": Kind("written"),
     "clean": Kind("clean"),
+    "classifier": Kind("classifiers", "classifier.bin"),
+    "direction": Kind("directions", "direction.json"),
     "labels": Kind("labels", "labels.parquet"),
     "selected": Kind("selected"),
     "mixed": Kind("mixed"),
@@ -47,8 +49,10 @@ KINDS: Mapping[str, Kind] = {
     "deduplicated": Kind("deduplicated"),
     "drawn": Kind("drawn"),
     "answers": Kind("answers", "completions.parquet"),
-    "filtered": Kind("filtered", "completions.parquet"),
-    "dataset": Kind("datasets", "dataset.parquet"),
+    "measured": Kind("measured", "measures.parquet"),
+    "assessed": Kind("assessed", "assessments.parquet"),
+    "filtered": Kind("filtered", "completions.parquet", version=2),
+    "dataset": Kind("datasets", "dataset.parquet", version=2),
     "tokenized": Kind("tokenized", "statistics.json"),
     "student": Kind("students", "model.json"),
     "evaluation": Kind("evaluations", "scores.parquet"),
@@ -56,6 +60,14 @@ KINDS: Mapping[str, Kind] = {
     "experiment": Kind("experiments", "scores.parquet", version=2),
 }
 """In the order the data flows."""
+
+EXAMPLES = ("positives", "negatives")
+
+MEASURED_FILTERS = frozenset({"majority", "columns"})
+"""Answer filters that look at what was computed from all answers to a question."""
+
+ASSESSED_FILTERS = frozenset({"fasttext", "llm_verification"})
+"""Answer filters that need an assessment of every answer first."""
 
 NOT_FETCHED = (
     DESCRIPTIVE | (ROLE - {"domain"}) | {"price", "serving", "endpoint", "parameters", "template", "tokenizer"}
@@ -183,6 +195,8 @@ def expected_rows(stage: Stage) -> int | None:
     inputs = [expected_rows(each) for each in stage.inputs["questions"]]
     known = [rows for rows in inputs if rows is not None]
     before = sum(known) if len(known) == len(inputs) else None
+    if limit is not None and limit < 1:
+        return None if before is None else math.ceil(limit * before)
     return min((rows for rows in (limit, before) if rows is not None), default=None)
 
 
@@ -279,33 +293,61 @@ class Planner:
 
     def labels(self, source: str, clean: Stage, select: Settings) -> Stage:
         """One label a question of a source."""
-        prompt, path = self.prompt(select["prompt"])
-        settings = {
-            "method": select["by"],
-            "prompt": prompt,
-            "sampling": select["sampling"],
-            "seed": select["seed"],
-        }
+        method = select["by"]
         rows = clean.execution.get("rows") or 1
         shards = max(1, math.ceil(rows / select["questions_per_shard"]))
+        if method == "fasttext":
+            inputs = {"questions": [clean], "classifier": [self.classifier(select)]}
+            return self.add("labels", source, {"method": method}, inputs, {"shards": shards})
         inputs = {"questions": [clean], "model": [self.model(select["model"])]}
+        if method == "embeddings":
+            inputs["direction"] = [self.direction(select)]
+            return self.add("labels", source, {"method": method}, inputs, {"shards": shards})
+        prompt, path = self.prompt(select["prompt"])
+        settings = {"method": method, "prompt": prompt, "sampling": select["sampling"], "seed": select["seed"]}
         return self.add("labels", source, settings, inputs, {"prompt": path, "shards": shards})
 
-    def selected(self, source: str, clean: Stage, select: Settings, keep: int | None) -> Stage:
+    def classifier(self, block: Settings) -> Stage:
+        """A fastText classifier of a ``select`` or ``filter``, shared by all that have the same examples."""
+        settings = {"parameters": block["fasttext"], **draw_of_examples(block)}
+        return self.add("classifier", "fasttext", settings, self.examples(block))
+
+    def direction(self, select: Settings) -> Stage:
+        """The direction from the mean embedding of the negative examples to that of the positive ones."""
+        inputs = {**self.examples(select), "model": [self.model(select["model"])]}
+        return self.add("direction", select["model"], draw_of_examples(select), inputs)
+
+    def examples(self, block: Settings) -> dict[str, list[Stage]]:
+        """The texts that are good and bad examples: questions of sources, or a model's answers to them."""
+        return {role: [self.example(each, block) for each in block["examples"][role]] for role in EXAMPLES}
+
+    def example(self, example: str | Settings, block: Settings) -> Stage:
+        """One source of examples."""
+        if isinstance(example, str):
+            return self.source(example)
+        name, drawing = example["source"], draw_of_examples(block)
+        few = {"by": "random", "keep": drawing["most"], "seed": drawing["seed"]}
+        selected = self.add("selected", name, few, {"questions": [self.source(name)]})
+        drawn = self.add("drawn", name, {"count": None, "seed": drawing["seed"]}, {"questions": [selected]})
+        wanted = {"teacher": example["model"], "samples": 1, "sampling": example.get("sampling", {})}
+        filled = with_defaults(wanted, {"$ref": "#/$defs/answers"}, schema("config"))
+        return self.answers(name, drawn, {"answers": filled})
+
+    def selected(self, source: str, clean: Stage, select: Settings, keep: float | None) -> Stage:
         """The best questions of a source."""
         inputs = {"questions": [clean]}
-        if select["by"] != "random":
-            inputs["labels"] = [self.labels(source, clean, select)]
         settings: dict[str, Any] = {"by": select["by"], "keep": keep}
         if select["by"] == "random":
             settings["seed"] = select["seed"]
+        else:
+            inputs["labels"] = [self.labels(source, clean, select)]
+            settings |= {"at_least": select["at_least"], "unlabelled": select["unlabelled"]}
         return self.add("selected", source, settings, inputs)
 
     def domain(self, name: str, block: Settings) -> dict[str, Stage]:
         """The stages of one domain, from its sources to its filtered answers."""
         sources = block["sources"][: block["top"]]
-        keep = block["select"]["keep"]
-        shares = [None if keep is None else _share(keep, len(sources), place) for place in range(len(sources))]
+        shares = [_share(block["select"]["keep"], len(sources), place) for place in range(len(sources))]
         selected = [
             self.selected(source, self.clean(source, block["decontaminate"]), block["select"], share)
             for source, share in zip(sources, shares, strict=True)
@@ -319,19 +361,43 @@ class Planner:
             if duplicates["rule"] != "kept":
                 rule["rule"] = duplicates["rule"]
         deduplicated = self.add("deduplicated", name, rule, {"questions": [limited]})
-        draw = {"count": block["draw"], "seed": block["draw_seed"]}
+        draw = {"count": drawn_count(block), "seed": block["draw_seed"]}
         drawn = self.add("drawn", name, draw, {"questions": [deduplicated]})
         answers = self.answers(name, drawn, block)
-        chosen = {"by": block["filter"]["by"], "options": block["filter"]["options"]}
-        filtered = self.add("filtered", name, chosen, {"questions": [drawn], "answers": [answers]})
+        measured = self.add("measured", name, block["measure"], {"questions": [drawn], "answers": [answers]})
+        filtered = self.filtered(name, drawn, answers, measured, block["filter"])
         return {
             "mixed": mixed,
             "limited": limited,
             "deduplicated": deduplicated,
             "drawn": drawn,
             "answers": answers,
+            "measured": measured,
             "filtered": filtered,
         }
+
+    def filtered(self, name: str, drawn: Stage, answers: Stage, measured: Stage, block: Settings) -> Stage:
+        """The answers that a filter chooses."""
+        by = block["by"]
+        inputs = {"questions": [drawn], "answers": [answers]}
+        if by in MEASURED_FILTERS:
+            inputs["measured"] = [measured]
+        if by in ASSESSED_FILTERS:
+            inputs["assessed"] = [self.assessed(name, drawn, answers, block)]
+        options = block["options"] if block["keep"] is None else {**block["options"], "keep": block["keep"]}
+        return self.add("filtered", name, {"by": by, "options": options}, inputs)
+
+    def assessed(self, name: str, drawn: Stage, answers: Stage, block: Settings) -> Stage:
+        """An assessment of every answer: a classifier's score, or a model's verdict."""
+        shards = max(1, math.ceil(answers.execution["expected"] / block["answers_per_shard"]))
+        inputs = {"questions": [drawn], "answers": [answers]}
+        if block["by"] == "fasttext":
+            inputs["classifier"] = [self.classifier(block)]
+            return self.add("assessed", name, {"method": "fasttext"}, inputs, {"shards": shards})
+        inputs["model"] = [self.model(block["model"])]
+        prompt, path = self.prompt(block["prompt"])
+        settings = {"method": block["by"], "prompt": prompt, "sampling": block["sampling"], "seed": block["seed"]}
+        return self.add("assessed", name, settings, inputs, {"prompt": path, "shards": shards})
 
     def limited(self, name: str, mixed: Stage, block: Settings) -> Stage:
         """Questions of bounded length."""
@@ -373,10 +439,11 @@ class Planner:
     def recipe(self, name: str, recipe: Settings) -> RecipePlan:
         """All stages of a recipe."""
         domains = {domain: self.domain(domain, resolved_domain(recipe, domain)) for domain in recipe["domains"]}
-        inputs: dict[str, list[Stage]] = {"drawn": [], "answers": []}
+        inputs: dict[str, list[Stage]] = {"drawn": [], "answers": [], "measured": []}
         for stages in domains.values():
             inputs["drawn"].append(stages["drawn"])
             inputs["answers"].append(stages["filtered"])
+            inputs["measured"].append(stages["measured"])
         difficulty = sorted(d for d in domains if recipe["domains"][d]["select"]["by"] == "difficulty")
         settings = {
             "domains": list(domains),
@@ -533,9 +600,24 @@ def expected_answers(dataset: Stage) -> int | None:
     return sum(known) if len(known) == len(rows) else None
 
 
-def _share(total: int, parts: int, place: int) -> int:
-    """Part ``place`` of ``total`` in ``parts`` shares that differ by at most one."""
+def _share(keep: float | None, parts: int, place: int) -> float | None:
+    """What source ``place`` of ``parts`` keeps: its part of a number (parts differ by at most one), or a fraction."""
+    if keep is None or keep < 1:
+        return keep
+    total = int(keep)
     return total // parts + (place < total % parts)
+
+
+def draw_of_examples(block: Settings) -> dict[str, Any]:
+    """How the examples of a ``select`` or ``filter`` are drawn."""
+    return {"most": block["examples"]["most"], "seed": block["examples"]["seed"]}
+
+
+def drawn_count(block: Settings) -> int | None:
+    """Questions drawn in a domain: as many as give the filter's ``candidates``, else ``draw``."""
+    candidates: int | None = block["filter"]["candidates"]
+    drawn: int | None = block["draw"]
+    return drawn if candidates is None else candidates // block["answers"]["samples"]
 
 
 def make_plan(config: Settings, catalog: Catalog, content: ContentOf = content_of) -> Plan:

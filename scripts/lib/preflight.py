@@ -30,6 +30,9 @@ RACES = 200
 
 COMMAND_SECONDS = 20
 
+ASKING = frozenset({"written", "direction", "labels", "answers", "assessed", "judged", "evaluation"})
+"""Kinds of stages that may ask a model."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -217,7 +220,7 @@ def asked(stages: Iterable[Stage]) -> list[Stage]:
     """The models of the catalog that stages ask (a student counts as the model that it was trained from)."""
     found = []
     for stage in stages:
-        if stage.kind in {"written", "labels", "answers", "evaluation"}:
+        if stage.kind in ASKING and "model" in stage.inputs:
             model = stage.input("model")
             found.append(model.input("model") if model.kind == "student" else model)
     return list(dict.fromkeys(found))

@@ -208,11 +208,12 @@ def domain_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
         problems += _unknown(f"{where}.decontaminate.benchmarks.{place}", "benchmark", benchmark, catalog.benchmarks)
     select = block["select"]
     mixed = len(block["sources"][: block["top"]])
-    if select["keep"] is not None and select["keep"] < mixed:
-        problems.append(
-            f"{where}.select.keep: {select['keep']} questions cannot be shared by {mixed} sources: keep more"
-        )
-    if select["by"] != "random":
+    problems += keep_problems(f"{where}.select.keep", select["keep"], mixed)
+    if select["by"] in {"fasttext", "embeddings"}:
+        problems += example_problems(f"{where}.select", select, catalog)
+    if select["by"] == "embeddings" and catalog.models.get(select.get("model"), {}).get("task", "embed") != "embed":
+        problems.append(f"{where}.select.model: {select['model']} is no sentence model: name one with `task: embed`")
+    if select["by"] not in {"random", "fasttext"}:
         if "model" not in select:
             problems.append(f"{where}.select: the key 'model' is missing: {select['by']} asks a model")
         else:
@@ -227,10 +228,61 @@ def domain_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
         teacher = catalog.models.get(answers["teacher"], {})
         if block["limit"]["tokenizer"] == "teacher" and teacher.get("kind") == "api" and "tokenizer" not in teacher:
             problems.append(f"{where}.limit.tokenizer: {answers['teacher']} is hosted: name the tokenizer that counts")
+    problems += filter_problems(f"{where}.filter", block, catalog)
     for section in ("select", "answers"):
         prompt = block[section]["prompt"]
         if prompt is not None:
             problems += _unknown(f"{where}.{section}.prompt", "prompt", prompt, catalog.prompts)
+    return problems
+
+
+def keep_problems(path: str, keep: float | None, sources: int) -> list[str]:
+    """Why a number or fraction of questions cannot be kept of so many sources."""
+    if keep is None or keep < 1:
+        return []
+    if keep != int(keep):
+        return [f"{path}: {keep:g} is neither a whole number of questions nor a fraction below 1"]
+    if keep < sources:
+        return [f"{path}: {keep:g} questions cannot be shared by {sources} sources: keep more"]
+    return []
+
+
+def example_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
+    """Problems of the examples of a ``select`` or ``filter`` that needs some."""
+    if "examples" not in block:
+        return [f"{where}: the key 'examples' is missing: {block['by']} learns from positives and negatives"]
+    problems: list[str] = []
+    for role in ("positives", "negatives"):
+        for place, example in enumerate(block["examples"][role]):
+            path = f"{where}.examples.{role}.{place}"
+            source = example if isinstance(example, str) else example["source"]
+            problems += _unknown(path, "source", source, catalog.sources)
+            if not isinstance(example, str):
+                problems += _unknown(path, "model", example["model"], catalog.models)
+    return problems
+
+
+def filter_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
+    """Problems of an answer filter and of its numbers."""
+    chosen, problems = block["filter"], []
+    samples = block["answers"]["samples"]
+    if chosen["candidates"] is not None:
+        if block["draw"] is not None:
+            problems.append(f"{where}.candidates: `draw` says already how many questions are drawn: leave one out")
+        if chosen["candidates"] % samples:
+            problems.append(f"{where}.candidates: {chosen['candidates']} is no multiple of the {samples} samples")
+        if chosen["keep"] is not None and chosen["keep"] > chosen["candidates"]:
+            problems.append(f"{where}.keep: {chosen['keep']} of {chosen['candidates']} candidates: keep fewer")
+    if chosen["keep"] is not None and "keep" in chosen["options"]:
+        problems.append(f"{where}.options.keep: `keep` of the filter says it already: leave one out")
+    if chosen["by"] == "fasttext":
+        problems += example_problems(where, chosen, catalog)
+    if chosen["by"] == "llm_verification":
+        if "model" not in chosen:
+            problems.append(f"{where}: the key 'model' is missing: llm_verification asks a model")
+        else:
+            problems += _unknown(f"{where}.model", "model", chosen["model"], catalog.models)
+        problems += _unknown(f"{where}.prompt", "prompt", chosen["prompt"], catalog.prompts)
     return problems
 
 

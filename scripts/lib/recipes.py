@@ -15,7 +15,7 @@ Settings = Mapping[str, Any]
 
 def resolved_domain(recipe: Settings, domain: str) -> dict[str, Any]:
     """A domain's settings: its own over the recipe's over the schema's defaults."""
-    shared = {key: recipe[key] for key in ("decontaminate", "limit", "answers", "filter") if key in recipe}
+    shared = {key: recipe[key] for key in ("decontaminate", "limit", "answers", "filter", "measure") if key in recipe}
     block = merged(shared, recipe["domains"][domain])
     filled: dict[str, Any] = with_defaults(block, {"$ref": "#/$defs/domain"}, schema("config"))
     return filled

@@ -8,6 +8,8 @@ and source_row, so rows of one question are apart from each other.
 from __future__ import annotations
 
 import logging
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +24,9 @@ log = logging.getLogger(__name__)
 IDENTITY = ("question_id", "source", "source_row")
 ALL = "all"
 
+UNLABELLED = ("drop", "last", "first", "error")
+"""What becomes of questions whose label failed."""
+
 
 def wanted(text: str, option: str) -> int | None:
     """The number of rows an option asks for, None for ``all``. Raises ``UserError`` for anything else."""
@@ -30,6 +35,13 @@ def wanted(text: str, option: str) -> int | None:
     if not text.isdigit() or int(text) == 0:
         raise UserError(f"{option} {text} is no number of questions: give one from 1, or {ALL}.")
     return int(text)
+
+
+def wanted_part(text: str, option: str) -> float | None:
+    """As ``wanted``, or a fraction below 1 of the rows."""
+    if re.fullmatch(r"0?\.\d+", text) and float(text) > 0:
+        return float(text)
+    return wanted(text, option)
 
 
 def with_rank(rows: pl.DataFrame, seed: int, salt: str) -> pl.DataFrame:
@@ -57,51 +69,84 @@ def _dropped(rows: pl.DataFrame, stage: str, reason: pl.Expr) -> pl.DataFrame:
     return rows.with_columns(pl.lit(stage).alias("stage"), reason.alias("reason")).sort(IDENTITY)
 
 
-def order_by_label(rows: pl.DataFrame, labels: pl.DataFrame | None, seed: int) -> pl.DataFrame:
-    """Identities with ``label`` and ``error``, best first: highest label, ties by keyed hash, unlabelled rows last."""
+def order_by_label(rows: pl.DataFrame, labels: pl.DataFrame | None, seed: int, nulls_last: bool = True) -> pl.DataFrame:
+    """Identities with ``label`` and ``error``, best first: highest label, ties by keyed hash, unlabelled at an end."""
     ranked = with_rank(rows, seed, "select")
     if labels is None:
         ranked = ranked.with_columns(pl.lit(None, pl.Float64).alias("label"), pl.lit(None, pl.String).alias("error"))
     else:
         values = labels.select("question_id", pl.col("value").fill_nan(None).alias("label"), "error")
         ranked = ranked.join(values, on="question_id", how="left")
-    return ranked.sort("label", "rank", *IDENTITY, descending=[True] + [False] * 4, nulls_last=True)
+    return ranked.sort("label", "rank", *IDENTITY, descending=[True] + [False] * 4, nulls_last=nulls_last)
 
 
-def _report_unlabelled(rows: pl.DataFrame, questions: Path) -> None:
-    unlabelled = rows.filter(pl.col("label").is_null())
-    if unlabelled.height == rows.height:
+def _report_unlabelled(rows: pl.DataFrame, questions: Path, unlabelled: str) -> None:
+    without = rows.filter(pl.col("label").is_null()).height
+    if without == rows.height:
         raise UserError(f"no question of {questions} has a label: look into the labels' `error`, then label again.")
-    if unlabelled.height:
-        log.warning("%d of %d rows have no label and come last", unlabelled.height, rows.height)
+    if without and unlabelled == "error":
+        raise UserError(
+            f"{without} of {rows.height} rows of {questions} have no label: look into the labels' `error`, or choose "
+            "another `unlabelled` policy."
+        )
+    if without:
+        fate = "are dropped" if unlabelled == "drop" else f"come {unlabelled}"
+        log.warning("%d of %d rows have no label and %s", without, rows.height, fate)
+
+
+def _reason_to_drop(at_least: float | None, unlabelled: str) -> pl.Expr:
+    """Why a row with ``label`` is no candidate, whatever the others; null where it is one."""
+    label = pl.col("label")
+    reason = pl.when(label.is_null() & pl.lit(unlabelled == "drop")).then(pl.lit("no label"))
+    return reason if at_least is None else reason.when(label < at_least).then(pl.lit(f"label below {at_least:g}"))
 
 
 def select(
-    questions: Path, labels: Path | None, by: str, keep: int | None, seed: int, *, output: Path, dropped: Path
+    questions: Path,
+    labels: Path | None,
+    by: str,
+    keep: float | None,
+    seed: int,
+    *,
+    at_least: float | None = None,
+    unlabelled: str = "drop",
+    output: Path,
+    dropped: Path,
 ) -> None:
-    """Write the ``keep`` best rows (all for None) of a questions table, best first, with their label.
+    """Write the ``keep`` best rows of a questions table, best first, with their label.
 
-    ``labels`` has a value for each question (none for a random selection). Raises ``UserError`` when there is nothing
-    to select from.
+    ``keep`` below 1 is a fraction of the table's rows (rounded up), None keeps all; ``labels`` has a value for each
+    question (none for a random selection), of which rows below ``at_least`` are dropped. ``unlabelled`` (one of
+    ``UNLABELLED``) says what becomes of rows without a label. Raises ``UserError`` when there is nothing to select
+    from, or nothing is left.
     """
     table = scan_table(questions, QUESTIONS)
     rows = _identities(table)
     if rows.is_empty():
         raise UserError(f"{questions} has no rows to select from: look into what the stages before it dropped.")
-    ordered = order_by_label(rows, read_table(labels, LABELS) if labels else None, seed)
+    ordered = order_by_label(rows, read_table(labels, LABELS) if labels else None, seed, unlabelled != "first")
     if labels:
-        _report_unlabelled(ordered, questions)
-    if keep is not None and keep > rows.height:
-        log.warning("%d rows are wanted, %d are there: all are kept", keep, rows.height)
-    kept = ordered.head(keep) if keep is not None else ordered
-    rest = ordered.slice(kept.height)
+        _report_unlabelled(ordered, questions, unlabelled)
+        ordered = ordered.with_columns(cause=_reason_to_drop(at_least, unlabelled))
+    else:
+        ordered = ordered.with_columns(cause=pl.lit(None, pl.String))
+    candidates = ordered.filter(pl.col("cause").is_null())
+    if candidates.is_empty():
+        raise UserError(f"no question of {questions} has a label of at least {at_least:g}: lower `at_least`.")
+    count = math.ceil(keep * rows.height) if keep is not None and keep < 1 else keep
+    if count is not None and count > candidates.height:
+        log.warning("%d rows are wanted, %d are there: all are kept", count, candidates.height)
+    kept = candidates.head(int(count)) if count is not None else candidates
+    rest = pl.concat([candidates.slice(kept.height), ordered.filter(pl.col("cause").is_not_null())])
     write_table(_rows_at(table, kept.select("index", "label")), output, LABELLED)
-    reason = (
+    outdone = (
         pl.when(pl.col("label").is_not_null() | pl.lit(labels is None))
-        .then(pl.lit(f"not among the {keep} kept by {by}"))
+        .then(pl.lit(f"not among the {count} kept by {by}"))
         .otherwise(pl.lit("no label"))
     )
-    table_of_dropped = _dropped(rest.select(*IDENTITY, "label", "error"), "select_questions", reason)
+    reason = pl.coalesce("cause", outdone)
+    table_of_dropped = _dropped(rest.select(*IDENTITY, "label", "error", "cause"), "select_questions", reason)
+    table_of_dropped = table_of_dropped.drop("cause")
     write_table(table_of_dropped, dropped, DROPPED)
 
 

@@ -13,12 +13,16 @@ PROGRAMS = {
     "written": "write_questions",
     "labels": "label_questions",
     "answers": "sample_answers",
+    "assessed": "verify_answers",
     "evaluation": "sample_evaluation",
 }
 """The kinds of stages that ask a model, and the program that asks."""
 
-SHARD_FOLDERS = {"written": "completions", "labels": "completions", "answers": "shards"}
-"""Where the shards of a stage lie, below its folder; an evaluation is one job."""
+SHARD_FOLDERS = {"answers": "shards"}
+"""Where the shards of a stage lie, below its folder, if not in ``completions``; an evaluation is one job."""
+
+SCORE_FOLDERS = {"fasttext": "scores", "embeddings": "similarities"}
+"""Where they lie by the method of a stage that asks for no completions."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ def shard_path(plan: Plan, stage: Stage, shard: int) -> str:
     """Where a shard's completions are written."""
     shards = stage.execution["shards"]
     width = len(str(shards - 1))
-    return plan.path(stage, f"{SHARD_FOLDERS[stage.kind]}/{shard:0{width}}-of-{shards}.parquet")
+    folder = SCORE_FOLDERS.get(stage.settings.get("method", "")) or SHARD_FOLDERS.get(stage.kind, "completions")
+    return plan.path(stage, f"{folder}/{shard:0{width}}-of-{shards}.parquet")
 
 
 def asked_shards(plan: Plan) -> Iterator[Shard]:
@@ -46,22 +51,24 @@ def asked_shards(plan: Plan) -> Iterator[Shard]:
         for (stage_kind, _), stage in plan.index.items():
             if stage_kind == kind == "evaluation":
                 yield _evaluation(plan, stage)
-            elif stage_kind == kind:
+            elif stage_kind == kind and stage.settings.get("method") not in SCORE_FOLDERS:
                 for shard in range(stage.execution["shards"]):
                     yield _shard(plan, stage, shard)
 
 
 def _shard(plan: Plan, stage: Stage, shard: int) -> Shard:
     questions = [plan.path(each, "questions.parquet") for each in stage.inputs["questions"]]
+    answers = [plan.path(each) for each in stage.inputs.get("answers", ())]
     model = plan.path(stage.input("model"))
     output = shard_path(plan, stage, shard)
     arguments = [
         *("--questions", *questions, "--model", model),
+        *(("--answers", *answers) if answers else ()),
         *_settings(stage.settings, *_OWN[stage.kind]),
         *(("--prompt", stage.execution["prompt"]) if stage.execution["prompt"] else ()),
         *("--shard", str(shard), "--shards", str(stage.execution["shards"]), "--output", output),
     ]
-    return Shard(stage, PROGRAMS[stage.kind], tuple(arguments), (*questions, model), output)
+    return Shard(stage, PROGRAMS[stage.kind], tuple(arguments), (*questions, *answers, model), output)
 
 
 def _evaluation(plan: Plan, stage: Stage) -> Shard:
@@ -75,7 +82,7 @@ def _evaluation(plan: Plan, stage: Stage) -> Shard:
     return Shard(stage, PROGRAMS[stage.kind], tuple(arguments), (*questions, model), output)
 
 
-_OWN = {"written": ("step", "domain"), "labels": ("method",), "answers": ("samples",)}
+_OWN = {"written": ("step", "domain"), "labels": ("method",), "answers": ("samples",), "assessed": ()}
 
 
 def _settings(settings: Any, *own: str) -> list[str]:

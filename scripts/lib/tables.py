@@ -56,6 +56,32 @@ LABELS: Schema = {
     "error": pl.String,  # why the value is null
 }
 
+ASSESSMENTS: Schema = {
+    "question_id": pl.String,
+    "sample": pl.Int64,
+    "value": pl.Float64,  # a score, or 1 (right) and 0 (wrong); null where it could not be read
+    "rationale": pl.String,
+    "error": pl.String,  # why the value is null
+}
+"""What a classifier or a model says of each answer that came."""
+
+MEASURES: Schema = {
+    "question_id": pl.String,
+    "sample": pl.Int64,
+    "answer": pl.String,  # the final answer; of a program what it did in the tests, as a hash; null where there is none
+    "in_majority": pl.Boolean,  # null: no answer, or not known whether it equals the majority's
+    "correct": pl.Float64,  # the grader's score, 0 to 1; null without a reference or where the grader gave up
+    "majority_answer": pl.String,  # the answer most often given; null where programs or no answers are compared
+    "agreement": pl.Float64,  # share of the answers that agree with the majority (unknown ones left out)
+    "ties": pl.Int64,  # different answers that are most frequent; more than 1 is a tie, which the earliest wins
+    "pass_rate": pl.Float64,  # mean of correct
+    "difficulty_from_answers": pl.Float64,  # 1 - pass_rate; where there is no reference 1 - agreement
+    "truncated": pl.Boolean,  # cut by the token limit
+    "prompt_tokens": pl.Int64,
+    "completion_tokens": pl.Int64,
+}
+"""What all answers to a question say together; one row an answer, the question's columns on each."""
+
 DROPPED: Schema = {
     "question_id": pl.String,
     "source": pl.String,

@@ -15,9 +15,12 @@ import assemble_dataset
 import compare_arms
 import filter_answers
 import grade_answers
+import measure_answers
 from lib.tables import GRADES, SCORES
 
 ROOT = Path(__file__).resolve().parents[2]
+ENDS = ("-drawn.parquet", ".kept", ".measured")
+"""Files of a domain that its dataset is assembled from."""
 
 
 @pytest.fixture
@@ -28,12 +31,16 @@ def dataset(tmp_path: Path) -> Path:
         drawn(tmp_path / f"{domain}-drawn.parquet", list(questions), domain, f"{domain} source", label=3.0)
         answers(tmp_path / f"{domain}.answers", questions)
         arguments = ["--questions", tmp_path / f"{domain}-drawn.parquet", "--answers", tmp_path / f"{domain}.answers"]
+        measuring = [*arguments, "--settings", '{"last_number": true, "programs": true}']
+        measuring += ["--output", tmp_path / f"{domain}.measured"]
+        assert measure_answers.main([str(argument) for argument in measuring]) == 0
+        arguments += ["--measured", tmp_path / f"{domain}.measured"]
         arguments += ["--by", by, "--output", tmp_path / f"{domain}.kept", "--dropped", tmp_path / f"{domain}.dropped"]
         assert filter_answers.main([str(argument) for argument in arguments]) == 0
     domains = [
         argument
         for domain in ("math", "science")
-        for argument in ("--domain", domain, f"{tmp_path}/{domain}-drawn.parquet", f"{tmp_path}/{domain}.kept")
+        for argument in ("--domain", domain, *(f"{tmp_path}/{domain}{end}" for end in ENDS))
     ]
     outputs = ["dataset.parquet", "dataset_info.json", "README.md", "counts.json"]
     names = ["--output", "--info", "--card", "--counts"]
@@ -58,6 +65,7 @@ def test_answers_become_a_dataset(dataset: Path) -> None:
 def test_the_filter_runs_as_a_program(dataset: Path) -> None:
     command = [sys.executable, "scripts/filter_answers.py", "--questions", f"{dataset}/math-drawn.parquet"]
     command += ["--answers", f"{dataset}/math.answers", "--by", "majority"]
+    command += ["--measured", f"{dataset}/math.measured"]
     command += ["--output", f"{dataset}/again.kept", "--dropped", f"{dataset}/again.dropped"]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
@@ -86,7 +94,7 @@ def test_mistakes_end_in_one_sentence(
 
 
 def test_a_difficulty_of_no_domain_is_refused(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ["--domain", "math", f"{dataset}/math-drawn.parquet", f"{dataset}/math.kept", "--difficulty", "maths"]
+    given = ["--domain", "math", *(f"{dataset}/math{end}" for end in ENDS), "--difficulty", "maths"]
     given += ["--recipe", "r", "--seed", "1", "--output", "a", "--info", "b", "--card", "c", "--counts", "d"]
     assert assemble_dataset.main(given) == 1
     assert "--difficulty names maths" in capsys.readouterr().err

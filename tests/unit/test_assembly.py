@@ -12,7 +12,10 @@ from lib import assembly
 from lib.assembly import DomainPart, assemble, counts_summary, dataset_card
 from lib.cli import UserError
 from lib.filters import filter_answers
-from lib.tables import DATASET
+from lib.measures import measure_answers
+from lib.tables import DATASET, MEASURES
+
+MEASURE = {"last_number": True, "programs": True}
 
 
 def part(folder: Path, domain: str, questions: int, samples: int, by: str = "none", **options: bool) -> DomainPart:
@@ -23,15 +26,18 @@ def part(folder: Path, domain: str, questions: int, samples: int, by: str = "non
     given[texts[0]] = [f"again {sample}" for sample in range(2 * samples)]
     drawn_path = drawn(folder / "drawn.parquet", [texts[0], *texts], domain, f"{domain} source", label=4.6)
     answers_path = answers(folder / "answers.parquet", given)
-    filter_answers(drawn_path, answers_path, by, {}, folder / "kept.parquet", folder / "dropped.parquet")
-    return DomainPart(domain, drawn_path, folder / "kept.parquet", **options)
+    measured = folder / "measured.parquet"
+    measure_answers(drawn_path, answers_path, MEASURE, measured)
+    outputs = (folder / "kept.parquet", folder / "dropped.parquet")
+    filter_answers(drawn_path, answers_path, by, {}, *outputs, {"measured": measured})
+    return DomainPart(domain, drawn_path, folder / "kept.parquet", measured, **options)
 
 
 def test_every_answer_stands_once_beside_its_question(tmp_path: Path) -> None:
     parts = [part(tmp_path / "m", "math", 5, 2, difficulty=True), part(tmp_path / "s", "science", 3, 4)]
     counts = assemble(parts, 42, tmp_path / "dataset.parquet")
     table = pl.read_parquet(tmp_path / "dataset.parquet")
-    assert dict(table.schema) == dict(DATASET)
+    assert dict(table.schema) == {**DATASET, **{name: MEASURES[name] for name in assembly.MEASURED_COLUMNS}}
     assert table.height == 6 * 2 + 4 * 4
     assert table.select("domain", "question_id", "sample").is_duplicated().sum() == 0
     for row in table.iter_rows(named=True):
@@ -71,13 +77,18 @@ def test_a_domain_that_changes_leaves_the_order_of_the_others(tmp_path: Path) ->
     assert both.equals(pl.read_parquet(tmp_path / "one.parquet"))
 
 
-def test_columns_of_a_filter_are_null_where_a_domain_had_none(tmp_path: Path) -> None:
-    parts = [part(tmp_path / "m", "math", 4, 2, by="majority"), part(tmp_path / "s", "science", 4, 2)]
+def test_what_was_measured_of_all_answers_stands_in_the_dataset_whatever_the_filter(tmp_path: Path) -> None:
+    parts = [part(tmp_path / "m", "math", 4, 4, by="majority"), part(tmp_path / "s", "science", 4, 4)]
     assemble(parts, 42, tmp_path / "dataset.parquet")
     table = pl.read_parquet(tmp_path / "dataset.parquet")
-    assert table.columns[-2:] == ["majority_answer", "agreement"]
-    assert table.filter(pl.col("domain") == "math")["majority_answer"].null_count() == 0
-    assert table.filter(pl.col("domain") == "science")["majority_answer"].drop_nulls().is_empty()
+    columns = ("majority_answer", "agreement", "ties", "pass_rate", "difficulty_from_answers", "truncated")
+    for domain, rows in (("math", 4), ("science", 5 * 4)):
+        own = table.filter(pl.col("domain") == domain)
+        assert own.height == rows
+        assert own.select(columns).unique().sort("agreement").rows() == [
+            ("0", 0.125, 8, None, 0.875, False),
+            ("0", 0.25, 4, None, 0.75, False),
+        ]
 
 
 def test_nothing_to_assemble_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
@@ -85,8 +96,10 @@ def test_nothing_to_assemble_is_an_error_and_leaves_no_file(tmp_path: Path) -> N
     filter_answers(
         drawn_path, answers(tmp_path / "a.parquet", {"q": [None]}), "none", {}, tmp_path / "k.parquet", tmp_path / "d"
     )
+    measure_answers(drawn_path, tmp_path / "a.parquet", MEASURE, tmp_path / "m.parquet")
     with pytest.raises(UserError, match="no answer is left"):
-        assemble([DomainPart("math", drawn_path, tmp_path / "k.parquet")], 1, tmp_path / "out" / "dataset.parquet")
+        nothing = DomainPart("math", drawn_path, tmp_path / "k.parquet", tmp_path / "m.parquet")
+        assemble([nothing], 1, tmp_path / "out" / "dataset.parquet")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -94,7 +107,7 @@ def test_answers_to_other_questions_are_refused(tmp_path: Path) -> None:
     one = part(tmp_path / "m", "math", 3, 2)
     other = drawn(tmp_path / "other.parquet", ["something else"])
     with pytest.raises(UserError, match="filter them again"):
-        assemble([DomainPart("math", other, one.answers)], 1, tmp_path / "dataset.parquet")
+        assemble([DomainPart("math", other, one.answers, one.measured)], 1, tmp_path / "dataset.parquet")
 
 
 COUNTS = pl.DataFrame(

@@ -15,18 +15,32 @@ from lib import filters, streams
 from lib.cli import UserError
 from lib.filters import FILTERS, checked_options, filter_answers
 from lib.hashing import question_id
-from lib.tables import COMPLETIONS, DRAWN, write_table
+from lib.measures import measure_answers
+from lib.tables import ASSESSMENTS, COMPLETIONS, DRAWN, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
 NEEDED: dict[str, dict[str, Any]] = {
     **{name: {"keep": 10} for name in ("random", "shortest", "longest")},
     "short_paragraphs": {"max_characters": 8},
+    "columns": {"where": {"agreement": [0.3, None]}},
+    "fasttext": {"keep": 10},
 }
 """The options that a filter cannot do without."""
 
 ONE = "What is a half?"
 TWO = "What is two?"
+
+
+def evidence(folder: Path, questions: Path, given: Path) -> dict[str, Path]:
+    """What filters look at beside the answers: measures, and made-up assessments (the longer, the better)."""
+    measure_answers(questions, given, {"last_number": True, "programs": True}, folder / "measured.parquet")
+    came = pl.read_parquet(given).filter(pl.col("text").is_not_null()).sort("question_id", "sample")
+    value = pl.col("text").str.len_chars().clip(0, 100).cast(pl.Float64) / 100
+    nothing = pl.lit(None, pl.String)
+    assessed = came.select("question_id", "sample", value=value, rationale=nothing, error=nothing)
+    write_table(assessed, folder / "assessed.parquet", ASSESSMENTS)
+    return {"measured": folder / "measured.parquet", "assessed": folder / "assessed.parquet"}
 
 
 def kept(
@@ -35,7 +49,8 @@ def kept(
     """The (question, sample) pairs that a filter keeps, and its two tables."""
     questions = drawn(folder / "drawn.parquet", list(texts))
     given = answers(folder / "answers.parquet", texts)
-    filter_answers(questions, given, name, options, folder / "kept.parquet", folder / "dropped.parquet")
+    beside = evidence(folder, questions, given)
+    filter_answers(questions, given, name, options, folder / "kept.parquet", folder / "dropped.parquet", beside)
     output, dropped = pl.read_parquet(folder / "kept.parquet"), pl.read_parquet(folder / "dropped.parquet")
     texts_of = {question_id(text): text for text in texts}
     pairs = sorted(
@@ -57,13 +72,8 @@ def test_majority_is_by_mathematics_and_says_why_it_drops(tmp_path: Path) -> Non
         ONE: [r"\boxed{1/2}", "The answer is 0.5.", r"\boxed{\frac12}", r"\boxed{2}", "<think> I wonder", None],
         TWO: ["The answer is 2", "it is 3", "so 2 in all", "who knows", "x", None],
     }
-    pairs, output, dropped = kept(tmp_path, texts, "majority")
+    pairs, _, dropped = kept(tmp_path, texts, "majority")
     assert pairs == [(ONE, 0), (ONE, 1), (ONE, 2), (TWO, 0), (TWO, 2)]
-    elected = {
-        question: (answer, share)
-        for question, answer, share in output.select("question_id", "majority_answer", "agreement").iter_rows()
-    }
-    assert elected == {question_id(ONE): ("1/2", 3 / 5), question_id(TWO): ("2", 2 / 5)}
     assert sorted(dropped["reason"].to_list()) == [
         "failed: refused by the content filter",
         "failed: refused by the content filter",
@@ -111,7 +121,8 @@ def test_a_majority_can_be_asked_to_be_large(tmp_path: Path) -> None:
 def test_repeats_of_a_question_vote_together(tmp_path: Path) -> None:
     questions = drawn(tmp_path / "drawn.parquet", [ONE, ONE])
     given = answers(tmp_path / "answers.parquet", {ONE: [r"\boxed{3}", r"\boxed{4}", r"\boxed{4}", r"\boxed{4}"]})
-    filter_answers(questions, given, "majority", {}, tmp_path / "kept.parquet", tmp_path / "dropped.parquet")
+    outputs = (tmp_path / "kept.parquet", tmp_path / "dropped.parquet")
+    filter_answers(questions, given, "majority", {}, *outputs, evidence(tmp_path, questions, given))
     table = pl.read_parquet(tmp_path / "kept.parquet")
     assert table.select("sample", "occurrence").rows() == [(1, 0), (2, 1), (3, 1)]
     assert pl.read_parquet(tmp_path / "dropped.parquet").select("sample", "source_row").rows() == [(0, "0")]
@@ -202,12 +213,15 @@ def test_neither_the_order_of_rows_nor_the_pieces_read_matter(
     shuffled = tmp_path / "shuffled.parquet"
     write_table(pl.read_parquet(given).sample(fraction=1, shuffle=True, seed=3), shuffled, COMPLETIONS)
     options = NEEDED.get(name, {})
-    filter_answers(questions, given, name, options, tmp_path / "1.parquet", tmp_path / "2.parquet")
-    filter_answers(questions, shuffled, name, options, tmp_path / "3.parquet", tmp_path / "4.parquet")
+    beside = evidence(tmp_path, questions, given)
+    filter_answers(questions, given, name, options, tmp_path / "1.parquet", tmp_path / "2.parquet", beside)
+    disordered = evidence(tmp_path, questions, shuffled)
+    filter_answers(questions, shuffled, name, options, tmp_path / "3.parquet", tmp_path / "4.parquet", disordered)
     assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "3.parquet").read_bytes()
     assert (tmp_path / "2.parquet").read_bytes() == (tmp_path / "4.parquet").read_bytes()
     monkeypatch.setattr(streams.read_batches, "__defaults__", (None, 5))
-    filter_answers(questions, given, name, options, tmp_path / "5.parquet", tmp_path / "6.parquet")
+    beside = evidence(tmp_path, questions, given)
+    filter_answers(questions, given, name, options, tmp_path / "5.parquet", tmp_path / "6.parquet", beside)
     assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "5.parquet").read_bytes()
 
 
@@ -236,7 +250,7 @@ def test_answers_that_do_not_fit_the_questions_are_refused(tmp_path: Path) -> No
 def test_unknown_filters_and_options_name_what_there_is() -> None:
     with pytest.raises(UserError, match=r"no answer filter 'best': use one of .*majority"):
         checked_options("best", {})
-    with pytest.raises(UserError, match="'longest' has no option 'kep': use keep, keep_per_question, unit"):
+    with pytest.raises(UserError, match="'longest' has no option 'kep': use keep, keep_per_question, seed, unit"):
         checked_options("longest", {"kep": 1})
 
 
@@ -256,7 +270,7 @@ def test_options_out_of_range_are_refused(tmp_path: Path, name: str, options: di
 
 
 def test_the_filter_of_the_documentation_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / "docs" / "answers.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "extending" / "filter.md").read_text(encoding="utf-8")
     code = page.split("```python\n")[1].split("```")[0]
     functions, _, entry = code.rpartition("\n\n")
     namespace = dict(vars(filters))
@@ -272,7 +286,7 @@ def test_the_filter_of_the_documentation_works(tmp_path: Path, monkeypatch: pyte
 def test_the_configuration_and_the_documentation_know_every_filter() -> None:
     schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
     assert sorted(schema["$defs"]["filter"]["properties"]["by"]["enum"]) == sorted(FILTERS)
-    page = (ROOT / "docs" / "answers.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "filters.md").read_text(encoding="utf-8").split("## Filters of answers")[1]
     for name, chosen in FILTERS.items():
         [row] = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
         assert all(f"`{option}`" in row for option in chosen.options) or "as `shortest`" in row

@@ -80,16 +80,16 @@ AFTER_ANSWERS = {"dataset", "tokenized", "student", "evaluation"}
 @pytest.mark.parametrize(
     ("path", "value", "made_anew"),
     [
-        ("recipes.small.answers.samples", 8, {"answers", "filtered"} | AFTER_ANSWERS),
+        ("recipes.small.answers.samples", 8, {"answers", "measured", "filtered"} | AFTER_ANSWERS),
         ("recipes.small.filter.by", "majority", {"filtered"} | AFTER_ANSWERS),
         ("recipes.small.training.seed", 1, {"student", "evaluation"}),
         ("recipes.small.training.overrides", {"learning_rate": 2.0e-5}, {"student", "evaluation"}),
         ("recipes.small.evaluation.benchmarks", ["olympiad", "trivia"], {"evaluation", "benchmark"} - {"benchmark"}),
-        ("recipes.small.domains.math.draw", 9, {"drawn", "answers", "filtered"} | AFTER_ANSWERS),
+        ("recipes.small.domains.math.draw", 9, {"drawn", "answers", "measured", "filtered"} | AFTER_ANSWERS),
         (
             "recipes.small.limit.max_tokens",
             99,
-            {"limited", "deduplicated", "drawn", "answers", "filtered"} | AFTER_ANSWERS,
+            {"limited", "deduplicated", "drawn", "answers", "measured", "filtered"} | AFTER_ANSWERS,
         ),
     ],
 )

@@ -24,8 +24,10 @@ import draw_questions
 import filter_answers
 import grade_answers
 import limit_length
+import measure_answers
 import mix_sources
 import parse_labels
+import read_assessments
 import select_questions
 from lib.filters import FILTERS
 from lib.hashing import question_id
@@ -40,8 +42,10 @@ RECORDED: Mapping[tuple[str, int], str] = {
     ("limited", 1): "e24dc696251dbea3",
     ("deduplicated", 1): "f78be261d6e5815c",
     ("drawn", 1): "32dbbc8139706970",
-    ("filtered", 1): "c88e32243a5e4ce2",
-    ("dataset", 1): "b983a1da20c40a34",
+    ("measured", 1): "4b6dff565f44ea06",
+    ("assessed", 1): "17ab5c319ec5207d",
+    ("filtered", 2): "e607eb68316015b4",
+    ("dataset", 2): "90d9d0797d6da727",
     ("evaluation", 1): "902d91af1e343913",
     ("experiment", 2): "307f9db6e2abc344",
 }
@@ -133,12 +137,26 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     write_table(pl.DataFrame(rows, dict(COMPLETIONS)).sort("question_id", "sample"), at("answers"), COMPLETIONS)
     options = dict.fromkeys(("random", "shortest", "longest"), '{"keep": 9}')
     options["short_paragraphs"] = '{"max_characters": 12}'
+    options["columns"] = '{"where": {"agreement": [0.1, 1], "truncated": false}}'
+    options["fasttext"] = '{"keep": 9, "at_least": 0.1}'
+    given = ["--questions", at("drawn"), "--answers", at("answers"), "--output", at("measured")]
+    assert measure_answers.main([*given, "--settings", '{"last_number": true, "programs": true}']) == 0
+    keep("measured", "measured")
+    came = pl.read_parquet(at("answers")).filter(pl.col("text").is_not_null())
+    said = (pl.lit('{"reasoning": "so", "correct": true}'), pl.lit("no verdict"))
+    verdict = pl.when(pl.col("sample") > 1).then(said[0]).otherwise(said[1])
+    write_table(came.with_columns(text=verdict), at("verdicts"), COMPLETIONS)
+    given = ["--answers", at("answers"), "--assessed", at("verdicts"), "--method", "llm_verification"]
+    assert read_assessments.main([*given, "--output", at("assessed")]) == 0
+    keep("assessed", "assessed")
     for name in FILTERS:
         given = ["--questions", at("drawn"), "--answers", at("answers"), "--by", name]
+        given += ["--measured", at("measured"), "--assessed", at("assessed")]
         given += ["--options", options.get(name, "{}"), "--output", at(f"kept-{name}"), "--dropped", at(f"lost-{name}")]
         assert filter_answers.main(given) == 0
     keep("filtered", *[f"{part}-{name}" for name in sorted(FILTERS) for part in ("kept", "lost")])
-    given = ["--domain", "math", at("drawn"), at("kept-majority"), "--domain", "code", at("drawn"), at("kept-none")]
+    given = ["--domain", "math", at("drawn"), at("kept-majority"), at("measured")]
+    given += ["--domain", "code", at("drawn"), at("kept-none"), at("measured")]
     given += ["--difficulty", "code", "--recipe", "golden", "--seed", "42", "--output", at("dataset")]
     given += [f"--{name}={folder / name}" for name in ("info", "card", "counts")]
     assert assemble_dataset.main(given) == 0
@@ -160,7 +178,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
 
 
 KNOWN = ["clean", "labels", "selected", "mixed", "limited", "deduplicated", "drawn"]
-KNOWN += ["filtered", "dataset", "evaluation", "experiment"]
+KNOWN += ["measured", "assessed", "filtered", "dataset", "evaluation", "experiment"]
 
 
 @pytest.mark.parametrize("kind", KNOWN)

@@ -60,6 +60,29 @@ def decode(value: Any) -> Any:
     raise ValueError(f"no such type: {kind}")
 
 
+def canonical(encoded: Any) -> str:
+    """One spelling of an encoded value for all values that ``same`` takes for the same, as far as can be.
+
+    Tuples are lists, the order in sets and dictionaries is left out, and numbers have nine significant digits.
+    """
+    if isinstance(encoded, bool) or encoded is None or isinstance(encoded, str):
+        return json.dumps(encoded)
+    if isinstance(encoded, int):
+        return str(encoded) if abs(encoded) >= 10**9 else f"{encoded:.9g}"
+    if isinstance(encoded, list):
+        return "[" + ",".join(map(canonical, encoded)) + "]"
+    [(kind, content)] = encoded.items()
+    if kind == "tuple":
+        return canonical(content)
+    if kind == "float":
+        return f"{float(content):.9g}"
+    if kind in ("set", "frozenset"):
+        return "{" + ",".join(sorted(map(canonical, content))) + "}"
+    if kind == "dict":
+        return "{" + ",".join(sorted(f"{canonical(key)}:{canonical(value)}" for key, value in content)) + "}"
+    return f"{kind} {json.dumps(content)}"
+
+
 def send(stream: TextIO, message: Any) -> None:
     """Write one message."""
     stream.write(json.dumps(message, allow_nan=False) + "\n")

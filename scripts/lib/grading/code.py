@@ -18,6 +18,7 @@ expected values or forge the verdict.
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import math
 import os
@@ -76,16 +77,32 @@ def passes(code: str, metadata: Mapping[str, Any], question: str = "", limits: L
 
     ``limits`` are of one test of a program, or of all tests of a function.
     """
+    return behaviour(code, metadata, question, limits, every_case=False)[0]
+
+
+def behaviour(
+    code: str,
+    metadata: Mapping[str, Any],
+    question: str = "",
+    limits: Limits | None = None,
+    every_case: bool = True,
+) -> tuple[bool, str | None]:
+    """Whether a solution passes every test, and a hash of what it does in them (null where it took too long).
+
+    Solutions that return or print the same in every test have the same hash. Tests that are a program of their own end
+    at the first that fails, and so does what is compared; without ``every_case`` all tests do.
+    """
     limits = limits or Limits()
     if "entry_point" in metadata:
         settings = {"function": metadata["entry_point"], "test": metadata["test"], "prelude": question}
-        return _function_passes(completed(question, code, metadata["entry_point"]), settings, limits)
+        return _function_behaviour(completed(question, code, metadata["entry_point"]), settings, limits)
     cases = [_case(case) for case in metadata["tests"]]
     if not cases:
         raise ValueError("the problem has no tests")
     if metadata.get("function"):
-        return _function_passes(code, {"function": metadata["function"], "cases": cases}, limits)
-    return _program_passes(code, cases, limits)
+        settings = {"function": metadata["function"], "cases": cases, "every_case": every_case}
+        return _function_behaviour(code, settings, limits)
+    return _program_behaviour(code, cases, limits, every_case)
 
 
 def _case(case: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,20 +119,29 @@ def completed(prompt: str, code: str, function: str) -> str:
     return f"{prompt}\n\n{code}" if defined else prompt + code
 
 
-def _program_passes(code: str, cases: Sequence[Mapping[str, Any]], limits: Limits) -> bool:
-    """Run a program on the standard input of each case, up to the first that fails."""
+def _program_behaviour(
+    code: str, cases: Sequence[Mapping[str, Any]], limits: Limits, every_case: bool
+) -> tuple[bool, str | None]:
+    """Run a program on the standard input of each case, or up to the first that fails."""
+    passed, known = True, True
+    said = hashlib.sha256()
     for case in cases:
         finished = run(code, case["input"].encode(), limits)
-        if not finished.succeeded or _lines(finished.stdout.decode(errors="replace")) != _lines(case["output"]):
-            return False
-    return True
+        lines = _lines(finished.stdout.decode(errors="replace"))
+        known = known and finished.outcome != "timeout"
+        said.update(json.dumps(lines if finished.succeeded else finished.outcome).encode() + b"\0")
+        if not finished.succeeded or lines != _lines(case["output"]):
+            passed = False
+            if not every_case:
+                break
+    return passed, said.hexdigest() if known else None
 
 
 def _lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.rstrip().splitlines()]
 
 
-def _function_passes(code: str, settings: Mapping[str, Any], limits: Limits) -> bool:
+def _function_behaviour(code: str, settings: Mapping[str, Any], limits: Limits) -> tuple[bool, str | None]:
     """Run the tests in one sandbox on the function in another."""
     shared = {"channel.py": _source("channel.py")}
     to_solution, from_tests = os.pipe()
@@ -134,10 +160,14 @@ def _function_passes(code: str, settings: Mapping[str, Any], limits: Limits) -> 
                 for end in list(ends):
                     ends.remove(end)
                     os.close(end)
+                assert tests.stderr is not None
                 try:
-                    return tests.wait(limits.wall_seconds) == 0
+                    passed = tests.wait(limits.wall_seconds) == 0
                 except subprocess.TimeoutExpired:
-                    return False
+                    return False, None
+                said = tests.stderr.read().decode(errors="replace")
+                trace = re.match(r"trace ([0-9a-f]{64})\n", said)
+                return passed, trace[1] if trace else None
     finally:
         for end in ends:
             os.close(end)

@@ -1,0 +1,109 @@
+"""A fastText classifier of texts: trained on good and bad examples, its score is the probability of good.
+
+Parameters as published (arXiv 2506.04178): 256 dimensions, 3 epochs, learning rate 0.1, runs of up to 3 words, words
+that occur 3 times. One thread trains, so that the same examples give the same classifier.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lib.cli import UserError
+from lib.hashing import keyed_hash, question_id
+from lib.tables import atomic_path
+from lib.workers import usable_processors
+
+GOOD, BAD = "__label__good", "__label__bad"
+PARAMETERS = ("dim", "epoch", "lr", "word_ngrams", "min_count", "bucket", "seed")
+CHUNK = 128
+"""Texts that a process scores at a time."""
+
+_loaded: Any = None
+"""The classifier that the processes of ``scorer`` share."""
+
+
+def plain(text: str) -> str:
+    """A text as fastText takes it: one line, in which nothing looks like a label."""
+    return " ".join(text.split()).replace("__label__", "__label_")
+
+
+def train(good: Sequence[str], bad: Sequence[str], parameters: Mapping[str, Any], output: Path) -> dict[str, Any]:
+    """Train a classifier and write it to ``output``; returns counts of what it was made of.
+
+    A text that is good and bad is left out. Raises ``UserError`` where nothing can be learnt.
+    """
+    import fasttext
+
+    both = set(good) & set(bad)
+    lines = [(GOOD, plain(text)) for text in good if text not in both]
+    lines += [(BAD, plain(text)) for text in bad if text not in both]
+    lines.sort(key=lambda line: (keyed_hash(0, question_id(line[1]), 0, "classifier"), line))
+    counts = {label: sum(1 for each, _ in lines if each == label) for label in (GOOD, BAD)}
+    if not all(counts.values()):
+        raise UserError("the good and the bad examples are the same texts: choose other sources.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=output.parent, suffix=".txt") as file:
+        file.writelines(f"{label} {text}\n" for label, text in lines)
+        file.flush()
+        try:
+            model = fasttext.train_supervised(
+                file.name,
+                dim=parameters["dim"],
+                epoch=parameters["epoch"],
+                lr=parameters["lr"],
+                wordNgrams=parameters["word_ngrams"],
+                minCount=parameters["min_count"],
+                bucket=parameters["bucket"],
+                seed=parameters["seed"],
+                thread=1,
+                verbose=0,
+            )
+        except ValueError as error:
+            raise UserError(
+                f"no classifier can be learnt from {len(lines)} texts ({error}): give more examples or lower min_count."
+            ) from error
+    with atomic_path(output) as temporary:
+        model.save_model(str(temporary))
+    return {"good": counts[GOOD], "bad": counts[BAD], "both": len(both), "words": len(model.words)}
+
+
+@contextmanager
+def scorer(classifier: Path, processes: int = 0) -> Iterator[Any]:
+    """A function from texts to their scores (null for a text without a word), run in processes that share the model."""
+    import fasttext
+
+    global _loaded
+    if not classifier.is_file():
+        raise UserError(f"{classifier} does not exist: run train_classifier.")
+    try:
+        _loaded = fasttext.load_model(str(classifier))
+    except ValueError as error:
+        raise UserError(f"{classifier} is no whole classifier: delete it and run again.") from error
+    count = processes or usable_processors()
+    try:
+        if count == 1:
+            yield lambda texts: (score for chunk in _chunks(texts) for score in _scores(chunk))
+        else:
+            with multiprocessing.get_context("fork").Pool(count) as pool:
+                yield lambda texts: (score for scores in pool.imap(_scores, _chunks(texts)) for score in scores)
+    finally:
+        _loaded = None
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    remaining = iter(texts)
+    while chunk := list(islice(remaining, CHUNK)):
+        yield chunk
+
+
+def _scores(texts: list[str]) -> list[float | None]:
+    """The probability of good of each text."""
+    labels, probabilities = _loaded.predict([plain(text) for text in texts], k=2)
+    found = (dict(zip(names, values, strict=True)) for names, values in zip(labels, probabilities, strict=True))
+    return [min(1.0, float(one[GOOD])) if GOOD in one else None for one in found]

@@ -1,0 +1,75 @@
+"""Put the assessments of all shards of answers together: one row an answer that came, in the order of the answers.
+
+Verdicts of a model are read out of its answers; where one cannot be read, the value is null and ``error`` says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from lib.cli import UserError, command
+from lib.streams import read_batches
+from lib.tables import ASSESSMENTS, COMPLETIONS, read_table, scan_table, write_table
+from lib.verification import NOTHING, answer_of, read_verdict
+
+METHODS = ("fasttext", "llm_verification")
+KEYS = ("question_id", "sample")
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--answers", type=Path, required=True, help="merged completions")
+    parser.add_argument("--assessed", type=Path, nargs="+", required=True, help="shards of scores or of verdicts")
+    parser.add_argument("--method", choices=METHODS, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args(argv)
+    if options.method == "fasttext":
+        assessments = pl.concat([read_table(path, ASSESSMENTS).select(*ASSESSMENTS) for path in options.assessed])
+    else:
+        assessments = pl.concat([verdicts(options.assessed), not_asked_about(options.answers)])
+    wanted = scan_table(options.answers, COMPLETIONS).filter(pl.col("text").is_not_null()).select(KEYS).collect()
+    missing = wanted.join(assessments, on=KEYS, how="anti").height
+    if missing:
+        raise UserError(f"{missing} answers of {options.answers} are not assessed: delete the shards and run again.")
+    table = wanted.join(assessments, on=KEYS, how="left").sort(KEYS)
+    write_table(table, options.output, ASSESSMENTS)
+    unread = table.filter(pl.col("value").is_null() & (pl.col("error") != NOTHING))
+    logging.info("%s: %d assessments, %d that could not be read", options.output, table.height, unread.height)
+    if unread.height and unread.height == table.height:
+        raise UserError(
+            f"no verdict could be read out of {table.height} answers (the first: {unread.item(0, 'error')}): "
+            "see to the prompt, the model or max_tokens."
+        )
+    return 0
+
+
+def verdicts(paths: Sequence[Path]) -> pl.DataFrame:
+    """The verdicts in tables of completions."""
+    rows = []
+    for path in paths:
+        for row in (row for batch in read_batches(path, COMPLETIONS) for row in batch.iter_rows(named=True)):
+            label = read_verdict(row)
+            rows.append((row["question_id"], row["sample"], label.value, label.rationale, label.error))
+    return pl.DataFrame(rows, schema=dict(ASSESSMENTS), orient="row")
+
+
+def not_asked_about(answers: Path) -> pl.DataFrame:
+    """Assessments of the answers that have nothing after their reasoning."""
+    rows = []
+    for batch in read_batches(answers, COMPLETIONS, [*KEYS, "text"]):
+        for question, sample, text in batch.iter_rows():
+            if text is not None and answer_of(text) is None:
+                rows.append((question, sample, None, None, NOTHING))
+    return pl.DataFrame(rows, schema=dict(ASSESSMENTS), orient="row")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Score the questions or the answers of one shard with a classifier: the probability that they are like the good ones.
+
+Give --questions for a row of labels a distinct question, --answers for a row of assessments an answer that came.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from lib.classifier import scorer
+from lib.cli import command
+from lib.hashing import shard_expression
+from lib.requests import shard_questions
+from lib.streams import TableWriter, read_batches
+from lib.tables import ASSESSMENTS, COMPLETIONS, LABELS
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    texts = parser.add_mutually_exclusive_group(required=True)
+    texts.add_argument("--questions", type=Path)
+    texts.add_argument("--answers", type=Path)
+    parser.add_argument("--classifier", type=Path, required=True)
+    parser.add_argument("--shard", type=int, required=True)
+    parser.add_argument("--shards", type=int, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args(argv)
+    schema = LABELS if options.questions else ASSESSMENTS
+    with scorer(options.classifier) as score, TableWriter(options.output, schema) as writer:
+        if options.questions:
+            rows = shard_questions(options.questions, options.shard, options.shards)
+            writer.write(_scored(rows.rename({"question": "text"}), score))
+        else:
+            for batch in read_batches(options.answers, COMPLETIONS, ["question_id", "sample", "text"]):
+                here = shard_expression(options.shards) == options.shard
+                writer.write(_scored(batch.filter(here & pl.col("text").is_not_null()), score))
+    logging.info("%s: %d scores", options.output, writer.rows)
+    return 0
+
+
+def _scored(rows: pl.DataFrame, score: object) -> pl.DataFrame:
+    assert callable(score)
+    return rows.with_columns(
+        pl.Series("value", list(score(rows["text"])), dtype=pl.Float64), rationale=pl.lit(None, pl.String)
+    ).with_columns(error=pl.when(pl.col("value").is_null()).then(pl.lit("no word to score")))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
