@@ -11,7 +11,9 @@ Answers are a function of messages and seed. Run as a program, it serves until i
 from __future__ import annotations
 
 import argparse
+import array
 import asyncio
+import base64
 import hashlib
 import json
 import random
@@ -59,8 +61,20 @@ class BatchFault:
 
 def request_name(body: Body) -> str:
     """Names a request by what is asked: messages, seed and length."""
-    asked = [body.get("messages"), body.get("seed"), body.get("max_tokens")]
+    asked = [body.get("messages", body.get("input")), body.get("seed"), body.get("max_tokens")]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def embedding(body: Body) -> Body:
+    """An embedding of 64 numbers that counts words, so that texts with words in common are near each other."""
+    counts = Counter(int(hashlib.sha256(word.encode()).hexdigest(), 16) % 64 for word in body["input"].lower().split())
+    size = sum(count * count for count in counts.values()) ** 0.5 or 1.0
+    numbers = array.array("f", [counts[place] / size for place in range(64)])
+    found: Any = numbers.tolist()
+    if body.get("encoding_format") == "base64":
+        found = base64.b64encode(numbers.tobytes()).decode()
+    usage = {"prompt_tokens": len(body["input"].split()), "total_tokens": len(body["input"].split())}
+    return {"object": "list", "model": MODEL, "data": [{"index": 0, "embedding": found}], "usage": usage}
 
 
 def default_answer(body: Body) -> str:
@@ -164,7 +178,7 @@ class FakeServer:
             return await self._send(writer, 200, {"object": "list", "data": [{"id": MODEL, "object": "model"}]})
         if path.startswith(("/v1/files", "/v1/batches")):
             return await self._batch_api(method, path.partition("?")[0], headers, content, writer)
-        if (method, path) != ("POST", "/v1/chat/completions"):
+        if (method, path) not in (("POST", "/v1/chat/completions"), ("POST", "/v1/embeddings")):
             return await self._send(writer, 404, _error(f"no such path: {path}", None))
         body: Body = json.loads(content)
         name = request_name(body)
@@ -178,7 +192,7 @@ class FakeServer:
             await asyncio.sleep(3600)
         if fault.status != 200:
             return await self._send(writer, fault.status, _error(fault.message, fault.code), fault.headers)
-        answer = self._completion(body, fault)
+        answer = embedding(body) if path.endswith("/embeddings") else self._completion(body, fault)
         if fault.cut or fault.malformed or fault.content_type != "application/json":
             return await self._send_broken(writer, answer, fault)
         self.served[name] += 1

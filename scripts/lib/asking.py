@@ -17,6 +17,9 @@ from lib.sampling import Sampling
 from lib.server import EngineSettings, add_engine_arguments
 from lib.store import KeyMaker, model_partition
 
+NOT_SAMPLED = Sampling(temperature=0.0, max_tokens=1)
+"""Stands where nothing is sampled: an embedding costs no more than a token beside its text."""
+
 
 class Prompted(NamedTuple):
     """One answer that a stage wants."""
@@ -51,6 +54,8 @@ class Asking:
     store: Path
     sampling: Sampling
     schema: ResponseSchema | None = None
+    embeds: bool = False
+    """Asks for embeddings of the messages, not for answers to them."""
     limits: Limits = field(default_factory=Limits)
     engine: EngineSettings = field(default_factory=EngineSettings)
     max_failed: float = 0.01
@@ -81,10 +86,13 @@ class Asking:
     def key_maker(self) -> KeyMaker:
         """What gives the store's key of each request."""
         schema = dict(self.schema.schema) if self.schema is not None else None
-        return KeyMaker(self.model.key(), self.sampling.key(), schema)
+        sampling = {"task": "embed"} if self.embeds else self.sampling.key()
+        return KeyMaker(self.model.key(), sampling, schema)
 
     def settings(self) -> dict[str, Any]:
         """The body of every request but for model, messages and seed."""
+        if self.embeds:
+            return {"encoding_format": "base64"}
         modern = not self.model.local and "api.openai.com" in (self.model.base_url or "")
         settings = self.sampling.body(self.model.local, self.model.max_model_len, modern)
         if self.schema is not None:
@@ -130,7 +138,7 @@ def read_asking(options: argparse.Namespace, schema: ResponseSchema | None = Non
     return Asking(
         model=Model.read(options.model),
         store=options.store,
-        sampling=Sampling.parse(options.sampling),
+        sampling=Sampling.parse(options.sampling) if hasattr(options, "sampling") else NOT_SAMPLED,
         schema=schema,
         limits=Limits(
             concurrency=max(1, options.concurrency),

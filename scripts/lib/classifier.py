@@ -65,12 +65,16 @@ def train(good: Sequence[str], bad: Sequence[str], parameters: Mapping[str, Any]
                 verbose=0,
             )
         except ValueError as error:
-            raise UserError(
-                f"no classifier can be learnt from {len(lines)} texts ({error}): give more examples or lower min_count."
-            ) from error
+            raise UserError(f"no classifier can be learnt from {len(lines)} texts ({error}): give more.") from error
+    words = len(set(model.words) - {"</s>"})  # fastText's mark of the end of a line
+    if not words:
+        raise UserError(
+            f"no word occurs {parameters['min_count']} times in {len(lines)} texts: give more examples or lower "
+            "min_count."
+        )
     with atomic_path(output) as temporary:
         model.save_model(str(temporary))
-    return {"good": counts[GOOD], "bad": counts[BAD], "both": len(both), "words": len(model.words)}
+    return {"good": counts[GOOD], "bad": counts[BAD], "both": len(both), "words": words}
 
 
 @contextmanager
@@ -103,7 +107,8 @@ def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _scores(texts: list[str]) -> list[float | None]:
-    """The probability of good of each text."""
-    labels, probabilities = _loaded.predict([plain(text) for text in texts], k=2)
+    """The probability of good of each text; null of an empty one."""
+    lines = [plain(text) for text in texts]
+    labels, probabilities = _loaded.predict(lines, k=2)
     found = (dict(zip(names, values, strict=True)) for names, values in zip(labels, probabilities, strict=True))
-    return [min(1.0, float(one[GOOD])) if GOOD in one else None for one in found]
+    return [min(1.0, float(one[GOOD])) if line else None for line, one in zip(lines, found, strict=True)]

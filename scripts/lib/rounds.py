@@ -96,6 +96,7 @@ class Round:
                 proven=self._proven,
                 failure=self._endpoint.failure,
                 purse=purse,
+                embeds=self._asking.embeds,
             )
             async with client:
                 folding = asyncio.create_task(self._fold_often(ending))
@@ -161,6 +162,8 @@ class Round:
         asking = self._asking
         if asking.model.local:
             raise UserError(f"{asking.model.name} is no model of an API, which alone has a batch mode: use mode live.")
+        if asking.embeds:
+            raise UserError(f"{asking.model.name} gives embeddings, which are asked for live: use mode live.")
         with _ended_by_signals(), paying(asking, self._store) as purse:
             batches = Batches(
                 self._store,

