@@ -91,6 +91,10 @@ rule draw_questions:
     params:
         draw=all_if_none("drawn", "count"),
         seed=setting("drawn", "seed"),
+        fill=lambda wildcards: (
+            "--fill" if PLAN.stage("drawn", wildcards.id).settings.get("fill") else ""
+        ),
     shell:
         "{PY} scripts/draw_questions.py --questions {input.questions} --count {params.draw} --seed {params.seed}"
+        " {params.fill}"
         " --output {output.questions} --dropped {output.dropped} > {log} 2>&1"

@@ -23,11 +23,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--count", required=True, help="number of rows to draw, or all")
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--fill", action="store_true", help="repeat rows where there are fewer than --count")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--dropped", type=Path, required=True)
     arguments = parser.parse_args(argv)
     count = wanted(arguments.count, "--count")
-    draw(arguments.questions, count, arguments.seed, output=arguments.output, dropped=arguments.dropped)
+    files = {"output": arguments.output, "dropped": arguments.dropped}
+    draw(arguments.questions, count, arguments.seed, **files, fill=arguments.fill)
     return 0
 
 

@@ -14,13 +14,13 @@ from lib.recipes import Settings
 def arm_overrides(experiment: Settings) -> dict[str, dict[str, Any]]:
     """The dotted settings of each arm, by the arm's name: the grid of ``vary``, crossed with the named ``arms``.
 
-    A named arm that is null is left out, so that a size can take one away.
+    What ``set`` says holds for all. A named arm that is null is left out, so that a size can take one away.
     """
     if experiment.get("base") is None:
         return {}
     grid = itertools.product(*experiment["vary"].values())
     return {
-        _arm_name(arm, values): {**dict(zip(experiment["vary"], values, strict=True)), **more}
+        _arm_name(arm, values): {**experiment["set"], **dict(zip(experiment["vary"], values, strict=True)), **more}
         for values, (arm, more) in itertools.product(grid, _named_arms(experiment).items())
     }
 
@@ -31,7 +31,7 @@ def _value_label(value: Any) -> str:
         return "_".join(f"{key}={_value_label(item)}" for key, item in value.items())
     if isinstance(value, list):
         return "+".join(_value_label(item) for item in value)
-    return "none" if value is None else re.sub(r"[^a-z0-9._=+]+", "_", str(value).lower())
+    return "none" if value is None else re.sub(r"[^a-z0-9._=+-]+", "_", str(value).lower())
 
 
 def colliding_arms(experiment: Settings) -> list[str]:
@@ -47,10 +47,7 @@ def arm_recipes(name: str, experiment: Settings, recipes: Mapping[str, Settings]
     base = recipes[experiment["base"]]
     arms: dict[str, list[dict[str, Any]]] = {}
     for arm, overrides in arm_overrides(experiment).items():
-        recipe: dict[str, Any] = dict(base)
-        for path, value in overrides.items():
-            recipe = with_setting(recipe, path, value)
-        recipe = {**recipe, "evaluation": arm_evaluation(experiment, recipe)}
+        recipe = arm_recipe(experiment, base, overrides)
         seeds = experiment["seeds"] or [recipe.get("training", {}).get("seed", 42)]
         arms[arm] = [
             _with_draw(with_setting(recipe, "training.seed", seed), draw)
@@ -58,6 +55,17 @@ def arm_recipes(name: str, experiment: Settings, recipes: Mapping[str, Settings]
             for seed in seeds
         ]
     return arms
+
+
+def arm_recipe(experiment: Settings, base: Settings, overrides: Settings) -> dict[str, Any]:
+    """The base recipe with the dotted settings of an arm; a domain that one of them sets to null is left out."""
+    recipe: dict[str, Any] = dict(base)
+    for path, value in overrides.items():
+        recipe = with_setting(recipe, path, value)
+    recipe["domains"] = {name: block for name, block in recipe["domains"].items() if block is not None}
+    if "evaluation" in recipe:
+        recipe["evaluation"] = arm_evaluation(experiment, recipe)
+    return recipe
 
 
 def arm_evaluation(experiment: Settings, recipe: Settings) -> dict[str, Any]:

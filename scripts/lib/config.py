@@ -71,22 +71,43 @@ PAPER = "paper"
 def prepared(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with the files of its ``include`` under it and the changes of its ``size`` over it.
 
-    Preparing twice is preparing once. Raises ``UserError`` for a file that is not there, files that include each other,
-    and a size that nothing defines.
+    ``include``, ``size`` and ``sizes`` are gone from it. Raises ``UserError`` for a file that is not there, files that
+    include each other, and a size that nothing defines.
     """
-    config = _with_included(config, ())
-    size = config.get("size", PAPER)
-    sizes = config.get("sizes", {})
+    whole = _with_included(config, ())
+    size, sizes = whole.pop("size", PAPER), whole.pop("sizes", {})
     if size == PAPER or not isinstance(sizes, Mapping):
-        return config
+        return whole
     if size not in sizes:
         raise UserError(f"there is no size '{size}'{did_you_mean(size, [PAPER, *sizes])}: mend `size:`.")
-    return merged(config, sizes[size] or {})
+    changes = dict(sizes[size] or {})
+    share = changes.pop("questions", 1)
+    if isinstance(share, bool) or not isinstance(share, int | float) or share <= 0:
+        raise UserError(f"sizes.{size}.questions is {share!r}: give a share above 0, such as 0.1.")
+    sized = merged(whole, changes)
+    return {key: _scaled(value, share) if key in SCALED else value for key, value in sized.items()}
+
+
+SCALED = ("recipes", "experiments")
+COUNTS = ("keep", "draw")
+FEWEST = 4
+"""Questions that a size leaves at least."""
+
+
+def _scaled(value: Any, share: float, name: str = "") -> Any:
+    """A part of a configuration with every number of questions multiplied; ``name`` is the (dotted) key it is under."""
+    if isinstance(value, Mapping):
+        return {key: _scaled(item, share, str(key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_scaled(item, share, name) for item in value]
+    counted = name.rpartition(".")[2] in COUNTS and isinstance(value, int) and not isinstance(value, bool)
+    return min(value, max(FEWEST, round(value * share))) if counted else value
 
 
 def _with_included(config: Mapping[str, Any], opened: tuple[str, ...]) -> dict[str, Any]:
     paths = config.get("include", [])
     under: dict[str, Any] = {}
+    config = {key: value for key, value in config.items() if key != "include"}
     for path in [paths] if isinstance(paths, str) else paths:
         if path in opened:
             raise UserError(f"{path} includes itself: take it out of its `include:`.")

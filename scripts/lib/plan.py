@@ -192,6 +192,8 @@ def expected_rows(stage: Stage) -> int | None:
         return None if rows is None else int(rows)
     limit = stage.settings.get("keep") if stage.kind == "selected" else None
     limit = stage.settings.get("count") if stage.kind == "drawn" else limit
+    if stage.settings.get("fill"):
+        return limit
     inputs = [expected_rows(each) for each in stage.inputs["questions"]]
     known = [rows for rows in inputs if rows is not None]
     before = sum(known) if len(known) == len(inputs) else None
@@ -361,7 +363,9 @@ class Planner:
             if duplicates["rule"] != "kept":
                 rule["rule"] = duplicates["rule"]
         deduplicated = self.add("deduplicated", name, rule, {"questions": [limited]})
-        draw = {"count": drawn_count(block), "seed": block["draw_seed"]}
+        draw: dict[str, Any] = {"count": drawn_count(block), "seed": block["draw_seed"]}
+        if block["fill"] and draw["count"] is not None:
+            draw["fill"] = True
         drawn = self.add("drawn", name, draw, {"questions": [deduplicated]})
         answers = self.answers(name, drawn, block)
         measured = self.add("measured", name, block["measure"], {"questions": [drawn], "answers": [answers]})

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
-from lib.arms import arm_evaluation, arm_overrides, colliding_arms, curve_points
+from lib.arms import arm_evaluation, arm_overrides, arm_recipe, colliding_arms, curve_points
 from lib.catalog import Catalog
 from lib.cli import UserError
-from lib.config import ConfigurationError, did_you_mean, schema, schema_problems, with_defaults, with_setting
+from lib.config import ConfigurationError, did_you_mean, schema, schema_problems, with_defaults
 from lib.recipes import Settings, resolved_domain, resolved_scale
 from lib.source_keys import written_prompt, written_steps
 
@@ -92,11 +91,7 @@ def experiment_problems(
         tried |= {f"{path}={value!r}" for path, value in overrides.items()}
         if not new and number:
             continue
-        recipe: dict[str, Any] = dict(base)
-        for path, value in overrides.items():
-            recipe = with_setting(recipe, path, value)
-        if "evaluation" in recipe:
-            recipe["evaluation"] = arm_evaluation(experiment, recipe)
+        recipe = arm_recipe(experiment, base, overrides)
         rules = {"$ref": "#/$defs/recipe", "$defs": schema("config")["$defs"]}
         broken = schema_problems(recipe, rules, root=f"{where}.arms.{arm}")
         problems += broken or recipe_problems(f"{where}.arms.{arm}", recipe, catalog, licences)

@@ -167,22 +167,29 @@ def mix(questions: Sequence[Path], seed: int, *, output: Path) -> None:
     write_table(mixed, output, LABELLED)
 
 
-def draw(questions: Path, count: int | None, seed: int, *, output: Path, dropped: Path) -> None:
+def draw(questions: Path, count: int | None, seed: int, *, output: Path, dropped: Path, fill: bool = False) -> None:
     """Write the ``count`` rows (all for None) of smallest keyed hash, in that order, with their ``occurrence``.
 
-    Occurrences number the drawn rows of one question from 0, so a larger draw keeps the numbers of a smaller one.
-    Raises ``UserError`` when there is nothing to draw from.
+    Occurrences number the drawn rows of one question from 0, so a larger draw keeps the numbers of a smaller one. With
+    ``fill``, where there are fewer rows they are repeated, round after round in the same order, up to ``count``;
+    ``~1``, ``~2``, … after a row's ``source_row`` tell the rounds apart. Raises ``UserError`` when there is nothing to
+    draw from.
     """
     table = scan_table(questions, LABELLED)
     rows = _identities(table)
     if rows.is_empty():
         raise UserError(f"{questions} has no rows to draw from: look into what the stages before it dropped.")
     if count is not None and count > rows.height:
-        log.warning("%d rows are wanted, %d are there: all are drawn", count, rows.height)
+        done = "they are repeated" if fill else "all are drawn"
+        log.warning("%d rows are wanted, %d are there: %s", count, rows.height, done)
     ordered = with_rank(rows, seed, "draw").sort("rank", *IDENTITY)
-    drawn = ordered.head(count) if count is not None else ordered
+    rounds = -(-count // rows.height) if fill and count is not None else 1
+    repeated = pl.concat([ordered.with_columns(round=pl.lit(number)) for number in range(rounds)])
+    drawn = repeated.head(count) if count is not None else repeated
     numbered = drawn.with_columns(pl.int_range(pl.len()).over("question_id").alias("occurrence"))
-    write_table(_rows_at(table, numbered.select("index", "occurrence")), output, DRAWN)
+    chosen = _rows_at(table, numbered.select("index", "occurrence", "round"))
+    again = pl.when(pl.col("round") > 0).then(pl.format("~{}", "round")).otherwise(pl.lit(""))
+    write_table(chosen.with_columns(pl.col("source_row") + again).drop("round"), output, DRAWN)
     rest = ordered.slice(drawn.height).select(IDENTITY)
     write_table(_dropped(rest, "draw_questions", pl.lit(f"not among the {count} drawn")), dropped, DROPPED)
 

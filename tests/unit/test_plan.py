@@ -240,9 +240,14 @@ def test_a_training_seed_can_be_varied_like_any_setting() -> None:
 
 
 def test_several_varied_settings_make_a_grid_and_named_arms_move_settings_together() -> None:
-    grid = {"base": "small", "vary": {"answers.samples": [1, 4], "filter.by": ["none", "random"]}, "arms": {}}
+    grid = {
+        "base": "small",
+        "set": {},
+        "vary": {"answers.samples": [1, 4], "filter.by": ["none", "random"]},
+        "arms": {},
+    }
     assert list(arm_overrides(grid)) == ["1-none", "1-random", "4-none", "4-random"]
-    named = {"base": "small", "vary": {}, "arms": {"wide": {"answers.samples": 1, "domains.math.draw": 16}}}
+    named = {"base": "small", "set": {}, "vary": {}, "arms": {"wide": {"answers.samples": 1, "domains.math.draw": 16}}}
     assert arm_overrides(named) == {"wide": {"answers.samples": 1, "domains.math.draw": 16}}
 
 

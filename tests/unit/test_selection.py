@@ -62,9 +62,9 @@ class Folder:
         select(questions, labels_path, by, keep, seed, output=self.path / "o.parquet", dropped=self.path / "d.parquet")
         return pl.read_parquet(self.path / "o.parquet")
 
-    def draw(self, frame: pl.DataFrame, count: int | None, seed: int = 1) -> pl.DataFrame:
+    def draw(self, frame: pl.DataFrame, count: int | None, seed: int = 1, fill: bool = False) -> pl.DataFrame:
         questions = self.write("q.parquet", frame, dict(LABELLED))
-        draw(questions, count, seed, output=self.path / "o.parquet", dropped=self.path / "d.parquet")
+        draw(questions, count, seed, output=self.path / "o.parquet", dropped=self.path / "d.parquet", fill=fill)
         return pl.read_parquet(self.path / "o.parquet")
 
     def mix(self, frames: list[pl.DataFrame], seed: int = 1) -> pl.DataFrame:
@@ -193,6 +193,16 @@ class TestDraw:
         )
         drawn = folder.draw(frame, 1000)
         assert 400 < drawn.filter(pl.col("question").str.starts_with("Single")).height < 600
+
+    def test_too_few_are_repeated_where_asked(self, folder: Folder) -> None:
+        frame = labelled(["a", "a", "b", "c"])
+        filled = folder.draw(frame, 10, fill=True)
+        assert filled.height == 10
+        assert filled.head(4).equals(folder.draw(frame, 4))
+        assert filled.select("source", "source_row").is_unique().all()
+        assert filled.select("question_id", "occurrence").is_unique().all()
+        assert filled["source_row"].to_list()[4:8] == [f"{row}~1" for row in filled["source_row"].to_list()[:4]]
+        assert folder.draw(frame, 3, fill=True).equals(folder.draw(frame, 3))
 
     def test_more_than_there_are(self, folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
         assert folder.draw(labelled(["a", "b"]), 5).height == 2
