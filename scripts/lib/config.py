@@ -89,7 +89,7 @@ def prepared(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 SCALED = ("recipes", "experiments")
-COUNTS = ("keep", "draw")
+COUNTS = ("keep", "draw", "candidates")
 FEWEST = 4
 """Questions that a size leaves at least."""
 
