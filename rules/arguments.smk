@@ -123,15 +123,7 @@ def recipe_paths(recipe, kind, file=None):
 
 def recipe_goals(name):
     """What a recipe is asked for: its manifest and the plots that it has data for."""
-    recipe = PLAN.recipes[name]
-    plots = ["funnel", "lengths", "decontamination", "resources"]
-    plots += (
-        ["difficulty"]
-        if any(stage.kind == "labels" for stage in recipe.stages())
-        else []
-    )
-    plots += ["training"] if recipe.student else []
-    plots += ["scores"] if recipe.evaluations else []
+    plots = plots_of(PLAN.recipes[name])
     return [
         f"{RESULTS}/recipes/{name}/manifest.json",
         f"{RESULTS}/recipes/{name}/report.html",

@@ -11,7 +11,14 @@ from snakemake.exceptions import WorkflowError
 from lib.catalog import read_catalog
 from lib.cli import UserError
 from lib.config import prepared
-from lib.estimates import estimate, held_gpus, rows_of_table
+from lib.estimates import (
+    budget_warnings,
+    estimate,
+    held_gpus,
+    plots_of,
+    rows_of_table,
+    total,
+)
 from lib.plan import make_plan
 from lib.problems import check_schema
 from lib.recipes import resolved_domain
@@ -28,7 +35,12 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 if not workflow.remote_exec:
-    for warning in PLAN.warnings:
+    for warning in (
+        *PLAN.warnings,
+        *budget_warnings(
+            total(estimate(PLAN.index.values()).values()), config.get("budget") or {}
+        ),
+    ):
         logger.warning(warning)
 
 # Evaluation -> what judges say of its answers.

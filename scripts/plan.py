@@ -1,21 +1,32 @@
 """Say what a configuration will cost before anything is booked: jobs, requests, tokens, dollars, GPU-hours, disk.
 
 One table a recipe, one an experiment (each arm: what it shares with the arms before it, and what it adds), and one for
-everything together, where what several recipes share counts once.
+everything together, where what several recipes share counts once. What has run already is told beside it: answers that
+need not be asked for again, and what was spent, with what that makes of the estimate.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lib.catalog import read_catalog
 from lib.cli import command
 from lib.config import read_config
-from lib.estimates import estimate, estimate_stage, rows_of_table, total
+from lib.estimates import (
+    Estimate,
+    budget_warnings,
+    by_name,
+    estimate,
+    estimate_stage,
+    held_gpus,
+    request_hours,
+    rows_of_table,
+    total,
+)
 from lib.plan import ExperimentPlan, Plan, Stage, make_plan
 from lib.tables import write_text
 
@@ -23,7 +34,7 @@ from lib.tables import write_text
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the estimates, and write them as a table where asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, nargs="+", required=True, help="configuration files, the last one wins")
     parser.add_argument("--set", default="{}", help="settings that win over the files (JSON object)")
     parser.add_argument("--gpus", type=int, default=64, help="GPUs of which wall time is told")
@@ -34,19 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     table: list[dict[str, Any]] = []
     for name, recipe in plan.recipes.items():
-        table += show(f"recipe {name}", recipe.stages())
+        table += show(f"recipe {name}", recipe.stages(), by_name([recipe]))
     for experiment in plan.experiments.values():
         show_arms(experiment)
     everything = list(dict.fromkeys(_all_stages(plan)))
+    named = by_name(plan.recipes.values(), len(plan.experiments))
     if plan.experiments or len(plan.recipes) > 1:
-        table += show("everything", everything)
+        table += show("everything", everything, named)
     whole = total(estimate(everything).values())
-    if whole.gpu_hours:
-        print(f"{whole.gpu_hours / options.gpus:,.1f} hours on {options.gpus} GPUs that are never idle.")
-    cap = (config.get("budget") or {}).get("usd")
-    if cap is not None and whole.usd > cap:
-        print(f"warning: about ${whole.usd:,.0f} are expected, the budget is ${cap:,.0f}: asking stops there.")
-    for warning in plan.warnings:
+    show_ranges(whole, everything, options.gpus)
+    table += show_spent(plan, everything, Path(config.get("store", "store")), config.get("accelerator", "cuda"))
+    for warning in (*budget_warnings(whole, config.get("budget") or {}), *plan.warnings):
         print(f"warning: {warning}")
     for gap in sorted(whole.unknown):
         print(f"not counted: the catalog does not say the {gap}.")
@@ -62,9 +71,10 @@ def _all_stages(plan: Plan) -> Iterable[Stage]:
         yield from experiment.stages()
 
 
-def show(title: str, stages: Iterable[Stage]) -> list[dict[str, Any]]:
+def show(title: str, stages: Iterable[Stage], named: Estimate) -> list[dict[str, Any]]:
     """Print the stages that cost something, and the sum; returns the rows of all."""
-    rows = [{"what": title, **row} for row in rows_of_table(estimate(stages))]
+    estimates = {**estimate(stages), "by name": named}
+    rows = [{"what": title, **row} for row in rows_of_table(estimates)]
     print(f"\n{title}")
     print(f"{'stage':<14}{'jobs':>7}{'requests':>13}{'tokens in':>16}{'tokens out':>18}", end="")
     print(f"{'$ live':>11}{'$ batch':>11}{'GPU-hours':>11}{'disk GB':>10}")
@@ -92,9 +102,83 @@ def show_arms(experiment: ExperimentPlan) -> None:
         seen |= set(new)
 
 
-def write_table(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write the rows as tab-separated values."""
-    lines = ["\t".join(rows[0]), *("\t".join(str(value) for value in row.values()) for row in rows)]
+def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int) -> None:
+    """Print how far dollars and GPU-hours may lie from the estimate, and the time that limits and GPUs leave."""
+    print("\nThe jobs are those that a dry run lists, but for its target (`all`).")
+    if whole.usd:
+        print(f"${whole.usd_low:,.0f} to ${whole.usd_high:,.0f} at live prices.")
+    if whole.gpu_hours >= 1:
+        print(f"{whole.gpu_hours_low:,.0f} to {whole.gpu_hours_high:,.0f} GPU-hours: ", end="")
+        low, high = whole.gpu_hours_low / gpus, whole.gpu_hours_high / gpus
+        print(f"{low:,.1f} to {high:,.1f} hours on {gpus} GPUs that are never idle.")
+    for model, hours in request_hours(stages).items():
+        print(f"{hours:,.1f} hours of requests to {model}, at the limits of its `serving`.")
+
+
+def show_spent(plan: Plan, stages: Sequence[Stage], store: Path, accelerator: str) -> list[dict[str, Any]]:
+    """Print, of the kinds of stages of which something has run, what is there and spent; returns the rows."""
+    results = Path(plan.results)
+    if not results.is_dir():
+        return []
+    from lib.forecast import forecast
+    from lib.remaining import answers_there
+    from lib.shards import asked_shards
+    from lib.spending import Spent, price_of, spent
+
+    there = answers_there((shard for shard in asked_shards(plan) if shard.stage in set(stages)), store)
+    by_kind: dict[str, Spent] = {}
+    took: dict[Stage, Spent] = {}
+    for stage in stages:
+        gpus = held_gpus(stage) if accelerator == "cuda" else 0
+        took[stage] = spent(results / stage.folder, results / "usage", price_of(stage), gpus)
+        by_kind.setdefault(stage.kind, Spent())
+        by_kind[stage.kind] += took[stage]
+    rows = []
+    planned = estimate(stages)
+    for kind, so_far in by_kind.items():
+        of_kind = [stage for stage in stages if stage.kind == kind]
+        known = sum(there.get(stage, 0) for stage in of_kind)
+        if not so_far.jobs and not known:
+            continue
+        expected = total(forecast(stage, took[stage]) for stage in of_kind)
+        rows.append(_spent_row(kind, planned[kind], expected, so_far, known))
+    if rows:
+        _print_spent(rows)
+    return rows
+
+
+def _spent_row(kind: str, planned: Estimate, expected: Estimate, so_far: Any, known: int) -> dict[str, Any]:
+    """A row of the table: what is planned of a kind, what is there and spent, and what to expect in the end."""
+    (row,) = [row for row in rows_of_table({kind: planned}) if row["stage"] == kind]
+    told = {key: (round(value, 2) if isinstance(value, float) else value) for key, value in vars(so_far).items()}
+    return {
+        "what": "so far", **row, **{f"spent_{key}": value for key, value in told.items()}, "answers_there": known,
+        "expected_usd": round(expected.usd, 2), "expected_usd_low": round(expected.usd_low, 2),
+        "expected_usd_high": round(expected.usd_high, 2), "expected_gpu_hours": round(expected.gpu_hours, 1),
+        "expected_gpu_hours_low": round(expected.gpu_hours_low, 1),
+        "expected_gpu_hours_high": round(expected.gpu_hours_high, 1),
+    }  # fmt: skip
+
+
+def _print_spent(rows: Sequence[Mapping[str, Any]]) -> None:
+    print("\nplanned and spent so far (dollars at the catalog's live price)")
+    print(f"{'stage':<14}{'answers there':>24}{'tokens out':>18}{'$ spent':>11}{'GPU-hours':>11}{'hours':>9}", end="")
+    print("   in the end")
+    for row in rows:
+        new = f"{row['answers_there']:,} of {row['requests']:,}" if row["requests"] else ""
+        print(f"{row['stage']:<14}{new:>24}{row['spent_output_tokens']:>18,}{row['spent_usd']:>11,.2f}", end="")
+        print(f"{row['spent_gpu_hours']:>11,.1f}{row['spent_hours']:>9,.1f}", end="")
+        if row["expected_usd"]:
+            print(f"   ${row['expected_usd_low']:,.2f} to ${row['expected_usd_high']:,.2f}", end="")
+        if row["expected_gpu_hours"]:
+            print(f"   {row['expected_gpu_hours_low']:,.1f} to {row['expected_gpu_hours_high']:,.1f} GPU-hours", end="")
+        print()
+
+
+def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write the rows as tab-separated values; what a row does not have is empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = ["\t".join(names), *("\t".join(str(row.get(name, "")) for name in names) for row in rows)]
     write_text("\n".join(lines) + "\n", path)
 
 

@@ -26,6 +26,7 @@ import fetch_source
 import filter_answers
 import grade_answers
 import limit_length
+import measure_answers
 import measure_sensitivity
 import mix_sources
 import parse_labels
@@ -257,15 +258,21 @@ def _answers(plan: Plan, stage: Stage) -> None:
     write_table(table, plan.path(stage), COMPLETIONS)
 
 
+def _measured(plan: Plan, stage: Stage) -> None:
+    given = ["--questions", *_inputs(plan, stage), "--answers", *_inputs(plan, stage, "answers")]
+    _run(measure_answers.main, [*given, "--settings", json.dumps(stage.settings), "--output", plan.path(stage)])
+
+
 def _filtered(plan: Plan, stage: Stage) -> None:
     given = ["--questions", *_inputs(plan, stage), "--answers", *_inputs(plan, stage, "answers")]
+    given += [text for path in _inputs(plan, stage, "measured") for text in ("--measured", path)]
     _run(filter_answers.main, [*given, "--by", stage.settings["by"], *_outputs(plan, stage)])
 
 
 def _dataset(plan: Plan, stage: Stage) -> None:
-    drawn, answers = _inputs(plan, stage, "drawn"), _inputs(plan, stage, "answers")
+    roles = [_inputs(plan, stage, role) for role in ("drawn", "answers", "measured")]
     given: list[str] = []
-    for domain, *tables in zip(stage.settings["domains"], drawn, answers, strict=True):
+    for domain, *tables in zip(stage.settings["domains"], *roles, strict=True):
         given += ["--domain", domain, *tables]
     given += ["--recipe", stage.id, "--seed", "42", "--output", plan.path(stage)]
     given += ["--licences", json.dumps(dict.fromkeys(("sums", "circles", "programs"), "cc-by-4.0"))]
@@ -320,7 +327,7 @@ def _usage(folder: Path) -> None:
 MAKE: Mapping[str, Callable[[Plan, Stage], None]] = {
     "source": _fetched, "benchmark": _fetched, "model": _model, "clean": _clean, "labels": _labels,
     "selected": _selected, "mixed": _mixed, "limited": _limited, "deduplicated": _deduplicated, "drawn": _drawn,
-    "answers": _answers, "filtered": _filtered, "dataset": _dataset, "tokenized": _tokenized, "student": _student,
-    "evaluation": _evaluation, "experiment": _experiment,
+    "answers": _answers, "measured": _measured, "filtered": _filtered, "dataset": _dataset, "tokenized": _tokenized,
+    "student": _student, "evaluation": _evaluation, "experiment": _experiment,
 }  # fmt: skip
 """Kind of stage -> what makes its results."""

@@ -72,6 +72,8 @@ class Asking:
     batch_requests: int = MOST_REQUESTS
     from_store: bool = False
     """Ask nobody: write what is complete in the store and leave the rest."""
+    count: bool = False
+    """Ask nobody and write nothing: print how many of the answers the store holds."""
 
     @property
     def model_id(self) -> str:
@@ -130,6 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser, sampled: bool = True) -> None
     group.add_argument("--batch-poll", type=float, default=60, help="seconds between looks at running batches")
     group.add_argument("--batch-requests", type=int, default=MOST_REQUESTS, help="most requests of one batch")
     group.add_argument("--from-store", action="store_true", help="ask nobody: write the output if the store has it all")
+    group.add_argument("--count", action="store_true", help="only print how many of the answers the store holds")
     add_engine_arguments(parser)
 
 
@@ -157,4 +160,5 @@ def read_asking(options: argparse.Namespace, schema: ResponseSchema | None = Non
         batch_poll=options.batch_poll,
         batch_requests=options.batch_requests,
         from_store=options.from_store,
+        count=options.count,
     )

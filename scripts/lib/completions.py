@@ -45,11 +45,16 @@ def complete_shard(
 
     ``prompts`` gives the wanted answers anew each time it is called, in the same order, each sample of a question of a
     benchmark once. The output has the columns of ``COMPLETIONS``, with ``by_benchmark`` of ``EVALUATION_COMPLETIONS``,
-    sorted by (benchmark, question_id, sample). Where ``asking`` says ``from_store`` nothing is asked, and nothing is
-    written unless it is complete. Raises ``UserError`` where more than ``max_failed`` of the answers failed, another
-    writer keeps the shard, or the run could not go on; what was answered is in the store then.
+    sorted by (benchmark, question_id, sample). Where ``asking`` says ``from_store`` nothing is asked, and nothing
+    is written unless it is complete; where it says ``count``, only how many there are is printed. Raises
+    ``UserError`` where more than ``max_failed`` of the answers failed, another writer keeps the shard, or the run
+    could not go on; what was answered is in the store then.
     """
     with _one_sentence_when_full(asking.store), Store(asking.store) as store:
+        if asking.count:
+            state = _look_up(store, _expected(prompts(), asking), asking)
+            print(f"{state.height - state.get_column('failed').null_count()} of {state.height}")
+            return
         store.adopt_orphans()
         expected = _expected(prompts(), asking)
         state = _look_up(store, expected, asking)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from lib.plan import Stage, expected_rows
+from lib.plan import RecipePlan, Stage, expected_rows
 
 LABEL_TOKENS: Mapping[str, tuple[int, int]] = {
     "difficulty": (1500, 100),
@@ -57,6 +57,19 @@ UTILISATION = 0.35
 """Share of it that a training reaches."""
 
 
+SPREAD: Mapping[str, tuple[float, float]] = {
+    "labels": (0.9, 2.2),
+    "answers": (0.95, 2.25),
+    "evaluation": (0.95, 2.25),
+    "student": (0.8, 1.4),
+}
+"""Kind -> how far dollars and GPU-hours may lie below and above the estimate, as factors.
+
+Labels: 1,500 to 3,700 tokens in and 50 to 100 out a question. Answers: 2,080 to 900 tokens a second and GPU (a 32B
+model on H100s) where the catalog says 2,000. Training: 25 to 45 % utilisation. Others have the spread of labels.
+"""
+
+
 @dataclass
 class Estimate:
     """What some stages take."""
@@ -69,6 +82,11 @@ class Estimate:
     usd_batch: float = 0.0
     gpu_hours: float = 0.0
     disk_gb: float = 0.0
+    usd_low: float = 0.0
+    usd_high: float = 0.0
+    gpu_hours_low: float = 0.0
+    gpu_hours_high: float = 0.0
+    asking_gpu_hours: float = 0.0  # those of engines: the part that a budget counts
     unknown: set[str] = field(default_factory=set)
 
     def __iadd__(self, other: Estimate) -> Estimate:
@@ -98,7 +116,43 @@ def total(estimates: Iterable[Estimate]) -> Estimate:
 
 
 def estimate_stage(stage: Stage) -> Estimate:
-    """What one stage takes."""
+    """What one stage takes, with its range."""
+    result = _estimated(stage)
+    low, high = SPREAD.get(stage.kind, SPREAD["labels"])
+    result.usd_low, result.usd_high = low * result.usd, high * result.usd
+    result.gpu_hours_low, result.gpu_hours_high = low * result.gpu_hours, high * result.gpu_hours
+    result.asking_gpu_hours = result.gpu_hours if stage.kind != "student" else 0.0
+    return result
+
+
+def plots_of(recipe: RecipePlan) -> list[str]:
+    """The plots that a recipe has data for."""
+    plots = ["funnel", "lengths", "decontamination", "resources"]
+    plots += ["difficulty"] if any(stage.kind == "labels" for stage in recipe.stages()) else []
+    plots += ["training"] if recipe.student else []
+    return plots + (["scores"] if recipe.evaluations else [])
+
+
+def by_name(recipes: Iterable[RecipePlan], experiments: int = 0) -> Estimate:
+    """The jobs that are of a recipe or an experiment by its name, and no stage's: manifests, pages and plots."""
+    return Estimate(jobs=experiments + sum(2 + len(plots_of(recipe)) for recipe in recipes))
+
+
+def budget_warnings(whole: Estimate, budget: Mapping[str, float | None]) -> list[str]:
+    """What is expected to cost more than the configuration's ``budget`` allows."""
+    told = []
+    usd, hours = budget.get("usd"), budget.get("gpu_hours")
+    if usd is not None and whole.usd > usd:
+        told.append(f"about ${whole.usd:,.0f} are expected, the budget is ${usd:,.0f}: asking stops there.")
+    if hours is not None and whole.asking_gpu_hours > hours:
+        told.append(
+            f"about {whole.asking_gpu_hours:,.0f} GPU-hours of asking are expected, the budget is {hours:,.0f}: "
+            "asking stops there."
+        )
+    return told
+
+
+def _estimated(stage: Stage) -> Estimate:
     if stage.kind == "written":
         return _written(stage)
     if stage.kind == "labels":
@@ -124,6 +178,8 @@ def estimate_stage(stage: Stage) -> Estimate:
     if stage.kind == "model":
         parameters = stage.execution.get("parameters", 0.0)
         return Estimate(jobs=1, disk_gb=2 * parameters / 1e9)
+    if stage.kind == "experiment":
+        return Estimate(jobs=2)
     return Estimate(jobs=1)
 
 
@@ -145,6 +201,26 @@ def dataset_tokens(dataset: Stage, cutoff: int) -> float:
         kept = min(rows * answers.settings["samples"], filtered.settings["options"].get("keep") or math.inf)
         tokens += kept * min(cutoff, length)
     return tokens
+
+
+def request_hours(stages: Iterable[Stage]) -> dict[str, float]:
+    """Hosted model -> hours that its requests take at the account's limits (requests and tokens a minute)."""
+    hours: dict[str, float] = {}
+    for stage in dict.fromkeys(stages):
+        each = estimate_stage(stage)
+        if "model" not in stage.inputs or not each.requests:
+            continue
+        model = stage.input("model")
+        serving = model.execution.get("serving", {}) if model.execution.get("kind") == "api" else {}
+        limits = [
+            each.requests / serving["requests_per_minute"] if serving.get("requests_per_minute") else 0.0,
+            (each.input_tokens + each.output_tokens) / serving["tokens_per_minute"]
+            if serving.get("tokens_per_minute")
+            else 0.0,
+        ]
+        if max(limits):
+            hours[model.settings["name"]] = hours.get(model.settings["name"], 0.0) + max(limits) / 60
+    return hours
 
 
 def held_gpus(stage: Stage) -> int:
@@ -287,4 +363,8 @@ def rows_of_table(estimates: Mapping[str, Estimate]) -> Iterator[dict[str, Any]]
             "usd_batch": round(each.usd_batch, 2),
             "gpu_hours": round(each.gpu_hours, 1),
             "disk_gb": round(each.disk_gb, 1),
+            "usd_low": round(each.usd_low, 2),
+            "usd_high": round(each.usd_high, 2),
+            "gpu_hours_low": round(each.gpu_hours_low, 1),
+            "gpu_hours_high": round(each.gpu_hours_high, 1),
         }

@@ -28,6 +28,38 @@ def recipe_warnings(name: str, recipe: Settings, catalog: Catalog) -> Iterator[s
         missing = {one for one in evaluated if not compared & {one, catalog.benchmarks[one].get("part_of")}}
         for benchmark in sorted(missing):
             yield f"{name}.{domain}: {benchmark} is evaluated, yet the questions are not decontaminated against it."
+        yield from signature_warnings(f"{name}.{domain}", resolved_domain(recipe, domain), catalog)
+
+
+MOST_SOURCES = 4
+"""Sources that can be mixed without harm: in the paper mixtures of 8 and 16 scored worse than the best one alone."""
+
+CLASSICAL = frozenset({"fasttext", "embeddings"})
+"""Question filters that did no better than a random choice in the paper."""
+
+LARGEST_TEACHER = 33e9
+"""Parameters of the teacher that was best in the paper (QwQ-32B)."""
+
+
+def signature_warnings(where: str, block: Settings, catalog: Catalog) -> Iterator[str]:
+    """What weakened the students of the paper, where a domain is configured so."""
+    mixed = len(block["sources"][: block["top"]])
+    if mixed > MOST_SOURCES:
+        yield (
+            f"{where}: {mixed} sources are mixed; in the paper every mixture of more than {MOST_SOURCES} made a weaker "
+            "student than the best one or two (`top: 2` mixes the best two)."
+        )
+    if block["select"]["by"] in CLASSICAL:
+        yield (
+            f"{where}: {block['select']['by']} selects the questions; in the paper classical filters were no better "
+            "than a random choice, labels of a language model were."
+        )
+    teacher = block["answers"].get("teacher", "")
+    if catalog.models.get(teacher, {}).get("parameters", 0) > LARGEST_TEACHER:
+        yield (
+            f"{where}: {teacher} answers; in the paper QwQ-32B taught better than DeepSeek-R1, which scores higher "
+            "itself: compare teachers on a small draw first."
+        )
 
 
 def reference_problems(

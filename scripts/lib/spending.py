@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,9 +11,13 @@ from pathlib import Path
 import polars as pl
 
 from lib.budget import Price
+from lib.plan import Stage
 
 WITH_ENGINE = frozenset({"label_questions", "write_questions", "sample_answers", "sample_evaluation", "train_student"})
 """Rules whose jobs hold GPUs, where the model is a local one."""
+
+ANSWERED = frozenset({"written", "labels", "answers", "assessed", "evaluations", "judged"})
+"""Folders of the stages that ask a model."""
 
 TABLES = ("completions.parquet", "completions/*.parquet", "shards/*.parquet")
 """Where a stage's completions are: the first of these that it has."""
@@ -30,6 +35,15 @@ class Spent:
     hours: float = 0.0  # wall time of the jobs one after the other
     gpu_hours: float = 0.0
     failed: int = 0  # requests without an answer
+    squared_tokens: float = 0.0  # sum of the squares of the answers' lengths
+
+    @property
+    def length_deviation(self) -> float:
+        """Standard deviation of the lengths of the answers, in tokens."""
+        if self.requests < 2:
+            return 0.0
+        mean = self.output_tokens / self.requests
+        return math.sqrt(max(0.0, self.squared_tokens / self.requests - mean**2))
 
     def __iadd__(self, other: Spent) -> Spent:
         for each in fields(self):
@@ -46,9 +60,12 @@ def spent(folder: Path, usage: Path, price: Mapping[str, float] | None = None, g
     result = Spent()
     for path in completion_tables(folder):
         columns = [pl.col(name).sum() for name in ("prompt_tokens", "completion_tokens")]
-        counted = pl.scan_parquet(path, glob=False).select(pl.len(), *columns, pl.col("error").count())
-        requests, asked, answered, failed = counted.collect().row(0)
-        result += Spent(requests=requests, input_tokens=asked, output_tokens=answered, failed=failed)
+        squares = pl.col("completion_tokens").cast(pl.Float64).pow(2).sum().alias("squares")
+        counted = pl.scan_parquet(path, glob=False).select(pl.len(), *columns, pl.col("error").count(), squares)
+        requests, asked, answered, failed, squared = counted.collect().row(0)
+        result += Spent(
+            requests=requests, input_tokens=asked, output_tokens=answered, failed=failed, squared_tokens=squared
+        )
     if price is not None:
         result.usd = Price(**price).of(result.input_tokens, result.output_tokens)
     for rule, seconds in job_seconds(usage, folder.name):
@@ -57,8 +74,9 @@ def spent(folder: Path, usage: Path, price: Mapping[str, float] | None = None, g
 
 
 def completion_tables(folder: Path) -> list[Path]:
-    """The tables of a stage's completions, those of its shards where they are not merged; none where there are none."""
-    return next((found for pattern in TABLES if (found := sorted(folder.glob(pattern)))), [])
+    """The tables of a stage's completions, those of its shards where they are not merged; none where it asks nobody."""
+    patterns = TABLES if folder.parent.name in ANSWERED else ()
+    return next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
 
 
 def job_seconds(usage: Path, identity: str) -> Iterator[tuple[str, float]]:
@@ -69,3 +87,11 @@ def job_seconds(usage: Path, identity: str) -> Iterator[tuple[str, float]]:
             for line in path.read_text(encoding="utf-8").splitlines():
                 if line.strip():
                     yield rule, float(json.loads(line)["s"])
+
+
+def price_of(stage: Stage) -> Mapping[str, float] | None:
+    """The catalog's price of the hosted model that a stage asks; null for a local one, or where it has none."""
+    if "model" not in stage.inputs:
+        return None
+    price: Mapping[str, float] | None = stage.input("model").execution.get("price")
+    return price

@@ -9,8 +9,10 @@ import pytest
 
 from lib.catalog import read_catalog
 from lib.config import read_yaml, with_setting
-from lib.estimates import Estimate, estimate, total
+from lib.estimates import Estimate, budget_warnings, estimate, estimate_stage, request_hours, total
+from lib.forecast import forecast
 from lib.plan import Plan, expected_rows, make_plan
+from lib.spending import Spent
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,3 +75,39 @@ def test_more_samples_cost_more_answers_and_training_but_no_labels(default_confi
     assert grown["answers"].gpu_hours == pytest.approx(2 * base["answers"].gpu_hours)
     assert grown["student"].gpu_hours == pytest.approx(2 * base["student"].gpu_hours)
     assert grown["labels"].usd == base["labels"].usd
+
+
+def test_the_range_spans_the_public_figures(default: dict[str, Estimate]) -> None:
+    answers, student = default["answers"], default["student"]
+    assert answers.gpu_hours_low < 2_500 < 5_500 < answers.gpu_hours_high, "at 2,000 to 900 tokens a second"
+    assert student.gpu_hours_low < 4_000 < student.gpu_hours_high
+    labels = default["labels"]
+    assert labels.usd_low < labels.usd < labels.usd_high
+
+
+def test_a_budget_below_the_estimate_is_warned_about(default: dict[str, Estimate]) -> None:
+    whole = total(default.values())
+    assert budget_warnings(whole, {}) == []
+    assert budget_warnings(whole, {"usd": whole.usd + 1, "gpu_hours": whole.asking_gpu_hours + 1}) == []
+    dollars, hours = budget_warnings(whole, {"usd": 10, "gpu_hours": 20})
+    assert "the budget is $10" in dollars
+    assert "the budget is 20" in hours
+    assert whole.asking_gpu_hours == pytest.approx(whole.gpu_hours - default["student"].gpu_hours)
+
+
+def test_requests_take_the_time_that_an_account_allows(default_plan: Plan) -> None:
+    hours = request_hours(default_plan.recipes["openthoughts3"].stages())
+    assert hours["gpt-4.1-mini"] == pytest.approx((2_900_000 + 593_000) / 4_000 / 60, rel=0.01)
+
+
+def test_what_has_run_makes_the_estimate_narrower(default_plan: Plan) -> None:
+    stage = default_plan.recipes["openthoughts3"].domains["science"]["answers"]
+    planned = estimate_stage(stage)
+    assert forecast(stage, Spent(requests=5)) == planned, "too few to measure"
+    took = Spent(requests=1_000, input_tokens=100_000, output_tokens=9_000_000, gpu_hours=2.0)
+    took.squared_tokens = 1_000 * (9_000**2 + 3_000**2)
+    told = forecast(stage, took)
+    assert told.output_tokens == pytest.approx(100_000 * 9_000)
+    assert told.gpu_hours == pytest.approx(200)
+    assert told.gpu_hours_high / told.gpu_hours == pytest.approx(1 + 2 * (3_000 / 9_000) / 1_000**0.5)
+    assert told.gpu_hours_low < told.gpu_hours < told.gpu_hours_high

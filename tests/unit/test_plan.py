@@ -14,6 +14,7 @@ from lib.catalog import Catalog, Prompt
 from lib.cli import UserError
 from lib.config import ConfigurationError, prepared, with_setting
 from lib.plan import Plan, benchmark_groups, make_plan
+from lib.problems import signature_warnings
 
 CATALOG = Catalog(
     sources={
@@ -95,6 +96,23 @@ AFTER_ANSWERS = {"dataset", "tokenized", "student", "evaluation"}
 )
 def test_a_changed_setting_makes_its_stage_and_what_follows_anew(path: str, value: Any, made_anew: set[str]) -> None:
     assert changed_kinds((path, value)) == made_anew
+
+
+def test_what_weakened_students_in_the_paper_is_warned_about() -> None:
+    assert not plan().warnings
+    many = {name: {"connector": "hub", "domain": "math", "rows": 10} for name in "abcdef"}
+    large = {"kind": "hub", "repository": "a/e", "tokenizer": "qwen", "parameters": 70e9}
+    catalog = replace(CATALOG, sources={**CATALOG.sources, **many}, models={**CATALOG.models, "large": large})
+    mixed = ("recipes.small.domains.code.sources", list(many))
+    (warning,) = plan(mixed, catalog=catalog).warnings
+    assert warning.startswith("small.code: 6 sources are mixed")
+    assert not plan(mixed, ("recipes.small.domains.code.top", 4), catalog=catalog).warnings
+    warnings = plan(("recipes.small.answers.teacher", "large"), catalog=catalog).warnings
+    assert [warning.split(";")[0] for warning in warnings] == ["small.math: large answers", "small.code: large answers"]
+    select = {"by": "fasttext"}
+    block = {"sources": ["a"], "top": None, "select": select, "answers": {"teacher": "teacher"}}
+    (classical,) = signature_warnings("small.math", block, catalog)
+    assert "classical filters were no better than a random choice" in classical
 
 
 def test_the_rule_of_fuzzy_duplicates_counts_where_they_are_fuzzy() -> None:

@@ -42,6 +42,14 @@ def test_gpu_rules_ask_for_what_the_recipe_needs(checkout: Checkout) -> None:
     assert all("gpu=4" in resources for resources in resources_of(output, "sample_evaluation"))
 
 
+@pytest.mark.parametrize("profile", ["profiles/default", "profiles/demo"])
+def test_the_plan_counts_the_jobs_that_a_dry_run_lists(checkout: Checkout, profile: str) -> None:
+    jobs = checkout.jobs("--workflow-profile", profile)
+    told = checkout.snakemake("--workflow-profile", profile, "plan")
+    totals = re.findall(r"^total +([\d,]+)", told, re.MULTILINE)
+    assert int(totals[-1].replace(",", "")) == jobs["total"] - jobs["all"]
+
+
 def test_sensitivity_is_measured_where_it_is_asked_for(checkout: Checkout) -> None:
     changed = {"recipes": {"openthoughts3": {"domains": {"code": {"decontaminate": {"sensitivity": True}}}}}}
     jobs = checkout.jobs("--configfile", checkout.write_config(changed))

@@ -175,6 +175,19 @@ def test_more_samples_ask_only_for_those_that_are_missing(
     assert sum(server.asked.values()) - asked == 8 + 8
 
 
+def test_the_plan_tells_what_is_in_the_store_and_what_was_spent(
+    finished: Checkout, config: dict[str, Any], server: FakeServer
+) -> None:
+    asked = sum(server.asked.values())
+    more = with_setting(config, "recipes.tiny.answers.samples", 5)
+    for changed, there in ((config, "32 of 32"), (more, "48 of 80")):
+        told = finished.snakemake("--configfile", finished.write_config(changed), "--", "plan")
+        (row,) = re.findall(rf"^answers +{there} .*$", told, re.MULTILINE)
+        assert (int(row.split()[4].replace(",", "")) > 0) is (changed is config), row
+        assert re.search(r"^labels +24 of 24 ", told, re.MULTILINE)
+    assert sum(server.asked.values()) == asked, "the plan asks nobody"
+
+
 def test_a_failed_shard_is_named_and_only_it_is_run_again(
     finished: Checkout, config: dict[str, Any], server: FakeServer
 ) -> None:

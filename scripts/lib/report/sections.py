@@ -12,7 +12,6 @@ from typing import Any
 import polars as pl
 import yaml
 
-from lib.extraction import final_answer
 from lib.figures import decontaminated, model_scores, usage, usage_files
 from lib.funnel import by_stage
 from lib.language import language
@@ -31,7 +30,7 @@ from lib.report.page import Browser, Figure, Fold, Section, Table
 from lib.report.sankey import LEVELS, sankey
 from lib.sensitivity import ANY, BUCKETS, SENSITIVITY
 from lib.spending import Spent, spent
-from lib.tables import COMPLETIONS, DATASET, LABELLED, LABELS, read_table, scan_table
+from lib.tables import COMPLETIONS, DATASET, LABELLED, LABELS, MEASURES, read_table, scan_table
 from lib.tokens import count_tokens, load_tokenizer
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "report" / "published_scores.yaml"
@@ -40,7 +39,6 @@ SAMPLE = 4000
 """Questions of a stage and domain whose tokens are counted: those of smallest id, an even sample of hashes."""
 
 LANGUAGE_SAMPLE = 300
-AGREEMENT_SAMPLE = 300
 PAIRS = 80
 ROWS = 300
 MOST_CHARACTERS = 12_000
@@ -276,9 +274,9 @@ def answers_section(recipe: Recipe) -> Section:
         if len(tokens):
             lengths = pl.DataFrame({"tokens": given["completion_tokens"], "cut": cut}).drop_nulls()
             section.figures.append(Figure.of(f"{answers.domain}: length", answer_lengths(lengths)))
-        agreed = agreement(answers)
+        agreed = agreement(recipe, answers)
         if len(agreed):
-            drawn = shares(agreed, "share of the most frequent final answer")
+            drawn = shares(agreed, "share of the answers that agree")
             section.figures.append(Figure.of(f"{answers.domain}: agreement", drawn))
         spoken = languages(answers)
         if not spoken.is_empty():
@@ -286,35 +284,29 @@ def answers_section(recipe: Recipe) -> Section:
                 Figure.of(f"{answers.domain}: languages", counted_bars(spoken, "language", "answers"))
             )
     section.text = [
-        "Lengths in tokens, reasoning included. Agreement is the share of the most frequent final answer (compared as "
-        f"text) among the answers to a question that have one, of {AGREEMENT_SAMPLE} questions; languages are told "
-        f"from the prose of {LANGUAGE_SAMPLE} answers, code and formulas apart."
+        "Lengths in tokens, reasoning included. Agreement is the share of the answers to a question whose final answer "
+        f"is the most frequent one; languages are told from the prose of {LANGUAGE_SAMPLE} answers, code and formulas "
+        "apart."
     ]
     headings = ("domain", "model", "answers", "failed", "cut (%)", "5 % shorter than", "median", "5 % longer than")
     section.tables.append(Table(headings, rows))
     return section
 
 
-def _few(answers: Stage, most: int) -> pl.DataFrame:
-    return sampled(answers, "sample", "text", most=most).filter(pl.col("text").is_not_null())
-
-
-def agreement(answers: Stage) -> pl.Series:
-    """Share of the most frequent final answer among those of each of some questions with several."""
-    samples = int(answers.settings["samples"])
-    if samples < 2:
-        return pl.Series("agreement", [], dtype=pl.Float64)
-    shares_ = []
-    for _, group in _few(answers, AGREEMENT_SAMPLE * samples).group_by("question_id", maintain_order=True):
-        given = [answer for text in group["text"] if (answer := final_answer(text)) is not None]
-        if len(given) > 1:
-            shares_.append(Counter(given).most_common(1)[0][1] / len(given))
-    return pl.Series("agreement", shares_, dtype=pl.Float64)
+def agreement(recipe: Recipe, answers: Stage) -> pl.Series:
+    """Share of the answers to a question that agree with the majority, of every question where several did."""
+    shares_ = [pl.Series("agreement", [], dtype=pl.Float64)]
+    for measured in recipe.of_kind("measured"):
+        if answers in recipe.inputs(measured, "answers"):
+            table = scan_table(measured.path, MEASURES).select("question_id", "agreement").drop_nulls()
+            shares_.append(table.unique("question_id").collect()["agreement"])
+    return pl.concat(shares_)
 
 
 def languages(answers: Stage) -> pl.DataFrame:
     """``language`` and ``count`` of some answers, the most frequent first."""
-    found = Counter(language(text) or "too little prose" for text in _few(answers, LANGUAGE_SAMPLE)["text"])
+    texts = sampled(answers, "text", most=LANGUAGE_SAMPLE)["text"].drop_nulls()
+    found = Counter(language(text) or "too little prose" for text in texts)
     table = found.most_common(8)
     return pl.DataFrame(table, schema={"language": pl.String, "count": pl.Int64}, orient="row")
 
