@@ -68,6 +68,8 @@ def test_every_source_of_the_paper_is_listed() -> None:
         "science": 14,
         "safety": 2,
     }
+    resolved = Counter(entry["domain"] for entry in SOURCES.values() if entry["connector"] != "unresolved")
+    assert resolved == {"code": 27, "math": 21, "science": 11, "safety": 2}
     for domain, most in (("code", 27), ("math", 21), ("science", 14)):
         ranks = [entry["rank"] for entry in SOURCES.values() if entry["domain"] == domain and "rank" in entry]
         assert len(set(ranks)) == len(ranks)
