@@ -19,8 +19,9 @@ setup: .venv/workflow.stamp ## make .venv with the workflow's environment (does 
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r envs/workflow.txt
 	touch $@
 
-.venv/test.stamp: envs/test.txt .venv/workflow.stamp
+.venv/test.stamp: envs/test.txt envs/reference.txt .venv/workflow.stamp
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r envs/test.txt
+	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python -r envs/reference.txt
 	touch $@
 
 environments: setup ## build the CPU engines' environments (vLLM, LLaMA-Factory)
