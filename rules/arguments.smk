@@ -299,3 +299,27 @@ def lockable(wildcards):
         for kind in PINNED
     }
     return " ".join(f"--{kind}s {' '.join(names[kind])}" for kind in PINNED)
+
+
+def publications(kind):
+    """What is published of the recipes among the targets, as JSON: manifest, repository, stages of the plan, configuration."""
+    found = []
+    for name, recipe in PLAN.recipes.items():
+        wanted = config["recipes"][name].get("publish", {})
+        if kind in wanted:
+            own = {
+                "targets": [name],
+                "recipes": {name: config["recipes"][name]},
+            }
+            found.append(
+                {
+                    "manifest": f"{RESULTS}/recipes/{name}/manifest.json",
+                    "repository": wanted[kind],
+                    "private": wanted.get("private", True),
+                    "stages": sorted(
+                        f"{stage.kind}/{stage.id}" for stage in recipe.stages()
+                    ),
+                    "config": {**own, "catalog": CATALOG, "accelerator": ACCELERATOR},
+                }
+            )
+    return json.dumps(found)

@@ -88,3 +88,33 @@ rule preflight:
         cluster=cluster_flag(),
     shell:
         "{PY} scripts/preflight.py --config config.yaml --set {params.changes:q} {params.cluster} 2> {log}"
+
+
+rule publish_dataset:
+    "Put the datasets of the recipes that say `publish: {dataset: OWNER/NAME}` on the hub, private by default."
+    log:
+        "<logs>/publish_dataset.log",
+    retries: 0
+    localrule: True
+    resources:
+        network=1,
+    params:
+        recipes=lambda wildcards: publications("dataset"),
+        licences=json.dumps(config.get("licences")),
+    shell:
+        "{PY} scripts/publish_dataset.py --recipes {params.recipes:q} --licences {params.licences:q} 2>&1 | tee {log}"
+
+
+rule publish_model:
+    "Put the students of the recipes that say `publish: {model: OWNER/NAME}` on the hub, private by default."
+    log:
+        "<logs>/publish_model.log",
+    retries: 0
+    localrule: True
+    resources:
+        network=1,
+    params:
+        recipes=lambda wildcards: publications("model"),
+        licences=json.dumps(config.get("licences")),
+    shell:
+        "{PY} scripts/publish_model.py --recipes {params.recipes:q} --licences {params.licences:q} 2>&1 | tee {log}"

@@ -1,17 +1,19 @@
-"""A hub of datasets and models on loopback that speaks the hub's HTTP interface, with faults on demand.
+"""A hub of datasets and models on loopback that speaks the hub's HTTP interface, uploads too, with faults on demand.
 
 The client is the real one: ``datasets`` and ``huggingface_hub`` are pointed at it by ``FakeHub.use``.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import functools
 import hashlib
 import json
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +24,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 LARGE_SUFFIXES = (".parquet", ".zip", ".arrow")
+UPLOADED_LARGE = (*LARGE_SUFFIXES, ".safetensors")
 
 
 @dataclasses.dataclass
@@ -31,6 +34,7 @@ class Repository:
     commits: dict[str, dict[str, bytes]] = dataclasses.field(default_factory=dict)
     refs: dict[str, str] = dataclasses.field(default_factory=dict)
     gated: bool = False
+    private: bool = False
 
 
 @dataclasses.dataclass
@@ -56,6 +60,8 @@ class FakeHub:
         self.repositories: dict[str, Repository] = {}
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str, str | None]] = []
+        self.large: dict[str, bytes] = {}
+        """Large files that were uploaded, by their SHA-256; a commit names them."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
@@ -133,13 +139,19 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             self.answer()
 
+        def do_PUT(self) -> None:
+            self.answer()
+
         def answer(self) -> None:
             url = urlsplit(self.path)
             path = unquote(url.path)
+            self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             hub.requests.append((self.command, path, self.headers.get("Range")))
             self.fault = hub.take_fault(path, self.command)
             if self.fault and self.fault.status:
                 return self.refuse(self.fault.status, "", "out of order")
+            if self.command in ("POST", "PUT") and (written := self.written(path)):
+                return written()
             api = re.fullmatch(r"/api/(?:datasets|models)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?", path)
             file = re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/(.+)", path)
             match = api or file
@@ -153,6 +165,78 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             if file:
                 return self.file(repository, *self.revision(repository, file[2]))
             return self.api(match[1], repository, api[2], api[3] or "main", parse_qs(url.query))
+
+        def written(self, path: str) -> Callable[[], None] | None:
+            """What answers a request that changes something; None for one that only looks."""
+            kind = r"(?:datasets/|models/)?([^/]+/[^/]+?)"
+            routes: dict[str, Callable[..., None]] = {
+                r"/api/repos/create": self.create,
+                r"/api/validate-yaml": lambda: self.json({"errors": [], "warnings": []}),
+                rf"/api/{kind}/preupload/main": self.preupload,
+                rf"/{kind}\.git/info/lfs/objects/batch": self.batch,
+                rf"/api/{kind}/commit/main": self.commit,
+                r"/large/([0-9a-f]{64})": self.upload,
+                r"/large/([0-9a-f]{64})/verify": self.verify,
+            }
+            for route, handler in routes.items():
+                if match := re.fullmatch(route, path):
+                    if self.headers.get("Authorization") is None and not path.startswith("/large/"):
+                        return functools.partial(self.refuse, 401, "", "Invalid username or password.")
+                    return functools.partial(handler, *match.groups())
+            return None
+
+        def create(self) -> None:
+            asked = json.loads(self.body)
+            name = f"{asked['organization']}/{asked['name']}"
+            if name in hub.repositories:
+                return self.json({"error": "You already created this repo", "url": f"{hub.endpoint}/{name}"}, 409)
+            hub.commit(name, {".gitattributes": "*.parquet filter=lfs"})
+            hub.repositories[name].private = asked.get("visibility") == "private"
+            return self.json({"url": f"{hub.endpoint}/{asked['type']}s/{name}"})
+
+        def preupload(self, name: str) -> None:
+            repository = hub.repositories[name]
+            files = repository.commits[repository.refs["main"]]
+            told = [
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if file["path"].endswith(UPLOADED_LARGE) else "regular",
+                    "shouldIgnore": False,
+                    "oid": blob_id(files[file["path"]]) if file["path"] in files else None,
+                }
+                for file in json.loads(self.body)["files"]
+            ]
+            self.json({"files": told})
+
+        def batch(self, _: str) -> None:
+            objects = []
+            for one in json.loads(self.body)["objects"]:
+                address = f"{hub.endpoint}/large/{one['oid']}"
+                actions = {"upload": {"href": address}, "verify": {"href": f"{address}/verify"}}
+                objects.append(one if one["oid"] in hub.large else {**one, "actions": actions})
+            self.json({"transfer": "basic", "objects": objects})
+
+        def upload(self, digest: str) -> None:
+            content = self.body
+            assert hashlib.sha256(content).hexdigest() == digest
+            hub.large[digest] = content
+            self.json({})
+
+        def verify(self, digest: str) -> None:
+            self.json({}, 200 if len(hub.large[digest]) == json.loads(self.body)["size"] else 422)
+
+        def commit(self, name: str) -> None:
+            repository = hub.repositories[name]
+            files: dict[str, bytes | str] = dict(repository.commits[repository.refs["main"]])
+            for line in self.body.splitlines():
+                operation = json.loads(line)
+                value = operation["value"]
+                if operation["key"] == "file":
+                    files[value["path"]] = base64.b64decode(value["content"])
+                elif operation["key"] == "lfsFile":
+                    files[value["path"]] = hub.large[value["oid"]]
+            commit = hub.commit(name, files)
+            self.json({"commitUrl": f"{hub.endpoint}/{name}/commit/{commit}", "commitOid": commit, "success": True})
 
         @staticmethod
         def revision(repository: Repository, rest: str) -> tuple[str | None, str]:
@@ -174,8 +258,7 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 info = {"_id": "1", "id": dataset, "sha": commit, "private": False, "gated": repository.gated}
                 return self.json({**info, "tags": [], "downloads": 0, "likes": 0, "siblings": siblings})
             if what == "paths-info":
-                length = int(self.headers.get("Content-Length", 0))
-                body = self.rfile.read(length).decode()
+                body = self.body.decode()
                 wanted = json.loads(body)["paths"] if body.startswith("{") else parse_qs(body).get("paths", [])
                 return self.json([item for item in self.tree(files, "", True) if item["path"] in wanted])
             if below and not any(path.startswith(f"{below}/") for path in files):
@@ -232,9 +315,9 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
             return None
 
-        def json(self, value: Any) -> None:
+        def json(self, value: Any, status: int = 200) -> None:
             body = json.dumps(value).encode()
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

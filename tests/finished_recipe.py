@@ -287,7 +287,12 @@ def _tokenized(plan: Plan, stage: Stage) -> None:
 
 
 def _student(plan: Plan, stage: Stage) -> None:
-    _model(plan, stage)
+    weights = Path(plan.path(stage, "weights"))
+    weights.mkdir()
+    (weights / "config.json").write_text("{}")
+    (weights / "model.safetensors").write_bytes(bytes(1000))
+    told = {"name": stage.id, "identity": "sha256:0", "path": "weights", "digest": "0", "chat_template": "0"}
+    Path(plan.path(stage)).write_text(json.dumps(told))
     steps = list(range(1, 41))
     table = {"step": steps, "loss": [2 - step / 50 for step in steps], "learning_rate": [1e-5 / step for step in steps]}
     pl.DataFrame(table).write_parquet(plan.path(stage, "metrics.parquet"))

@@ -196,7 +196,7 @@ def dataset_card(recipe: str, counts: pl.DataFrame, licences: Mapping[str, str])
         "license": _one_licence(counts["source"].unique().to_list(), licences),
         "task_categories": ["text-generation"],
         "tags": ["reasoning", *counts["domain"].unique().sort().to_list()],
-        "size_categories": [_size_category(total)],
+        "size_categories": [size_category(total)],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "dataset.parquet"}]}],
     }
     header = "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items())
@@ -253,7 +253,7 @@ def _one_licence(sources: Sequence[str], licences: Mapping[str, str]) -> str:
     return only if only != "unknown" else "other"
 
 
-def _size_category(rows: int) -> str:
+def size_category(rows: int) -> str:
     """The hub's size category of a number of rows."""
     bounds = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
     return next((name for bound, name in bounds if rows < bound), "10M<n<100M")

@@ -1,0 +1,135 @@
+"""Publishing to a hub on loopback with the hub's own client: what arrives, what is refused, and going on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+from tests.fake_hub import FakeHub
+from tests.finished_recipe import Finished
+
+import publish_dataset
+import publish_model
+from lib.sources import read_questions
+
+OWN = {"README.md", "recipe.yaml", "lock.yaml", "manifest.json"}
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+    with FakeHub().running() as running:
+        running.use(monkeypatch, tmp_path / "cache")
+        monkeypatch.setenv("HF_TOKEN", "hf_of_a_test")
+        yield running
+
+
+def publication(tiny: Finished, **changes: Any) -> str:
+    stages = sorted(f"{stage.kind}/{stage.id}" for stage in tiny.recipe.stages())
+    told = {"manifest": str(tiny.manifest), "repository": "me/tiny", "private": True, "stages": stages}
+    return json.dumps([{**told, "config": {"recipes": {"tiny": tiny.config["recipes"]["tiny"]}}, **changes}])
+
+
+def newest(hub: FakeHub, name: str = "me/tiny") -> dict[str, bytes]:
+    """The files of a repository's newest commit."""
+    repository = hub.repositories[name]
+    return repository.commits[repository.refs["main"]]
+
+
+def test_a_dataset_arrives_privately_with_its_card(tiny: Finished, hub: FakeHub, tmp_path: Path) -> None:
+    assert publish_dataset.main(["--recipes", publication(tiny)]) == 0
+    assert hub.repositories["me/tiny"].private
+    files = newest(hub)
+    assert set(files) == {".gitattributes", "dataset.parquet", "dataset_info.json", "counts.json", *OWN}
+    assert files["dataset.parquet"] == Path(tiny.plan.path(tiny.recipe.dataset)).read_bytes()
+    _, front, text = files["README.md"].decode().split("---\n", 2)
+    told = yaml.safe_load(front)
+    assert told["license"] == "cc-by-4.0"
+    assert told["configs"][0]["data_files"] == [{"split": "train", "path": "dataset.parquet"}]
+    for part in (
+        "179 rows", "an answer of oracle", "| math | sums | cc-by-4.0 | 13 | 52 |", "| math | clean | 64 | 62 | 6 |",
+        "Against exam: 75 % similarity or 13 shared tokens", "| exam | 13-gram |", "| student | exam | 3 | 4 | 100.0 |",
+        "snakemake --configfile recipe.yaml",
+    ):  # fmt: skip
+        assert part in text, part
+    assert yaml.safe_load(files["recipe.yaml"])["recipes"]["tiny"] == tiny.config["recipes"]["tiny"]
+    assert json.loads(files["manifest.json"]) == json.loads(tiny.manifest.read_text())
+
+
+def test_what_was_published_is_read_by_the_hubs_own_connector(tiny: Finished, hub: FakeHub, tmp_path: Path) -> None:
+    assert publish_dataset.main(["--recipes", publication(tiny)]) == 0
+    entry = {"connector": "hub", "dataset": "me/tiny", "chat": "conversations"}
+    questions = pl.concat(read_questions("again", "math", entry, hub.repositories["me/tiny"].refs["main"]))
+    assert questions.height == 179
+
+
+def test_a_model_arrives_with_its_weights(tiny: Finished, hub: FakeHub) -> None:
+    assert publish_model.main(["--recipes", publication(tiny, repository="me/student")]) == 0
+    files = newest(hub, "me/student")
+    assert {"config.json", "model.safetensors", *OWN} <= set(files)
+    assert len(files["model.safetensors"]) == 1000
+    front = yaml.safe_load(files["README.md"].decode().split("---\n")[1])
+    assert front["base_model"] == "smollm2-135m-instruct"
+    assert front["pipeline_tag"] == "text-generation"
+
+
+def test_an_interrupted_upload_goes_on(tiny: Finished, hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.fault("/commit/main$", times=1, status=403)
+    assert publish_dataset.main(["--recipes", publication(tiny)]) == 1
+    assert "run again: what was sent is not sent again" in capsys.readouterr().err
+    sent = [path for method, path, _ in hub.requests if method == "PUT"]
+    assert len(sent) == 1
+    assert publish_dataset.main(["--recipes", publication(tiny)]) == 0
+    assert [path for method, path, _ in hub.requests if method == "PUT"] == sent
+    commits = len(hub.repositories["me/tiny"].commits)
+    assert publish_dataset.main(["--recipes", publication(tiny)]) == 0
+    assert set(newest(hub)) >= OWN
+    assert len(hub.repositories["me/tiny"].commits) <= commits + 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"stages": ["source/other-0123456789ab"]}, [], "was made by another configuration than this one"),
+        ({}, ["--licences", '["mit"]'], "the licence of sums (cc-by-4.0) is not among `licences`"),
+        ({"manifest": "gone.json"}, [], "gone.json is not a JSON file"),
+    ],
+)
+def test_what_is_refused_sends_nothing(
+    changes: dict[str, Any], options: list[str], message: str, tiny: Finished, hub: FakeHub,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert publish_dataset.main(["--recipes", publication(tiny, **changes), *options]) == 1
+    assert message in capsys.readouterr().err
+    assert hub.requests == []
+
+
+def test_an_unknown_licence_is_not_made_public(
+    tiny: Finished, own_results: Path, hub: FakeHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = own_results / "recipes/tiny/manifest.json"
+    told = json.loads(manifest.read_text())
+    for stage in told["stages"]:
+        stage["about"].pop("licence", None)
+    manifest.write_text(json.dumps(told))
+    public = publication(tiny, manifest=str(manifest), private=False)
+    assert publish_dataset.main(["--recipes", public]) == 1
+    assert "is unknown" in capsys.readouterr().err
+    assert publish_dataset.main(["--recipes", public, "--licences", '["unknown"]', "--check"]) == 0
+    assert hub.requests == []
+    assert publish_dataset.main(["--recipes", public, "--licences", '["unknown"]']) == 0
+    assert not hub.repositories["me/tiny"].private
+
+
+def test_no_token_and_no_recipe_are_one_sentence_each(
+    tiny: Finished, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    assert publish_dataset.main(["--recipes", publication(tiny)]) == 1
+    assert "HF_TOKEN" in capsys.readouterr().err
+    assert publish_model.main(["--recipes", "[]"]) == 1
+    assert "no recipe among the targets says where to publish" in capsys.readouterr().err
