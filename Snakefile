@@ -25,6 +25,10 @@ include: "rules/recipes.smk"
 include: "rules/tools.smk"
 
 
+onstart:
+    refuse_unpinned()
+
+
 rule all:
     "Everything that `targets:` asks for."
     default_target: True

@@ -23,6 +23,7 @@ from lib.plan import make_plan
 from lib.problems import check_schema
 from lib.recipes import resolved_domain
 from lib.shards import shard_path
+from lib.source_keys import needs_pin
 
 PINNED = ("source", "benchmark", "model")
 
@@ -128,6 +129,25 @@ def revision_flag(kind):
         )
 
     return lookup
+
+
+def refuse_unpinned():
+    """End a run, before its first job, that would fetch what the lock does not pin."""
+    fetches = {
+        (job.rule.name.removeprefix("fetch_"), job.wildcards.id)
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name in {f"fetch_{kind}" for kind in PINNED}
+    }
+    stages = [PLAN.stage(kind, id) for kind, id in fetches]
+    loose = sorted(
+        stage.settings["name"]
+        for stage in stages
+        if needs_pin(stage.settings["entry"]) and "pin" not in stage.settings
+    )
+    if loose:
+        raise WorkflowError(
+            f"not pinned to a commit or checksum: {', '.join(loose)}: run `snakemake lock`, then again."
+        )
 
 
 def prompt_flag(kind):

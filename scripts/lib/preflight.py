@@ -21,6 +21,7 @@ from lib.cli import UserError
 from lib.environments import find
 from lib.estimates import estimate, total
 from lib.plan import Plan, Stage
+from lib.source_keys import needs_pin
 
 LONGEST_POLL = 180
 """Seconds between two looks at a job's state at the most, which `squeue` must remember an ended job for."""
@@ -251,8 +252,7 @@ def fetched_checks(plan: Plan) -> Iterator[Check]:
         loose = sorted(
             stage.settings["name"]
             for stage in stages
-            if stage.settings["entry"].get("connector", stage.settings["entry"].get("kind")) in {"hub", "stackexchange"}
-            and "pin" not in stage.settings
+            if needs_pin(stage.settings["entry"]) and "pin" not in stage.settings
         )
         found = f"{here} of {len(stages)} are here, the others are fetched when they are needed"
         if loose:

@@ -85,6 +85,16 @@ def fetched_entry(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"domain": entry["domain"], **entry["documents"]}
 
 
+def needs_pin(entry: Mapping[str, Any]) -> bool:
+    """Whether what is fetched of a catalog entry (a source, a benchmark or a model) must stand in the lock first.
+
+    That is what comes from the hub, and a dump that has an address; a local file is pinned by its content.
+    """
+    entry = fetched_entry(entry)
+    kind = entry.get("connector", entry.get("kind"))
+    return kind == "hub" or (kind == "stackexchange" and "://" in str(entry.get("url", "https://")))
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`` (did you mean X?)`` for the known word closest to ``word``, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1)

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 from tests.workflow.conftest import Checkout
 
 DRY_RUN = ("-n", "--quiet", "rules")
@@ -60,6 +61,36 @@ def test_a_dry_run_needs_no_key_and_no_environment(checkout: Checkout, monkeypat
     checkout.variables = {key: value for key, value in checkout.variables.items() if "KEY" not in key}
     checkout.variables["OPENTHOUGHTS_ENVIRONMENTS"] = "/nonexistent"
     assert checkout.jobs()["all"] == 1
+
+
+def test_a_real_run_without_a_lock_is_refused_before_its_first_job(checkout: Checkout) -> None:
+    output = checkout.snakemake(fails=True)
+    refused = re.search(r"^not pinned to a commit or checksum: (.*): run `snakemake lock`, then again\.$", output, re.M)
+    assert refused is not None, output[-2000:]
+    for name in ("openmath-2-math", "open-code-reasoning", "stackexchange-physics", "gpqa-diamond", "qwq-32b"):
+        assert name in refused[1].split(", ")
+    assert "Traceback" not in output
+    assert not list((checkout.folder / "results").glob("*/*/*.parquet")), "nothing was run"
+
+
+def test_all_sources_of_the_catalog_are_a_complete_graph(checkout: Checkout) -> None:
+    sources = yaml.safe_load((checkout.folder / "catalog" / "sources.yaml").read_text())
+    read = {name: entry for name, entry in sources.items() if entry["connector"] != "unresolved"}
+    domains = {
+        domain: {"sources": [name for name, entry in read.items() if entry["domain"] == domain], "top": None}
+        for domain in ("math", "code", "science")
+    }
+    jobs = checkout.jobs("--configfile", checkout.write_config({"recipes": {"openthoughts3": {"domains": domains}}}))
+    fetched = sum(len(domain["sources"]) for domain in domains.values())
+    assert fetched == 27 + 21 + 11
+    assert jobs["fetch_source"] == fetched
+    # Six sources ask to write, refine and check, two to vary in three ways and check, one in two ways and check.
+    assert jobs["read_written"] == 6 * 3 + 2 * 4 + 3
+    assert jobs["write_questions"] >= jobs["read_written"]
+    assert jobs["select_questions"] == jobs["parse_labels"] == fetched
+    assert jobs["decontaminate"] >= fetched
+    assert jobs["draw_questions"] == 3
+    assert jobs["train_student"] == 1
 
 
 def test_the_demo_is_a_complete_graph(checkout: Checkout) -> None:
