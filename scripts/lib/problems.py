@@ -238,7 +238,8 @@ def domain_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
     problems += keep_problems(f"{where}.select.keep", select["keep"], mixed)
     if select["by"] in {"fasttext", "embeddings"}:
         problems += example_problems(f"{where}.select", select, catalog)
-    if select["by"] == "embeddings" and catalog.models.get(select.get("model"), {}).get("task", "embed") != "embed":
+    labeller = catalog.models.get(select.get("model", ""))
+    if select["by"] == "embeddings" and labeller is not None and labeller.get("task") != "embed":
         problems.append(f"{where}.select.model: {select['model']} is no sentence model: name one with `task: embed`")
     if select["by"] not in {"random", "fasttext"}:
         if "model" not in select:

@@ -59,6 +59,7 @@ EXPECTED = {
         "accelerated", 1, 1 + 3 * TEACHER_GPUS, TEACHER_GPUS, 64000 + 32000 * TEACHER_GPUS, 720
     ),
     "merge_answers": Allocation("normal", 1, 1, 0, 16000, 120),
+    "measure_answers": Allocation("normal", 1, 8, 0, 16000, 240),
     "filter_answers": Allocation("normal", 1, 8, 0, 16000, 120),
     "assemble_dataset": Allocation("normal", 1, 1, 0, 16000, 240),
     "tokenize_dataset": Allocation("normal", 1, 16, 0, 49000, 480),

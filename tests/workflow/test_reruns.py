@@ -78,13 +78,20 @@ def test_an_edited_comment_or_script_reruns_nothing(finished: Checkout, jobs: Jo
         (
             "recipes.tiny.answers.sampling",
             {"temperature": 0.5},
-            {"sample_answers": 4, "merge_answers": 2, "filter_answers": 2, "assemble_dataset": 1},
+            {"sample_answers": 4, "merge_answers": 2, "measure_answers": 2, "filter_answers": 2, "assemble_dataset": 1},
         ),
         ("recipes.tiny.filter.by", "shortest", {"filter_answers": 2, "assemble_dataset": 1}),
         (
             "recipes.tiny.domains.math.draw",
             6,
-            {"draw_questions": 1, "sample_answers": 2, "merge_answers": 1, "filter_answers": 1, "assemble_dataset": 1},
+            {
+                "draw_questions": 1,
+                "sample_answers": 2,
+                "merge_answers": 1,
+                "measure_answers": 1,
+                "filter_answers": 1,
+                "assemble_dataset": 1,
+            },
         ),
         ("recipes.tiny.shuffle_seed", 7, {"assemble_dataset": 1}),
     ],
@@ -211,4 +218,4 @@ def test_the_manifest_says_what_the_recipe_is_made_of(finished: Checkout) -> Non
     manifest = json.loads((finished.folder / "results/tiny/recipes/tiny/manifest.json").read_text())
     assert manifest["recipe"] == "tiny"
     kinds = {stage["kind"] for stage in manifest["stages"]}
-    assert {"source", "clean", "labels", "selected", "drawn", "answers", "filtered", "dataset"} <= kinds
+    assert {"source", "clean", "labels", "selected", "drawn", "answers", "measured", "filtered", "dataset"} <= kinds

@@ -23,6 +23,7 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -35,6 +36,8 @@ from lib.sandbox import Limits, run, sandboxed
 
 _FENCED = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 _PYTHON = ("", "python", "python3", "py")
+_OUT_OF_TIME = (signal.SIGXCPU, signal.SIGKILL)
+"""Signals that end a program which takes more processor time than it may."""
 _HERE = Path(__file__).parent
 
 
@@ -123,18 +126,19 @@ def _program_behaviour(
     code: str, cases: Sequence[Mapping[str, Any]], limits: Limits, every_case: bool
 ) -> tuple[bool, str | None]:
     """Run a program on the standard input of each case, or up to the first that fails."""
-    passed, known = True, True
+    passed = True
     said = hashlib.sha256()
     for case in cases:
         finished = run(code, case["input"].encode(), limits)
         lines = _lines(finished.stdout.decode(errors="replace"))
-        known = known and finished.outcome != "timeout"
+        if finished.outcome == "timeout" or (finished.outcome == "killed" and finished.status in _OUT_OF_TIME):
+            return False, None
         said.update(json.dumps(lines if finished.succeeded else finished.outcome).encode() + b"\0")
         if not finished.succeeded or lines != _lines(case["output"]):
             passed = False
             if not every_case:
                 break
-    return passed, said.hexdigest() if known else None
+    return passed, said.hexdigest()
 
 
 def _lines(text: str) -> list[str]:
