@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from lib.cli import UserError
+from lib.manifest import Recipe, Stage
 from lib.side_by_side import common_parts, occurrences, side_by_side
 
 FLOW = (
@@ -49,6 +50,16 @@ class Results:
         if column not in scan.collect_schema().names():
             return []
         return scan.filter(pl.col(column) == value).collect().to_dicts()
+
+    def place(self, stage: str, label: float | None) -> str:
+        """Which place a label has among all of its source, in words; nothing for a question without one."""
+        if label is None:
+            return ""
+        labels = pl.scan_parquet(self.folder / stage / "labels.parquet", glob=False)
+        better, known = (
+            labels.select((pl.col("value") > label).sum(), pl.col("value").count().alias("all")).collect().row(0)
+        )
+        return f" (place {better + 1:,} of {known:,})"
 
     def text(self, question_id: str, benchmark: bool = False) -> str | None:
         """The text of a question, from the benchmarks or from wherever it is found first."""
@@ -93,6 +104,57 @@ def explain(results: Results, name: str, look: Look) -> Iterator[str]:
         if rows:
             stage = f"{table.parent.parent.name}/{table.parent.name}"
             yield from _of_stage(results, stage, table.stem, rows, text, look)
+    yield from _answers(results, question_id)
+    yield from _recipes(results, question_id)
+
+
+def _answers(results: Results, question_id: str) -> Iterator[str]:
+    """The answers to the question, and what they say together."""
+    for table in sorted(results.folder.glob("answers/*/completions.parquet")):
+        rows = results.rows(table, "question_id", question_id)
+        if rows:
+            yield f"answers/{table.parent.name}: {len(rows)} answers"
+        for row in sorted(rows, key=lambda row: int(row["sample"])):
+            ended = row["error"] or f"{row['completion_tokens']} tokens, {row['finish_reason']}"
+            yield f"  sample {row['sample']}: {ended}"
+    for table in sorted(results.folder.glob("measured/*/measures.parquet")):
+        rows = results.rows(table, "question_id", question_id)
+        if rows and rows[0]["majority_answer"] is not None:
+            agreement = 100 * (rows[0]["agreement"] or 0)
+            yield f"measured/{table.parent.name}: majority {rows[0]['majority_answer']} ({agreement:.0f} % agree)"
+
+
+def _recipes(results: Results, question_id: str) -> Iterator[str]:
+    """The recipes, by their doors, whose stages know the question: where it is from, and its rows in the dataset."""
+    for path in sorted(results.folder.glob("recipes/*/manifest.json")):
+        recipe = Recipe.read(path)
+        sources = [
+            stage
+            for stage in recipe.of_kind("source", "written")
+            if results.rows(stage.path, "question_id", question_id)
+        ]
+        if not sources:
+            continue
+        yield f"recipe {recipe.name} ({path.parent}):"
+        for stage in sources:
+            yield f"  from {_provenance(stage)}"
+        for dataset in recipe.of_kind("dataset"):
+            rows = pl.scan_parquet(dataset.path, glob=False).with_row_index("place")
+            found = rows.filter(pl.col("question_id") == question_id).select("place", "sample").sort("place").collect()
+            if found.is_empty():
+                yield f"  not in {path.parent / 'dataset/dataset.parquet'}"
+            else:
+                places = ", ".join(f"{place} (sample {sample})" for place, sample in found.iter_rows())
+                yield f"  rows of {path.parent / 'dataset/dataset.parquet'}: {places}"
+
+
+def _provenance(stage: Stage) -> str:
+    """Dataset, file or site of a source, and the commit or checksum that it is pinned to."""
+    entry, pin = stage.settings.get("entry", {}), stage.settings.get("pin")
+    keys = ("dataset", "site", "path", "connector")
+    place = next((str(entry[key]) for key in keys if key in entry), stage.identity)
+    pinned = pin.get("revision") if isinstance(pin, Mapping) else None
+    return f"{stage.settings.get('name', stage.identity)}: {place}" + (f" at {pinned}" if pinned else "")
 
 
 def _of_stage(results: Results, stage: str, table: str, rows: list[Row], text: str, look: Look) -> Iterator[str]:
@@ -100,7 +162,8 @@ def _of_stage(results: Results, stage: str, table: str, rows: list[Row], text: s
         yield f"{stage}: kept" + (f" ({len(rows)} rows)" if len(rows) > 1 else "")
     elif table == "labels":
         for row in rows:
-            yield f"{stage}: label {row['value']}" + (f", {row['rationale']}" if row["rationale"] else "")
+            place = results.place(stage, row["value"])
+            yield f"{stage}: label {row['value']}{place}" + (f", {row['rationale']}" if row["rationale"] else "")
     else:
         yield from _dropped(results, stage, rows, text, look)
 

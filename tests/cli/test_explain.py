@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.finished_recipe import LEAK, Finished
 
 import decontaminate
 import deduplicate
@@ -93,3 +95,27 @@ def test_columns_hold_the_texts_and_mark_what_is_common() -> None:
     coloured = list(side_by_side(left, right, common_parts(left, right), 43, colour=True))
     assert any("\x1b[1;32m" in line for line in coloured)
     assert all(line.count("\x1b[1;32m") == line.count("\x1b[0m") for line in coloured)
+
+
+def test_a_question_is_followed_to_its_rows_in_a_recipe(tiny: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+    (drawn,) = (stages["drawn"] for domain, stages in tiny.recipe.domains.items() if domain == "math")
+    question = pl.read_parquet(tiny.plan.path(drawn)).sort("question_id").row(0, named=True)
+    out = run(capsys, Path(tiny.plan.results), question["question_id"])
+    assert f"drawn/{drawn.id}: kept" in out
+    assert out.count("  sample ") == 4
+    assert "% agree)" in out
+    assert re.search(r"labels/\S+: label [\d.]+ \(place \d+ of 31\)", out)
+    door = tiny.manifest.parent
+    assert f"recipe tiny ({door}):" in out
+    assert f"from {question['source']}: " in out
+    rows = pl.read_parquet(door / "dataset/dataset.parquet").with_row_index("place")
+    places = rows.filter(pl.col("question_id") == question["question_id"])["place"].to_list()
+    assert f"rows of {door}/dataset/dataset.parquet: {places[0]} (sample " in out
+
+
+def test_a_question_that_was_dropped_is_said_not_to_be_in_the_dataset(
+    tiny: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run(capsys, Path(tiny.plan.results), question_id(LEAK))
+    assert "DROPPED" in out
+    assert f"not in {tiny.manifest.parent}/dataset/dataset.parquet" in out
