@@ -236,6 +236,21 @@ class TestFaults:
         with pytest.raises(UserError, match="HF_TOKEN"):
             questions(self.ENTRY, commit)
 
+    @pytest.mark.parametrize(
+        ("status", "message"),
+        [
+            (401, r"the hub refuses a/b \(401\): accept its terms and set HF_TOKEN"),
+            (403, r"the hub refuses a/b \(403\): accept its terms and set HF_TOKEN"),
+            (404, "the hub answers a/b with status 404"),
+        ],
+    )
+    def test_a_refusal_is_not_tried_again(self, hub: FakeHub, status: int, message: str) -> None:
+        commit = hub.commit("a/b", FILES)
+        hub.fault("train-00001", times=100, status=status)
+        with pytest.raises(UserError, match=message):
+            questions({**self.ENTRY, "files": "main/train-*"}, commit)
+        assert sum("train-00001" in path for _, path, _ in hub.requests) == 1
+
     def test_a_dataset_that_is_not_there(self, hub: FakeHub) -> None:
         for entry in (self.ENTRY, {**self.ENTRY, "files": "*"}):
             with pytest.raises(UserError, match="the hub has no dataset a/b, or it is"):

@@ -104,6 +104,9 @@ def test_what_is_called_verified_has_rows_that_prove_it() -> None:
     assert verified == set(FIXTURES) - set(BENCHMARKS)
     assert all(BENCHMARKS[name]["verified"] for name in FIXTURES if name in BENCHMARKS)
     assert all(fixture["address"].startswith("https://") for fixture in FIXTURES.values())
+    for fixture in FIXTURES.values():
+        files = [rows for made in fixture.get("datasets", {}).values() for rows in made["files"].values()]
+        assert len(fixture.get("posts", [])) + sum(map(len, files)) >= 2
 
 
 def test_the_sources_of_the_default_recipe_are_verified() -> None:

@@ -125,15 +125,17 @@ def user_errors(dataset: str, request: Any) -> Any:
         raise UserError(
             f"the hub has no dataset {dataset}, or it is private: mend the name or set HF_TOKEN."
         ) from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
+    except (HfHubHTTPError, httpx2.TransportError, LocalEntryNotFoundError, ConnectionError) as error:
+        # The client calls it a missing local copy when the hub refuses to say what a file is.
+        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
+        if not isinstance(cause, HfHubHTTPError):
+            raise UserError(
+                f"the hub cannot be reached for {dataset} ({type(error).__name__}): fetch it where it can."
+            ) from error
+        status = cause.response.status_code
         if status in (401, 403):
             raise UserError(f"the hub refuses {dataset} ({status}): accept its terms and set HF_TOKEN.") from error
         raise UserError(f"the hub answers {dataset} with status {status}: try again later.") from error
-    except (httpx2.TransportError, LocalEntryNotFoundError, ConnectionError) as error:
-        raise UserError(
-            f"the hub cannot be reached for {dataset} ({type(error).__name__}): fetch it where it can."
-        ) from error
 
 
 @functools.lru_cache(maxsize=64)
