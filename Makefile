@@ -37,12 +37,12 @@ lint: .venv/test.stamp ## check style, types and the workflow's own rules
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakefmt --check Snakefile workflow rules
 
 format: .venv/test.stamp ## format Python and Snakemake code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/snakefmt Snakefile rules
+	$(BIN)/snakefmt Snakefile workflow rules
 
 clean: ## remove the demo's results and store; environments stay
 	rm -rf results/demo store/demo

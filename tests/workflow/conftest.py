@@ -23,7 +23,7 @@ from tests.fake_openai import API_KEY, FakeServer
 ROOT = Path(__file__).resolve().parents[2]
 CODE = (
     "Makefile", "README.md", "Snakefile", "catalog", "config.yaml", "demo", "envs", "experiments", "profiles", "report",
-    "rules", "schemas", "scripts",
+    "rules", "schemas", "scripts", "workflow",
 )  # fmt: skip
 
 

@@ -51,6 +51,10 @@ def test_the_plan_counts_the_jobs_that_a_dry_run_lists(checkout: Checkout, profi
     assert int(totals[-1].replace(",", "")) == jobs["total"] - jobs["all"]
 
 
+def test_the_workflow_catalogs_snakefile_is_the_workflow(checkout: Checkout) -> None:
+    assert checkout.jobs("--snakefile", "workflow/Snakefile") == checkout.jobs()
+
+
 def test_sensitivity_is_measured_where_it_is_asked_for(checkout: Checkout) -> None:
     changed = {"recipes": {"openthoughts3": {"domains": {"code": {"decontaminate": {"sensitivity": True}}}}}}
     jobs = checkout.jobs("--configfile", checkout.write_config(changed))
