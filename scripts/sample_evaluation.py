@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_arguments(parser)
     options = parser.parse_args(argv)
     asking = read_asking(options)
-    prompts = [_benchmark(options.seed, *task) for task in options.benchmark]
+    prompts = [_benchmark(options.seed, *task) for task in sorted(options.benchmark)]
     complete_shard(_all(prompts), asking, options.output, by_benchmark=True)
     return 0
 

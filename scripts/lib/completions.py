@@ -8,10 +8,13 @@ at the first miss, so a shard that is complete in the store needs none.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import compress
+from dataclasses import dataclass
+from itertools import compress, islice
 from pathlib import Path
 
 import polars as pl
@@ -20,7 +23,6 @@ from lib.asking import Asking, Prompted
 from lib.cli import UserError
 from lib.client import FatalError, Request
 from lib.gpu_hours import GpuMeter
-from lib.hashing import digest
 from lib.journal import StoreFullError, is_full
 from lib.progress import Progress
 from lib.rounds import Round
@@ -29,8 +31,8 @@ from lib.store import Store, blocks
 from lib.streams import TableWriter
 from lib.tables import COMPLETIONS, EVALUATION_COMPLETIONS
 
-CHUNK = 10_000
-"""Expected answers that are Python objects at a time."""
+BLOCK = 8_000
+"""Answers that are looked up at a time."""
 
 COLUMNS = ("key", "text", "reasoning", "finish_reason", "prompt_tokens", "completion_tokens", "seed", "error")
 """What a completion takes from its row of the store."""
@@ -43,42 +45,42 @@ def complete_shard(
 ) -> None:
     """Write the completions of ``prompts`` to ``output``, asking only for what the store lacks.
 
-    ``prompts`` gives the wanted answers anew each time it is called, in the same order, each sample of a question of a
-    benchmark once. The output has the columns of ``COMPLETIONS``, with ``by_benchmark`` of ``EVALUATION_COMPLETIONS``,
-    sorted by (benchmark, question_id, sample). Where ``asking`` says ``from_store`` nothing is asked, and nothing
-    is written unless it is complete; where it says ``count``, only how many there are is printed. Raises
-    ``UserError`` where more than ``max_failed`` of the answers failed, another writer keeps the shard, or the run
-    could not go on; what was answered is in the store then.
+    ``prompts`` gives the wanted answers anew each time it is called, each once, in the order of the output: (benchmark,
+    question_id, sample). It is gone through several times and never held, so that memory does not grow with the shard.
+    The output has the columns of ``COMPLETIONS``, with ``by_benchmark`` of ``EVALUATION_COMPLETIONS``. Where ``asking``
+    says ``from_store`` nothing is asked, and nothing is written unless it is complete; where it says ``count``, only how
+    many there are is printed. Raises ``UserError`` where more than ``max_failed`` of the answers failed, another writer
+    keeps the shard, or the run could not go on; what was answered is in the store then.
     """
     with _one_sentence_when_full(asking.store), Store(asking.store) as store:
+        shard = Shard(prompts, asking, store)
         if asking.count:
-            state = _look_up(store, _expected(prompts(), asking), asking)
-            print(f"{state.height - state.get_column('failed').null_count()} of {state.height}")
+            tally = shard.tally()
+            print(f"{tally.total - tally.missing} of {tally.total}")
             return
         store.adopt_orphans()
-        expected = _expected(prompts(), asking)
-        state = _look_up(store, expected, asking)
-        if asking.from_store and (missing := int(_missing(state).sum())):
-            log.info("%s is not written: %d of its answers are not in the store", output, missing)
+        tally = shard.tally()
+        if asking.from_store and tally.missing:
+            log.info("%s is not written: %d of its answers are not in the store", output, tally.missing)
             return
-        if _missing(state).any():
-            lease = f"shard-{digest(expected.get_column('key').sort().to_list())}"
-            with store.lease(lease, asking.lease_wait) as had:
+        if tally.missing:
+            with store.lease(f"shard-{tally.name}", asking.lease_wait) as had:
                 if not had:
                     raise UserError(
                         f"another job is asking for what {output} wants: wait until it ends, or end it, and run again."
                     )
                 store.adopt_orphans()
                 store.refresh()
-                state = _look_up(store, expected, asking)
-                while missing := int(_missing(state).sum()):
-                    _ask_missing(prompts, state, asking, store)
+                tally = shard.tally()
+                while tally.missing:
+                    missing = tally.missing
+                    _ask_missing(shard, tally)
                     store.refresh()
-                    state = _look_up(store, expected, asking)
-                    if int(_missing(state).sum()) == missing:
+                    tally = shard.tally()
+                    if tally.missing == missing:
                         raise FatalError("nothing that was asked came back: see the log, then run again.")
-        _check(state, store, asking)
-        _write(state, store, asking, output, by_benchmark)
+        _check(shard, tally)
+        _write(shard, output, by_benchmark)
 
 
 @contextlib.contextmanager
@@ -91,83 +93,126 @@ def _one_sentence_when_full(folder: Path) -> Iterator[None]:
         raise
 
 
-def _expected(prompts: Iterable[Prompted], asking: Asking) -> pl.DataFrame:
-    """What is wanted, in the order of asking: key, benchmark, question_id, sample."""
-    key_of = asking.key_maker()
-    schema = {"key": pl.String, "benchmark": pl.String, "question_id": pl.String, "sample": pl.Int64}
-    chunks = [pl.DataFrame(schema=schema)]
-    rows: list[tuple[str, str, str, int]] = []
-    for one in prompts:
-        rows.append((key_of(one.messages, one.sample, one.seed), one.benchmark, one.question_id, one.sample))
-        if len(rows) == CHUNK:
-            chunks.append(pl.DataFrame(rows, schema=schema, orient="row"))
-            rows = []
-    chunks.append(pl.DataFrame(rows, schema=schema, orient="row"))
-    return pl.concat(chunks)
+@dataclass
+class Tally:
+    """What the store has of a shard."""
+
+    total: int = 0
+    missing: int = 0
+    """Answers to ask for; those that two benchmarks share count once."""
+    failed: int = 0
+    """Answers that never will be, with their reasons."""
+    name: str = ""
+    """Digest of all keys, in their order."""
+
+    @property
+    def proven(self) -> bool:
+        """Whether the store has an answer to any of it."""
+        return self.total - self.missing - self.failed > 0
 
 
-def _look_up(store: Store, expected: pl.DataFrame, asking: Asking) -> pl.DataFrame:
-    """``expected`` with ``failed`` and ``size`` of what the store has; null where it has nothing."""
-    parts = []
-    for part in expected.iter_slices(CHUNK):
-        ids = part.get_column("question_id")
-        index = store.index(asking.model_id, str(ids.min()), str(ids.max()))
-        parts.append(part.join(index, on="key", how="left", maintain_order="left"))
-    nothing = store.index(asking.model_id, "", "")
-    return pl.concat(parts or [expected.join(nothing, on="key", how="left")])
+class Shard:
+    """The answers that one job wants, and what the store has of them; gone through block by block."""
+
+    def __init__(self, prompts: Callable[[], Iterable[Prompted]], asking: Asking, store: Store) -> None:
+        self._prompts = prompts
+        self.asking = asking
+        self.store = store
+
+    def blocks(self) -> Iterator[tuple[list[Prompted], pl.DataFrame]]:
+        """What is wanted, some at a time: the requests, and their key, benchmark, question_id, sample, ``failed`` and
+        ``size``, the last two null where the store has nothing."""
+        key_of = self.asking.key_maker()
+        schema = {"key": pl.String, "benchmark": pl.String, "question_id": pl.String, "sample": pl.Int64}
+        for block in batched(self._prompts(), BLOCK):
+            rows = [(key_of(one.messages, one.sample, one.seed), one.benchmark, *one[:2]) for one in block]
+            table = pl.DataFrame(rows, schema=schema, orient="row")
+            ids = table.get_column("question_id")
+            index = self.store.index(self.asking.model_id, str(ids.min()), str(ids.max()))
+            yield block, table.join(index, on="key", how="left", maintain_order="left")
+
+    def tally(self) -> Tally:
+        """Count what is there."""
+        tally, seen, name = Tally(), set[str](), hashlib.sha256()
+        for _, table in self.blocks():
+            keys = table.get_column("key")
+            name.update("".join(keys).encode())
+            tally.total += table.height
+            tally.failed += int(table.get_column("failed").sum())
+            tally.missing += sum(_to_ask(table, seen))
+        tally.name = name.hexdigest()[:32]
+        return tally
+
+    def missing(self) -> Iterator[Request]:
+        """What is to be asked for."""
+        seen: set[str] = set()
+        for block, table in self.blocks():
+            for one, key in compress(zip(block, table.get_column("key"), strict=True), _to_ask(table, seen)):
+                yield Request(key, one.question_id, one.sample, one.seed, one.messages)
 
 
-def _missing(state: pl.DataFrame) -> pl.Series:
-    """Which rows are to be asked for: not in the store, and each key once."""
-    return state.select(pl.col("failed").is_null() & pl.col("key").is_first_distinct()).to_series()
+def _to_ask(table: pl.DataFrame, seen: set[str]) -> list[bool]:
+    """Which rows are not in the store, each key once; ``seen`` keeps the keys that benchmarks could share."""
+    wanted = []
+    for key, benchmark, failed in table.select("key", "benchmark", "failed").iter_rows():
+        wanted.append(failed is None and key not in seen)
+        if failed is None and benchmark:
+            seen.add(key)
+    return wanted
 
 
-def _ask_missing(prompts: Callable[[], Iterable[Prompted]], state: pl.DataFrame, asking: Asking, store: Store) -> None:
-    missing = _missing(state)
-    progress = Progress(total=state.height, cached=state.height - int(missing.sum()))
+def _ask_missing(shard: Shard, tally: Tally) -> None:
+    asking, store = shard.asking, shard.store
+    progress = Progress(total=tally.total, cached=tally.total - tally.missing)
     log.info("%d of %d answers are in the store, asking for the rest", progress.cached, progress.total)
-    requests = (
-        Request(key, one.question_id, one.sample, one.seed, one.messages)
-        for one, key in compress(zip(prompts(), state.get_column("key"), strict=True), missing)
-    )
-    proven = state.select((~pl.col("failed")).any()).item()
     meter = GpuMeter(store, asking.model.name, asking.budget_gpu_hours, asking.grace)
     try:
         with engine(asking.model, asking.engine, meter.running) as endpoint:
-            Round(asking, store, endpoint, progress, proven, meter).ask(requests)
+            Round(asking, store, endpoint, progress, tally.proven, meter).ask(shard.missing())
     finally:
         progress.close()
 
 
-def _check(state: pl.DataFrame, store: Store, asking: Asking) -> None:
-    """Refuse a shard that has gaps, or more failures than are allowed."""
-    gaps = state.get_column("failed").is_null().sum()
-    if gaps:
-        raise FatalError(f"{gaps} of {state.height} answers are still missing: run again for the rest.")
-    failed = state.filter(pl.col("failed"))
-    if failed.height > math.floor(asking.max_failed * state.height):
-        rows = store.read(asking.model_id, failed.select("key", "question_id"))
-        reasons = rows.get_column("error").value_counts(sort=True).head(3)
-        listed = "; ".join(f"{count} x {reason}" for reason, count in reasons.iter_rows())
-        raise UserError(
-            f"{failed.height} of {state.height} answers failed for good, more than --max-failed {asking.max_failed:g} "
-            f"allows ({listed}): allow more of them, or see to the cause and ask under other settings."
-        )
+def _check(shard: Shard, tally: Tally) -> None:
+    """Refuse a shard that has more failures than are allowed."""
+    if tally.failed <= math.floor(shard.asking.max_failed * tally.total):
+        return
+    reasons: Counter[str] = Counter()
+    for _, table in shard.blocks():
+        failed = table.filter("failed").select("key", "question_id")
+        reasons.update(shard.store.read(shard.asking.model_id, failed).get_column("error").to_list())
+    listed = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
+    raise UserError(
+        f"{tally.failed} of {tally.total} answers failed for good, more than --max-failed {shard.asking.max_failed:g} "
+        f"allows ({listed}): allow more of them, or see to the cause and ask under other settings."
+    )
 
 
-def _write(state: pl.DataFrame, store: Store, asking: Asking, output: Path, by_benchmark: bool) -> None:
+def _write(shard: Shard, output: Path, by_benchmark: bool) -> None:
     """Write the completions of a shard that is complete in the store, block by block."""
-    wanted = state.select("key", "benchmark", "question_id", "sample", "size").sort("question_id", "sample", "key")
-    tables = sorted(wanted.partition_by("benchmark", as_dict=True).items()) if by_benchmark else [("", wanted)]
+    order = ("benchmark", "question_id", "sample")
+    last: tuple[object, ...] = ()
     with TableWriter(output, EVALUATION_COMPLETIONS if by_benchmark else COMPLETIONS) as writer:
-        for block in (block for _, table in tables for block in blocks(table)):
-            rows = store.read(asking.model_id, block, COLUMNS)
-            writer.write(
-                block.drop("size")
-                .join(rows, on="key", how="left", maintain_order="left")
-                .with_columns(text=whole_text(), model=pl.lit(asking.model.name))
-            )
-    log.info("%s: %d answers", output, state.height)
+        for _, table in shard.blocks():
+            places = table.select(order)
+            if not places.equals(places.sort(order)) or places.row(0) < last:
+                raise ValueError(f"the answers of {output} are wanted in another order than {', '.join(order)}")
+            last = places.row(-1)
+            for block in (part for one in table.partition_by("benchmark", maintain_order=True) for part in blocks(one)):
+                rows = shard.store.read(shard.asking.model_id, block, COLUMNS)
+                writer.write(
+                    block.drop("size", "failed")
+                    .join(rows, on="key", how="left", maintain_order="left")
+                    .with_columns(text=whole_text(), model=pl.lit(shard.asking.model.name))
+                )
+    log.info("%s: %d answers", output, writer.rows)
+
+
+def batched(things: Iterable[Prompted], size: int) -> Iterator[list[Prompted]]:
+    """Lists of so many at a time, the last one of what is left."""
+    rest = iter(things)
+    while block := list(islice(rest, size)):
+        yield block
 
 
 def whole_text() -> pl.Expr:

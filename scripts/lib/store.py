@@ -549,9 +549,12 @@ class KeyMaker:
 
     def __init__(self, model: Mapping[str, Any], sampling: Any, schema: Any) -> None:
         self._settings = digest({"model": dict(model), "sampling": sampling, "response_schema": schema}, 64)
+        self._last: tuple[Any, str] = (None, "")
 
     def __call__(self, messages: Any, sample: int, seed: int) -> str:
-        return digest([self._settings, digest(messages, 64), sample, seed])
+        if messages is not self._last[0]:  # the samples of a question share theirs
+            self._last = (messages, digest(messages, 64))
+        return digest([self._settings, self._last[1], sample, seed])
 
 
 def loads(text: str | None) -> dict[str, Any]:
