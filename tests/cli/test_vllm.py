@@ -175,8 +175,9 @@ def test_a_kill_9_of_the_parent_leaves_nothing_behind(serving: Serving) -> None:
 
 
 def test_a_killed_engine_core_is_noticed(smollm2: Model) -> None:
+    before = set(psutil.Process().children(recursive=True))
     with engine(smollm2, SETTINGS) as endpoint:
-        tree = [it for it in psutil.Process().children(recursive=True) if it.is_running()]
+        tree = [it for it in psutil.Process().children(recursive=True) if it.is_running() and it not in before]
         [core] = [it for it in tree if it.name().startswith("VLLM::EngineCor")]
         core.kill()
         end = time.monotonic() + 60

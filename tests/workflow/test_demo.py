@@ -108,7 +108,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     (card,) = made.results.glob("models/*/model.json")
     model = Model.read(card)
     moments = random.Random(20250604)
-    total = sum(count for rule, count in run.jobs(*PROFILE).items() if rule != "total")
     with (
         engine(model, EngineSettings(accelerator="cpu")) as endpoint,
         CountingProxy(endpoint.base_url) as proxy,
@@ -116,7 +115,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         entry = {"base_url": proxy.base_url, "api_key": endpoint.api_key, "model_name": endpoint.model_name}
         variables = {**run.variables, SERVERS_VARIABLE: json.dumps({model.key_digest(): entry})}
         for kill in range(KILLS):
-            more = moments.randint(total // KILLS - 4, total // KILLS + 3)
+            share = run.jobs(*PROFILE)["total"] / (KILLS - kill + 0.5)  # of the jobs that are left
+            more = round(moments.uniform(0.5, 1.0) * share)
             delay = moments.uniform(0, 6)
             if not run_until_killed(made, variables, more, delay, folder / f"run-{kill}.log"):
                 break

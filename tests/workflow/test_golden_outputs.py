@@ -28,6 +28,7 @@ import measure_answers
 import mix_sources
 import parse_labels
 import read_assessments
+import read_written
 import select_questions
 from lib.filters import FILTERS
 from lib.hashing import question_id
@@ -35,6 +36,7 @@ from lib.plan import KINDS
 from lib.tables import COMPLETIONS, write_table
 
 RECORDED: Mapping[tuple[str, int], str] = {
+    ("written", 1): "091f1c13e2b0e1b2",
     ("clean", 1): "6b24d478cee609d1",
     ("labels", 1): "f45c9011b2748baa",
     ("selected", 1): "abfd2c376f0b272f",
@@ -79,6 +81,19 @@ def source(path: Path, name: str, start: int) -> Path:
     return path
 
 
+def write_documents(folder: Path) -> None:
+    """Twelve documents, and what a model wrote from them: of every third nothing, of one what cannot be read."""
+    texts = pl.read_parquet(source(folder / "documents.parquet", "document", 60))["question"].unique(
+        maintain_order=True
+    )
+    wrote = [
+        json.dumps({"reasoning": "so", "question": f"Why {text}" if number % 3 else None})
+        for number, text in enumerate(texts)
+    ]
+    rows = [completion(text, 0, answer) for text, answer in zip(texts, [*wrote[:-1], "no JSON"], strict=True)]
+    write_table(pl.DataFrame(rows, dict(COMPLETIONS)).sort("question_id"), folder / "wrote.parquet", COMPLETIONS)
+
+
 LEAK = "Let n be a positive integer such that n squared plus n plus one divides n to the power of 2025 plus twenty."
 
 
@@ -96,6 +111,10 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
         made[kind] = [folder / f"{name}.parquet" for name in names]
 
     benchmark(folder / "benchmark.parquet", {LEAK: ("3", "{}"), "How much is two and two?": ("4", "{}")})
+    write_documents(folder)
+    given = ["--questions", at("documents"), "--completions", at("wrote"), "--step", "write"]
+    assert read_written.main([*given, "--output", at("written"), "--dropped", at("unwritten")]) == 0
+    keep("written", "written", "unwritten")
     for name, start in (("one", 3), ("two", 30)):
         source(folder / f"{name}.parquet", name, start)
         given = ["--questions", at(name), "--benchmarks", at("benchmark")]
@@ -177,7 +196,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     return made
 
 
-KNOWN = ["clean", "labels", "selected", "mixed", "limited", "deduplicated", "drawn"]
+KNOWN = ["written", "clean", "labels", "selected", "mixed", "limited", "deduplicated", "drawn"]
 KNOWN += ["measured", "assessed", "filtered", "dataset", "evaluation", "experiment"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tests.fake_openai import FakeServer, Fault
+from tests.fake_openai import API_KEY, FakeServer, Fault
 from tests.workflow.conftest import ROOT, Checkout, small_config
 
 from lib.config import with_setting
@@ -219,3 +219,19 @@ def test_the_manifest_says_what_the_recipe_is_made_of(finished: Checkout) -> Non
     assert manifest["recipe"] == "tiny"
     kinds = {stage["kind"] for stage in manifest["stages"]}
     assert {"source", "clean", "labels", "selected", "drawn", "answers", "measured", "filtered", "dataset"} <= kinds
+
+
+def test_the_key_is_in_nothing_that_runs_leave_behind(
+    finished: Checkout, config: dict[str, Any], server: FakeServer
+) -> None:
+    own = finished.write_config(with_setting(config, "recipes.tiny.answers.seed", 6))
+    server.faults.append(Fault(status=403, message="no access"))
+    try:
+        said = finished.snakemake("--configfile", own, "--verbose", fails=True)
+    finally:
+        server.faults.clear()
+    files = [path for path in finished.folder.rglob("*") if path.is_file()]
+    holding = [path for path in files if API_KEY.encode() in path.read_bytes()]
+    assert API_KEY not in said
+    assert holding == []
+    assert {path.relative_to(finished.folder).parts[0] for path in files} > {"results", "store", ".snakemake"}
