@@ -48,9 +48,9 @@ def complete_shard(
     ``prompts`` gives the wanted answers anew each time it is called, each once, in the order of the output: (benchmark,
     question_id, sample). It is gone through several times and never held, so that memory does not grow with the shard.
     The output has the columns of ``COMPLETIONS``, with ``by_benchmark`` of ``EVALUATION_COMPLETIONS``. Where ``asking``
-    says ``from_store`` nothing is asked, and nothing is written unless it is complete; where it says ``count``, only how
-    many there are is printed. Raises ``UserError`` where more than ``max_failed`` of the answers failed, another writer
-    keeps the shard, or the run could not go on; what was answered is in the store then.
+    says ``from_store`` nothing is asked, and nothing is written unless it is complete; where it says ``count``, only
+    how many there are is printed. Raises ``UserError`` where more than ``max_failed`` of the answers failed, another
+    writer keeps the shard, or the run could not go on; what was answered is in the store then.
     """
     with _one_sentence_when_full(asking.store), Store(asking.store) as store:
         shard = Shard(prompts, asking, store)
