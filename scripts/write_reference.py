@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
     "configuration": (
         "Configuration",
-        "Every key of `config.yaml` and of the files that are laid over it with `--configfile`. What a domain sets itself "
-        "overrides what its recipe says. A key that is not here is an error.",
+        "Every key of `config.yaml` and of the files that are laid over it with `--configfile`. What a domain sets "
+        "itself overrides what its recipe says. A key that is not here is an error.",
         "config",
     ),
     "catalog": (

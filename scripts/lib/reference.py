@@ -32,8 +32,10 @@ def _block(name: str | None, schema: Schema) -> Iterator[str]:
     within = []
     for key, value in schema["properties"].items():
         rows.append(f"| `{key}` | {_type(value)} | {_default(key, value, required)} | {_meaning(value)} |")
-        if "properties" in value:
-            within.append((f"{name}: {key}" if name else key, value))
+        more = value.get("additionalProperties")
+        inner = more if isinstance(more, Mapping) and "properties" in more else value
+        if "properties" in inner:
+            within.append((f"{name}: {key}" if name else key, inner))
     yield "\n".join(rows)
     for inner, value in within:
         yield from _block(inner, value)
