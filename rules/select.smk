@@ -72,9 +72,11 @@ rule label_questions:
         prompt=prompt_flag("labels"),
         sampling=setting("labels", "sampling"),
         seed=setting("labels", "seed"),
+        attempts=setting("labels", "attempts"),
     shell:
         "{PY} scripts/label_questions.py --questions {input.questions} --model {input.model}"
         " --method {params.method} {params.prompt} --sampling {params.sampling:q} --seed {params.seed}"
+        " --attempts {params.attempts}"
         " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.completions}"
         + ASKING
 

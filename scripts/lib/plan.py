@@ -306,7 +306,8 @@ class Planner:
             inputs["direction"] = [self.direction(select)]
             return self.add("labels", source, {"method": method}, inputs, {"shards": shards})
         prompt, path = self.prompt(select["prompt"])
-        settings = {"method": method, "prompt": prompt, "sampling": select["sampling"], "seed": select["seed"]}
+        asked = {name: select[name] for name in ("sampling", "seed", "attempts")}
+        settings = {"method": method, "prompt": prompt, **asked}
         return self.add("labels", source, settings, inputs, {"prompt": path, "shards": shards})
 
     def classifier(self, block: Settings) -> Stage:

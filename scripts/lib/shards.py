@@ -82,7 +82,7 @@ def _evaluation(plan: Plan, stage: Stage) -> Shard:
     return Shard(stage, PROGRAMS[stage.kind], tuple(arguments), (*questions, model), output)
 
 
-_OWN = {"written": ("step", "domain"), "labels": ("method",), "answers": ("samples",), "assessed": ()}
+_OWN = {"written": ("step", "domain"), "labels": ("method", "attempts"), "answers": ("samples",), "assessed": ()}
 
 
 def _settings(settings: Any, *own: str) -> list[str]:
