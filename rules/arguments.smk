@@ -95,7 +95,7 @@ def experiment_settings(wildcards):
         "recipes": {base: config["recipes"][base]} if base else {},
         "experiments": {name: experiment},
     }
-    return json.dumps(settings, sort_keys=True)
+    return json.dumps(settings)  # in their order, which is that of the arms
 
 
 def experiment_paths(name):

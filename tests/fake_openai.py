@@ -99,6 +99,7 @@ class FakeServer:
         self.served: Counter[str] = Counter()
         self.bodies: list[Body] = []
         self.keep_bodies = True
+        self.models = [MODEL]
         self.times: list[float] = []
         self.batch_seconds = 0.0
         self.batch_faults: list[BatchFault] = []
@@ -175,7 +176,9 @@ class FakeServer:
         if headers.get("authorization") != f"Bearer {API_KEY}":
             return await self._send(writer, 401, _error("wrong key", "invalid_api_key"))
         if path.endswith("/models"):
-            return await self._send(writer, 200, {"object": "list", "data": [{"id": MODEL, "object": "model"}]})
+            return await self._send(
+                writer, 200, {"object": "list", "data": [{"id": one, "object": "model"} for one in self.models]}
+            )
         if path.startswith(("/v1/files", "/v1/batches")):
             return await self._batch_api(method, path.partition("?")[0], headers, content, writer)
         if (method, path) not in (("POST", "/v1/chat/completions"), ("POST", "/v1/embeddings")):

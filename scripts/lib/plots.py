@@ -16,6 +16,7 @@ WIDTH = 460
 BAR_HEIGHT = 20
 COLOURS = ("#3b6ea5", "#d9822b", "#4c9a6a", "#a4508b", "#8c6d46", "#6b7a8f", "#c44e52", "#937fb8")
 LIGHT = "#c3d3e3"
+PUBLISHED = "#d62728"
 
 
 def save_svg(chart: Any, path: Path) -> None:
@@ -67,19 +68,17 @@ def error_bars(scores: pl.DataFrame, bar: str, panel: str, width: int = 300) -> 
     drawn = drawn.with_columns(end=pl.coalesce("high", "score"))
     vertical = alt.Y(f"{bar}:N", sort=bars, title=None)
     base = alt.Chart().encode(y=vertical)
+    title = _score_title(drawn)
     marks = []
-    if "published" in drawn.columns and drawn["published"].is_not_null().any():
-        marks.append(
-            base.mark_tick(color="#d9822b", thickness=3, size=BAR_HEIGHT - 2).encode(
-                x=alt.X("published:Q", title="score (orange: published)")
-            )
-        )
+    if title != "score":
+        tick = base.mark_tick(color=PUBLISHED, thickness=3, size=BAR_HEIGHT - 2)
+        marks.append(tick.encode(x=alt.X("published:Q", title=title)))
     shown = base.mark_bar(height=BAR_HEIGHT - 6).encode(
-        x=alt.X("score:Q", title="score", scale=alt.Scale(zero=True, nice=True)),
+        x=alt.X("score:Q", title=title, scale=alt.Scale(zero=True, nice=True)),
         color=alt.Color(f"{bar}:N", sort=bars, legend=None),
     )
-    whiskers = base.mark_rule(color="#222222", strokeWidth=1.5).encode(x=alt.X("low:Q", title="score"), x2="high:Q")
-    text = base.mark_text(align="left", dx=5, fontSize=10).encode(x=alt.X("end:Q", title="score"), text="label:N")
+    whiskers = base.mark_rule(color="#222222", strokeWidth=1.5).encode(x=alt.X("low:Q", title=title), x2="high:Q")
+    text = base.mark_text(align="left", dx=5, fontSize=10).encode(x=alt.X("end:Q", title=title), text="label:N")
     height = BAR_HEIGHT * len(bars)
     layers = alt.layer(shown, whiskers, text, *marks, data=data(drawn)).properties(width=width, height=height)
     columns = 1 if len(panels) == 1 else 2
@@ -101,22 +100,29 @@ def score_curves(scores: pl.DataFrame, axis: str) -> Any:
     scale = alt.Scale(type="log" if spread else "linear", zero=False, nice=not spread)
     legend = alt.Legend() if len(curves) > 1 else None
     colour = alt.Color("curve:N", sort=curves, title=None, legend=legend)
-    x = alt.X("x:Q", title=axis, scale=scale)
-    y = alt.Y("score:Q", title="score", scale=alt.Scale(zero=False))
+    x = alt.X("x:Q", title=axis, scale=scale, axis=alt.Axis(format="~s", tickCount=5, labelOverlap="greedy"))
+    title = _score_title(drawn)
+    y = alt.Y("score:Q", title=title, scale=alt.Scale(zero=False))
     points = alt.Chart().transform_filter("isValid(datum.x)")
     layers = [
         points.mark_line(point=True).encode(x=x, y=y, color=colour),
-        points.mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("low:Q", title="score"), y2="high:Q", color=colour),
+        points.mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("low:Q", title=title), y2="high:Q", color=colour),
     ]
     if drawn["published"].is_not_null().any():
-        published = points.transform_filter("isValid(datum.published)").mark_point(shape="diamond", color="#d9822b")
-        layers.append(published.encode(x=x, y=alt.Y("published:Q", title="score (diamonds: published)")))
+        published = points.transform_filter("isValid(datum.published)").mark_point(shape="diamond", color=PUBLISHED)
+        layers.append(published.encode(x=x, y=alt.Y("published:Q", title=title)))
     if drawn["x"].is_null().any():
         level = alt.Chart().transform_filter("!isValid(datum.x)").mark_rule(strokeDash=[4, 3])
         layers.append(level.encode(y=y, color=colour))
     chart = alt.layer(*layers, data=data(drawn)).properties(width=300, height=170)
     facet = alt.Facet("benchmark:N", sort=panels, title=None)
     return chart.facet(facet=facet, columns=1 if len(panels) == 1 else 2).resolve_scale(y="independent")
+
+
+def _score_title(scores: pl.DataFrame) -> str:
+    """The title of the axis of scores, which says what the red marks are where there are any."""
+    marked = "published" in scores.columns and scores["published"].is_not_null().any()
+    return "score (red: published)" if marked else "score"
 
 
 def score_matrix(scores: pl.DataFrame, panels: Sequence[str]) -> Any:
@@ -137,7 +143,7 @@ def score_matrix(scores: pl.DataFrame, panels: Sequence[str]) -> Any:
         x=alt.X("benchmark:N", sort=list(panels), title="measured on", axis=alt.Axis(orient="top", labelAngle=0)),
         y=alt.Y("arm:N", sort=arms, title="arm"),
     )
-    scale = alt.Scale(domain=[-largest, 0, largest], range=["#d9822b", "#ffffff", "#3b6ea5"])
+    scale = alt.Scale(domain=[-largest, 0, largest], range=["#d9822b", "#ffffff", "#3b6ea5"], interpolate="rgb")
     cells = base.mark_rect(stroke="#e6e6e6").encode(color=alt.Color("shade:Q", title="difference", scale=scale))
     plain = base.transform_filter("!datum.telling").mark_text(fontSize=11).encode(text="text:N")
     strong = base.transform_filter("datum.telling").mark_text(fontSize=11, fontWeight="bold").encode(text="text:N")
