@@ -82,7 +82,7 @@ rule label_questions:
 
 
 rule score_questions:
-    "Score one shard of a source's questions with a classifier."
+    "Score one shard of a source's questions with a classifier, or by what is computed from them."
     input:
         questions=files("labels", "questions"),
         classifier=files("labels", "classifier", "classifier.bin"),
@@ -96,8 +96,14 @@ rule score_questions:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        score=lambda wildcards, input: (
+            f"--classifier {input.classifier}"
+            if input.classifier
+            else f"--score {PLAN.stage('labels', wildcards.id).settings['method']}"
+        ),
     shell:
-        "{PY} scripts/score_texts.py --questions {input.questions} --classifier {input.classifier}"
+        "{PY} scripts/score_texts.py --questions {input.questions} {params.score}"
         " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.labels} > {log} 2>&1"
 
 
@@ -141,9 +147,12 @@ rule parse_labels:
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         method=setting("labels", "method"),
+        unit=lambda wildcards: PLAN.stage("labels", wildcards.id).settings.get(
+            "unit", "tokens"
+        ),
     shell:
         "{PY} scripts/parse_labels.py --questions {input.questions} --completions {input.completions}"
-        " --method {params.method} --output {output.labels} > {log} 2>&1"
+        " --method {params.method} --unit {params.unit} --output {output.labels} > {log} 2>&1"
 
 
 rule select_questions:

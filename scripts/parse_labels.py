@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from lib.cli import UserError, command
-from lib.labels import METHODS, SCORED, Label, read_label
+from lib.labels import METHODS, UNITS, Label, read_label
 from lib.streams import read_batches
 from lib.tables import COMPLETIONS, LABELS, QUESTIONS, read_table, scan_table, write_table
 
@@ -28,14 +28,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--completions", type=Path, nargs="+", required=True)
-    parser.add_argument("--method", choices=[*METHODS, *SCORED], required=True)
+    parser.add_argument("--method", required=True, help=f"{', '.join(METHODS)}, or what the scores are")
+    parser.add_argument("--unit", choices=UNITS, default="tokens", help="of response_length")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(argv)
     wanted = scan_table(options.questions, QUESTIONS).select("question_id").unique().sort("question_id").collect()
-    if options.method in SCORED:
-        labels = pl.concat([read_table(path, LABELS).select(*LABELS) for path in options.completions])
+    if options.method in METHODS:
+        labels = read_labels(options.completions, options.method, options.unit)
     else:
-        labels = read_labels(options.completions, options.method)
+        labels = pl.concat([read_table(path, LABELS).select(*LABELS) for path in options.completions])
     missing = wanted.join(labels, on="question_id", how="anti").height
     if missing:
         raise UserError(f"{missing} questions of {options.questions} have no answer: run label_questions for them.")
@@ -51,14 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read_labels(paths: Sequence[Path], method: str) -> pl.DataFrame:
+def read_labels(paths: Sequence[Path], method: str, unit: str = "tokens") -> pl.DataFrame:
     """The labels (columns of ``LABELS``) of every question that tables of completions hold."""
     labels: dict[str, tuple[int, Label]] = {}
     for path in paths:
         for batch in read_batches(path, COMPLETIONS):
             for row in batch.iter_rows(named=True):
                 question, sample = row["question_id"], row["sample"]
-                label = read_label(method, row)
+                label = read_label(method, row, unit)
                 known = labels.get(question)
                 if known is None or _is_better(sample, label, *known):
                     labels[question] = (sample, label)

@@ -1,4 +1,4 @@
-"""Score the questions or the answers of one shard with a classifier: the probability that they are like the good ones.
+"""Score the questions or the answers of one shard: with a classifier, or by what is computed from questions alone.
 
 Give --questions for a row of labels a distinct question, --answers for a row of assessments an answer that came.
 """
@@ -14,11 +14,11 @@ from pathlib import Path
 import polars as pl
 
 from lib.classifier import scorer
-from lib.cli import command
+from lib.cli import UserError, command
 from lib.hashing import shard_expression
 from lib.requests import shard_questions
 from lib.streams import TableWriter, read_batches
-from lib.tables import ASSESSMENTS, COMPLETIONS, LABELS
+from lib.tables import ASSESSMENTS, COMPLETIONS, LABELS, write_table
 
 
 @command
@@ -28,12 +28,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     texts = parser.add_mutually_exclusive_group(required=True)
     texts.add_argument("--questions", type=Path)
     texts.add_argument("--answers", type=Path)
-    parser.add_argument("--classifier", type=Path, required=True)
+    scores = parser.add_mutually_exclusive_group(required=True)
+    scores.add_argument("--classifier", type=Path, help="the probability of being like the good examples")
+    scores.add_argument("--score", help="name of a score in lib.question_scores")
     parser.add_argument("--shard", type=int, required=True)
     parser.add_argument("--shards", type=int, required=True)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(argv)
     schema = LABELS if options.questions else ASSESSMENTS
+    if options.score is not None:
+        return write_scores(options)
     with scorer(options.classifier) as score, TableWriter(options.output, schema) as writer:
         if options.questions:
             rows = shard_questions(options.questions, options.shard, options.shards)
@@ -43,6 +47,22 @@ def main(argv: Sequence[str] | None = None) -> int:
                 here = shard_expression(options.shards) == options.shard
                 writer.write(_scored(batch.filter(here & pl.col("text").is_not_null()), score))
     logging.info("%s: %d scores", options.output, writer.rows)
+    return 0
+
+
+def write_scores(options: argparse.Namespace) -> int:
+    """Write the labels of one shard of questions that a function computes."""
+    from lib.question_scores import SCORES
+
+    if options.questions is None or options.score not in SCORES:
+        raise UserError(f"there is no score {options.score} of questions: use one of {', '.join(sorted(SCORES))}.")
+    rows = shard_questions(options.questions, options.shard, options.shards)
+    values = SCORES[options.score](rows).cast(pl.Float64).fill_nan(None)
+    nothing = pl.lit(None, pl.String)
+    table = rows.with_columns(value=values, rationale=nothing, error=nothing)
+    error = pl.when(pl.col("value").is_null()).then(pl.lit("no score"))
+    write_table(table.select("question_id", "value", "rationale", error=error), options.output, LABELS)
+    logging.info("%s: %d scores", options.output, table.height)
     return 0
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from lib.cli import UserError, command
 
-METHODS = ("random", "difficulty", "response_length", "ask_llm", "fasttext", "embeddings")
 UNLABELLED = ("drop", "last", "first", "error")
 
 
@@ -45,7 +44,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=Path, required=True, help="questions to select from")
     parser.add_argument("--labels", type=Path, help="their labels; not needed for a random selection")
-    parser.add_argument("--by", choices=METHODS, required=True, help="what the labels are")
+    parser.add_argument("--by", required=True, help="what the labels are")
     parser.add_argument("--keep", required=True, help="number of rows to keep, a fraction below 1, or all")
     parser.add_argument("--at-least", type=float, help="drop rows of a smaller label")
     parser.add_argument("--unlabelled", choices=UNLABELLED, default="drop", help="what becomes of rows without a label")

@@ -279,7 +279,7 @@ def _written(stage: Stage) -> Estimate:
 def _labels(stage: Stage) -> Estimate:
     rows = expected_rows(stage.input("questions").input("questions"))
     method = stage.settings["method"]
-    if method == "fasttext":
+    if "model" not in stage.inputs:
         return Estimate(jobs=stage.execution["shards"] + 1)
     if method == "embeddings":
         result = _asked(stage, rows or 0, QUESTION_TOKENS, 0)

@@ -14,8 +14,8 @@ from lib.cli import UserError
 METHODS = ("difficulty", "response_length", "ask_llm")
 """Labels that are read out of a model's answers."""
 
-SCORED = ("fasttext", "embeddings")
-"""Labels that are computed, shard by shard."""
+UNITS = ("tokens", "characters")
+"""What a response's length is counted in."""
 
 
 class Difficulty(BaseModel):
@@ -71,10 +71,12 @@ def _check_method(method: str) -> None:
         raise UserError(f"there is no labelling method {method}: choose one of {', '.join(METHODS)}.")
 
 
-def read_label(method: str, completion: dict[str, Any]) -> Label:
-    """The label in one row of completions (columns of ``COMPLETIONS``)."""
+def read_label(method: str, completion: dict[str, Any], unit: str = "tokens") -> Label:
+    """The label in one row of completions (columns of ``COMPLETIONS``); ``unit`` is that of a response's length."""
     if completion["error"] is not None or completion["text"] is None:
         return Label(None, None, completion["error"] or "no answer")
+    if method == "response_length" and unit == "characters":
+        return Label(float(len(completion["text"])))
     if method == "response_length":
         tokens = completion["completion_tokens"]
         return Label(None, None, "the server did not count tokens") if tokens is None else Label(float(tokens))

@@ -21,7 +21,7 @@ from lib.catalog import Catalog, ContentOf, content_of, local_pins
 from lib.config import ConfigurationError, schema, with_defaults
 from lib.hashing import digest
 from lib.problems import check_schema, recipe_warnings, reference_problems
-from lib.recipes import Settings, resolved_domain, resolved_scale
+from lib.recipes import MODEL_LABELS, Settings, resolved_domain, resolved_scale
 from lib.source_keys import DESCRIPTIVE, ROLE, fetched_entry, written_prompt, written_steps
 
 
@@ -298,8 +298,9 @@ class Planner:
         method = select["by"]
         rows = clean.execution.get("rows") or 1
         shards = max(1, math.ceil(rows / select["questions_per_shard"]))
-        if method == "fasttext":
-            inputs = {"questions": [clean], "classifier": [self.classifier(select)]}
+        if method not in MODEL_LABELS:
+            learnt = {"classifier": [self.classifier(select)]} if method == "fasttext" else {}
+            inputs = {"questions": [clean], **learnt}
             return self.add("labels", source, {"method": method}, inputs, {"shards": shards})
         inputs = {"questions": [clean], "model": [self.model(select["model"])]}
         if method == "embeddings":
@@ -308,6 +309,8 @@ class Planner:
         prompt, path = self.prompt(select["prompt"])
         asked = {name: select[name] for name in ("sampling", "seed", "attempts")}
         settings = {"method": method, "prompt": prompt, **asked}
+        if method == "response_length":
+            settings["unit"] = select["unit"]
         return self.add("labels", source, settings, inputs, {"prompt": path, "shards": shards})
 
     def classifier(self, block: Settings) -> Stage:

@@ -9,7 +9,7 @@ from lib.arms import arm_evaluation, arm_overrides, arm_recipe, colliding_arms, 
 from lib.catalog import Catalog
 from lib.cli import UserError
 from lib.config import ConfigurationError, did_you_mean, schema, schema_problems, with_defaults
-from lib.recipes import Settings, resolved_domain, resolved_scale
+from lib.recipes import MODEL_LABELS, Settings, resolved_domain, resolved_scale
 from lib.source_keys import written_prompt, written_steps
 
 
@@ -241,7 +241,7 @@ def domain_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
     labeller = catalog.models.get(select.get("model", ""))
     if select["by"] == "embeddings" and labeller is not None and labeller.get("task") != "embed":
         problems.append(f"{where}.select.model: {select['model']} is no sentence model: name one with `task: embed`")
-    if select["by"] not in {"random", "fasttext"}:
+    if select["by"] in MODEL_LABELS:
         if "model" not in select:
             problems.append(f"{where}.select: the key 'model' is missing: {select['by']} asks a model")
         else:

@@ -12,6 +12,9 @@ from lib.scales import Scale
 
 Settings = Mapping[str, Any]
 
+MODEL_LABELS = frozenset({"difficulty", "response_length", "ask_llm", "embeddings"})
+"""Filters of questions that ask a model; the others learn from examples or compute."""
+
 
 def resolved_domain(recipe: Settings, domain: str) -> dict[str, Any]:
     """A domain's settings: its own over the recipe's over the schema's defaults."""

@@ -21,8 +21,14 @@ PROGRAMS = {
 SHARD_FOLDERS = {"answers": "shards"}
 """Where the shards of a stage lie, below its folder, if not in ``completions``; an evaluation is one job."""
 
-SCORE_FOLDERS = {"fasttext": "scores", "embeddings": "similarities"}
-"""Where they lie by the method of a stage that asks for no completions."""
+
+def shard_folder(stage: Stage) -> str:
+    """Where the shards of a stage lie, below its folder."""
+    if "model" not in stage.inputs:
+        return "scores"
+    if stage.settings.get("method") == "embeddings":
+        return "similarities"
+    return SHARD_FOLDERS.get(stage.kind, "completions")
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,7 @@ def shard_path(plan: Plan, stage: Stage, shard: int) -> str:
     """Where a shard's completions are written."""
     shards = stage.execution["shards"]
     width = len(str(shards - 1))
-    folder = SCORE_FOLDERS.get(stage.settings.get("method", "")) or SHARD_FOLDERS.get(stage.kind, "completions")
-    return plan.path(stage, f"{folder}/{shard:0{width}}-of-{shards}.parquet")
+    return plan.path(stage, f"{shard_folder(stage)}/{shard:0{width}}-of-{shards}.parquet")
 
 
 def asked_shards(plan: Plan) -> Iterator[Shard]:
@@ -51,7 +56,7 @@ def asked_shards(plan: Plan) -> Iterator[Shard]:
         for (stage_kind, _), stage in plan.index.items():
             if stage_kind == kind == "evaluation":
                 yield _evaluation(plan, stage)
-            elif stage_kind == kind and stage.settings.get("method") not in SCORE_FOLDERS:
+            elif stage_kind == kind and shard_folder(stage) not in ("scores", "similarities"):
                 for shard in range(stage.execution["shards"]):
                     yield _shard(plan, stage, shard)
 

@@ -27,10 +27,11 @@ SMALL = {"dim": 16, "bucket": 1000, "min_count": 1}
 SELECT: dict[str, dict[str, Any]] = {
     "random": {"keep": 6},
     "difficulty": {"model": "oracle", "prompt": "difficulty_math", "keep": 0.5},
-    "response_length": {"model": "oracle", "keep": 6},
+    "response_length": {"model": "oracle", "keep": 6, "unit": "characters"},
     "ask_llm": {"model": "oracle", "prompt": "ask_llm", "at_least": 3},
     "fasttext": {"examples": EXAMPLES, "fasttext": SMALL, "keep": 6},
     "embeddings": {"examples": EXAMPLES, "model": "embedder", "keep": 0.5, "unlabelled": "error"},
+    "question_length": {"keep": 0.5},
 }
 """A ``select`` of each filter of questions."""
 
@@ -123,7 +124,8 @@ def test_the_dry_run_knows_every_filter_and_shares_what_it_can(checkout: Checkou
     jobs = checkout.jobs("--configfile", checkout.write_config(config))
     assert jobs["assemble_dataset"] == len(SELECT) + len(CHOOSE) - 1  # two of them are the same recipe
     assert jobs["train_classifier"] == 2
-    assert jobs["embed_examples"] == jobs["embed_questions"] == jobs["score_questions"] == 1
+    assert jobs["embed_examples"] == jobs["embed_questions"] == 1
+    assert jobs["score_questions"] == 2
     assert jobs["label_questions"] == 3
     assert jobs["verify_answers"] == jobs["score_answers"] == 1
     assert jobs["fetch_source"] == 2
