@@ -16,7 +16,7 @@ from lib.cli import UserError
 from lib.filters import FILTERS, checked_options, filter_answers
 from lib.hashing import question_id
 from lib.measures import measure_answers
-from lib.tables import ASSESSMENTS, COMPLETIONS, DRAWN, write_table
+from lib.tables import ASSESSMENTS, COMPLETIONS, DRAWN, MEASURES, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,7 +36,7 @@ def evidence(folder: Path, questions: Path, given: Path) -> dict[str, Path]:
     """What filters look at beside the answers: measures, and made-up assessments (the longer, the better)."""
     measure_answers(questions, given, {"last_number": True, "programs": True}, folder / "measured.parquet")
     came = pl.read_parquet(given).filter(pl.col("text").is_not_null()).sort("question_id", "sample")
-    value = pl.col("text").str.len_chars().clip(0, 100).cast(pl.Float64) / 100
+    value = (pl.col("text").str.len_chars() / 30).clip(0, 1)
     nothing = pl.lit(None, pl.String)
     assessed = came.select("question_id", "sample", value=value, rationale=nothing, error=nothing)
     write_table(assessed, folder / "assessed.parquet", ASSESSMENTS)
@@ -233,6 +233,114 @@ def test_no_answers_and_only_failed_answers_give_empty_tables(tmp_path: Path, na
         assert pairs == []
         assert "occurrence" in output.columns
         assert dropped.height == 2 * len(texts)
+
+
+@pytest.mark.parametrize("name", sorted(FILTERS))
+def test_one_answer_and_equal_answers(tmp_path: Path, name: str) -> None:
+    """One answer is kept or dropped for its own sake; of equal ones with equal lengths the choice is still one."""
+    text = "```python\nprint(7)\n```\n\nThe answer is 7."
+    options = {**NEEDED.get(name, {}), **({"max_characters": 500} if name == "short_paragraphs" else {})}
+    alone = kept(tmp_path, {ONE: [text]}, name, **options)[0]
+    assert alone == ([] if name == "reference" else [(ONE, 0)])
+    pairs, output, dropped = kept(tmp_path, {ONE: [text] * 16}, name, **{**options, "keep": 10})
+    assert len(pairs) == (0 if name == "reference" else 10)
+    assert output.height + dropped.height == 16
+
+
+@pytest.mark.parametrize("name", sorted(set(FILTERS) - {"reference"}))
+def test_every_filter_keeps_so_many_in_all_and_of_each_question(tmp_path: Path, name: str) -> None:
+    text = "```python\nprint(7)\n```\n\nThe answer is 7."
+    texts = {f"question {number}": [text] * 4 for number in range(6)}
+    options = {**NEEDED.get(name, {}), **({"max_characters": 500} if name == "short_paragraphs" else {})}
+    options.pop("keep", None)
+    few, many = (kept(tmp_path, texts, name, **options, keep=count)[0] for count in (5, 9))
+    assert (len(few), len(many)) == (5, 9)
+    assert set(few) < set(many), "keeping more keeps what was kept"
+    one_each = kept(tmp_path, texts, name, **options, keep_per_question=1)[0]
+    assert sorted(question for question, _ in one_each) == sorted(texts)
+    both = kept(tmp_path, texts, name, **options, keep_per_question=2, keep=7)[0]
+    assert len(both) == 7
+    assert max(sum(question == each for question, _ in both) for each in texts) <= 2
+
+
+def test_measured_columns_are_asked_for_values_and_ranges(tmp_path: Path) -> None:
+    texts = {
+        "settled": [r"\boxed{3}"] * 4,
+        "open": [r"\boxed{3}", r"\boxed{3}", r"\boxed{4}", r"\boxed{5}"],
+        "tied": [r"\boxed{3}", r"\boxed{4}", r"\boxed{3}", r"\boxed{4}"],
+        "silent": ["I do not know", "", "hm", "well"],
+    }
+
+    def questions(where: dict[str, Any], **options: Any) -> set[str]:
+        return {question for question, _ in kept(tmp_path, texts, "columns", where=where, **options)[0]}
+
+    assert questions({"agreement": [0.5, 0.9]}) == {"open", "tied"}
+    assert questions({"agreement": [None, 0.5], "ties": 1}) == {"open"}
+    assert questions({"agreement": [0.9, None]}) == {"settled"}
+    assert questions({"agreement": [0.9, None]}, nulls="keep") == {"settled", "silent"}
+    assert questions({"in_majority": True, "ties": [2, None]}) == {"tied"}
+    pairs, _, dropped = kept(tmp_path, texts, "columns", where={"in_majority": False, "truncated": False})
+    assert pairs == [("open", 2), ("open", 3), ("tied", 1), ("tied", 3)]
+    assert set(dropped["reason"]) == {"in_majority true", "no in_majority"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "needs the option where"),
+        ({"where": {"agrement": 1}}, "has no column 'agrement': use agreement"),
+        ({"where": {"agreement": [1]}}, r"give a value, or a range \[least, most\]"),
+        ({"where": {"agreement": "high"}}, "give a value, or a range"),
+        ({"where": {"agreement": [None, None]}}, "give a value, or a range"),
+        ({"where": {"ties": 1}, "nulls": "maybe"}, "use drop or keep"),
+    ],
+)
+def test_conditions_that_make_no_sense_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        kept(tmp_path, {ONE: ["1"]}, "columns", **options)
+
+
+def test_scores_rank_have_a_threshold_and_may_be_missing(tmp_path: Path) -> None:
+    questions = drawn(tmp_path / "drawn.parquet", [ONE])
+    given = answers(tmp_path / "answers.parquet", {ONE: ["a", "b", "c", "d"]})
+    scores: list[float | None] = [0.2, None, 0.9, 0.6]
+    judged = pl.read_parquet(given).sort("sample").select("question_id", "sample", rationale=pl.lit(None, pl.String))
+    error = pl.Series("error", [None, "no word to score", None, None], dtype=pl.String)
+    write_table(judged.with_columns(pl.Series("value", scores), error), tmp_path / "j.parquet", ASSESSMENTS)
+    outputs = (tmp_path / "k.parquet", tmp_path / "d.parquet")
+
+    def kept_samples(**options: Any) -> list[int]:
+        filter_answers(questions, given, "fasttext", options, *outputs, {"assessed": tmp_path / "j.parquet"})
+        return pl.read_parquet(outputs[0])["sample"].to_list()
+
+    assert kept_samples(keep=2) == [2, 3]
+    assert kept_samples(at_least=0.1) == [0, 2, 3]
+    assert pl.read_parquet(outputs[1])["reason"].to_list() == ["not assessed: no word to score"]
+    assert kept_samples(at_least=0.5, keep=1) == [2]
+    assert kept_samples(keep=4, unlabelled="keep") == [0, 1, 2, 3]
+    assert kept_samples(keep=3, unlabelled="keep") == [0, 2, 3], "what has no score comes last"
+    with pytest.raises(UserError, match="keep_per_question or at_least"):
+        kept_samples()
+    with pytest.raises(UserError, match="use drop or keep"):
+        kept_samples(keep=1, unlabelled="last")
+    with pytest.raises(UserError, match="'fasttext' needs --assessed"):
+        filter_answers(questions, given, "fasttext", {"keep": 1}, *outputs)
+
+
+def test_a_majority_of_which_it_is_not_known_says_so(tmp_path: Path) -> None:
+    questions = drawn(tmp_path / "drawn.parquet", [ONE])
+    given = answers(tmp_path / "answers.parquet", {ONE: ["a", "b", "c"]})
+    row = {name: [None] * 3 for name in MEASURES} | {
+        "question_id": [question_id(ONE)] * 3, "sample": [0, 1, 2], "answer": ["1", "x", None],
+        "in_majority": [True, None, None], "agreement": [0.5] * 3, "ties": [1] * 3,
+    }  # fmt: skip
+    write_table(pl.DataFrame(row, schema=dict(MEASURES)), tmp_path / "m.parquet", MEASURES)
+    outputs = (tmp_path / "k.parquet", tmp_path / "d.parquet")
+    filter_answers(questions, given, "majority", {}, *outputs, {"measured": tmp_path / "m.parquet"})
+    assert pl.read_parquet(outputs[1])["reason"].to_list() == [
+        "not known whether it is the majority answer: x",
+        "no final answer",
+    ]
 
 
 def test_answers_that_do_not_fit_the_questions_are_refused(tmp_path: Path) -> None:

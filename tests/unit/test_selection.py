@@ -226,3 +226,65 @@ class TestLimitLength:
         assert folder.dropped.height == 0
         with pytest.raises(UserError, match="has at most 2 tokens: raise --max-tokens"):
             limit_length(path, "qwen", 2, output=folder.path / "o.parquet", dropped=folder.path / "d.parquet")
+
+
+def chosen(folder: Folder, values: dict[str, float | None], keep: float | None, **policy: object) -> list[str]:
+    """The questions that a selection by label keeps, best first."""
+    questions = folder.write("q.parquet", table(list(values)), dict(QUESTIONS))
+    given = folder.write("l.parquet", labels(values), dict(LABELS))
+    outputs = {"output": folder.path / "o.parquet", "dropped": folder.path / "d.parquet"}
+    select(questions, given, "difficulty", keep, 1, **policy, **outputs)  # type: ignore[arg-type]
+    return pl.read_parquet(outputs["output"])["question"].to_list()
+
+
+VALUES: dict[str, float | None] = {"a": 1.0, "b": 4.0, "c": None, "d": 3.0, "e": 2.0, "f": None}
+
+
+@pytest.mark.parametrize(
+    ("policy", "keep", "kept"),
+    [
+        ("drop", None, ["b", "d", "e", "a"]),
+        ("drop", 5, ["b", "d", "e", "a"]),
+        ("last", 5, ["b", "d", "e", "a", {"c", "f"}]),
+        ("first", 3, [{"c", "f"}, {"c", "f"}, "b"]),
+        ("drop", 0.5, ["b", "d", "e"]),
+        ("drop", 0.01, ["b"]),
+    ],
+)
+def test_what_becomes_of_unlabelled_rows_is_said(
+    tmp_path: Path, policy: str, keep: float | None, kept: list[str | set[str]]
+) -> None:
+    folder = Folder(tmp_path)
+    found = chosen(folder, VALUES, keep, unlabelled=policy)
+    assert len(found) == len(kept)
+    assert all(one in either for one, either in zip(found, kept, strict=True))
+    reasons = dict(folder.dropped.select("question_id", "reason").iter_rows())
+    assert set(reasons) == {question_id(text) for text in VALUES if text not in found}
+    assert all((reasons[question_id(text)] == "no label") for text in {"c", "f"} - set(found))
+
+
+def test_unlabelled_rows_can_end_the_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"2 of 6 rows of .* have no label"):
+        chosen(Folder(tmp_path), VALUES, 2, unlabelled="error")
+    assert chosen(Folder(tmp_path), {"a": 1.0, "b": 2.0}, 1, unlabelled="error") == ["b"]
+
+
+def test_a_threshold_stands_beside_a_number_or_alone(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    assert chosen(folder, VALUES, None, at_least=2.0) == ["b", "d", "e"]
+    reasons = dict(folder.dropped.select("question_id", "reason").iter_rows())
+    assert reasons[question_id("a")] == "label below 2"
+    assert chosen(folder, VALUES, 1, at_least=2.0) == ["b"]
+    assert len(chosen(folder, VALUES, None, at_least=2.0, unlabelled="last")) == 5
+    with pytest.raises(UserError, match=r"no question of .* has a label of at least 9"):
+        chosen(folder, VALUES, None, at_least=9.0)
+
+
+def test_equal_labels_are_chosen_by_hash_and_one_row_is_enough(tmp_path: Path) -> None:
+    equal: dict[str, float | None] = {f"question {number}": 5.0 for number in range(40)}
+    folder = Folder(tmp_path)
+    few, more = chosen(folder, equal, 10), chosen(folder, equal, 0.5)
+    assert more[:10] == few
+    assert more != sorted(more)
+    assert chosen(folder, dict(reversed(equal.items())), 10) == few
+    assert chosen(folder, {"alone": 1.0}, 0.25) == ["alone"]
