@@ -1,23 +1,29 @@
 """Speed and peak memory of fetching and selecting questions, on data made up here.
 
     .venv/bin/python benchmarks/sources/benchmark.py hub             # a million rows of Parquet, from a hub on loopback
-    .venv/bin/python benchmarks/sources/benchmark.py stackexchange   # 2 GB of Posts.xml in a 7z archive
+    .venv/bin/python benchmarks/sources/benchmark.py stackexchange   # 2 GB of Posts.xml, and in a 7z archive
     .venv/bin/python benchmarks/sources/benchmark.py select          # the best 180,000 of 2.9 million rows
+    .venv/bin/python benchmarks/sources/benchmark.py all             # the three, for RESULTS.md
 
-Each runs the program as the workflow does, in a process of its own whose peak memory is reported.
+Each runs the program as the workflow does, in a process of its own, start and imports included, whose peak memory is
+reported. What comes out is a table in Markdown with the machine, the processor time and what was aimed at.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
+import platform
 import random
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -44,17 +50,67 @@ def sentence(generator: random.Random, words: int) -> str:
     return " ".join(generator.choices(WORDS, k=words))
 
 
-def measure(arguments: list[str], what: str, amount: float, unit: str, **environment: str) -> None:
-    """Run a program, and print its speed in ``unit`` a second and its peak memory."""
+@dataclass(frozen=True)
+class Target:
+    """What a run aims at on two cores: ``rate`` units a second, and a ``peak`` in MB."""
+
+    rate: float
+    peak: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run: ``amount`` of ``unit`` in ``seconds`` of which the processors worked ``cpu``; ``peak`` is in MB."""
+
+    what: str
+    amount: float
+    unit: str
+    seconds: float
+    cpu: float
+    peak: float
+    target: Target | None
+
+    def line(self) -> str:
+        """Its line of the table."""
+        aim = f"{self.target.rate:,.0f} {self.unit}/s, {self.target.peak:,.0f} MB" if self.target else ""
+        rate, of_cpu = self.amount / self.seconds, self.amount / self.cpu
+        numbers = (f"{rate:,.0f} {self.unit}/s", f"{self.seconds:.1f}", f"{self.cpu:.1f}", f"{of_cpu:,.0f}")
+        return "| " + " | ".join((self.what, *numbers, f"{self.peak:,.0f} MB", aim)) + " |"
+
+
+HEAD = """| what | rate | s | CPU s | a CPU s | peak memory | aim |
+|---|---|---|---|---|---|---|"""
+
+
+def processor() -> str:
+    """The name of the processor, as Linux has it."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def machine() -> str:
+    """A sentence about the machine and how busy it is."""
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    python, today = platform.python_version(), datetime.datetime.now(tz=datetime.UTC).date()
+    return f"{processor()}, {cores} cores, Python {python}, polars {pl.__version__}, {today}, load average {load:.1f}."
+
+
+def measure(
+    arguments: list[str], what: str, amount: float, unit: str, target: Target | None = None, **environment: str
+) -> Result:
+    """Run a program: ``amount`` of ``unit`` is what it reads."""
     program = MEASURED.format(scripts=str(ROOT / "scripts"))
     command = [sys.executable, "-c", program, str(ROOT / "scripts" / arguments[0]), *arguments[1:]]
-    began = time.monotonic()
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     run = subprocess.run(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True, check=False)
-    seconds = time.monotonic() - began
+    seconds, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if run.returncode:
         raise SystemExit(run.stderr)
     peak = int(run.stderr.rsplit("peak ", 1)[1]) / 1024
-    print(f"{what}: {amount / seconds:,.0f} {unit}/s ({seconds:.0f} s), peak {peak:,.0f} MB")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    result = Result(what, amount, unit, seconds, cpu, peak, target)
+    print(result.line(), file=sys.stderr)
+    return result
 
 
 def fetch(name: str, entry: dict[str, object], output: Path, *more: str) -> list[str]:
@@ -76,8 +132,8 @@ def conversations(rows: int, seed: int) -> pl.DataFrame:
     return pl.DataFrame({"messages": messages})
 
 
-def hub(folder: Path, rows: int) -> None:
-    """Fetch ``rows`` rows of ten Parquet files from a hub on loopback."""
+def hub(folder: Path, rows: int) -> list[Result]:
+    """Fetch ``rows`` rows of ten Parquet files from a hub on loopback, then again with the files here already."""
     from tests.fake_hub import FakeHub
 
     files: dict[str, bytes | str] = {}
@@ -91,7 +147,11 @@ def hub(folder: Path, rows: int) -> None:
     arguments = fetch("made-up", entry, folder / "questions.parquet", "--revision", commit)
     with server.running():
         cache = {"HF_ENDPOINT": server.endpoint, "HF_HOME": str(folder / "cache"), "HF_HUB_DISABLE_XET": "1"}
-        measure(arguments, f"hub, {rows:,} rows", rows, "rows", **cache)
+        what, target = f"hub, {rows:,} rows of a chat column in ten Parquet files", Target(100_000, 1000)
+        return [
+            measure(arguments, f"{what}, downloaded, checked and normalised", rows, "rows", **cache),
+            measure(arguments, f"{what}, here already, checked and normalised", rows, "rows", target, **cache),
+        ]
 
 
 def posts(size: int) -> Iterator[str]:
@@ -115,7 +175,7 @@ def posts(size: int) -> Iterator[str]:
         yield row
 
 
-def stackexchange(folder: Path, size: int) -> None:
+def stackexchange(folder: Path, size: int) -> list[Result]:
     """Fetch the questions of ``size`` bytes of posts, packed as the public dumps are."""
     import py7zr
 
@@ -126,13 +186,16 @@ def stackexchange(folder: Path, size: int) -> None:
     with py7zr.SevenZipFile(archive, "w", filters=[{"id": py7zr.FILTER_LZMA2, "preset": 1}]) as packed:
         packed.write(xml, "Posts.xml")
     megabytes = xml.stat().st_size / 1e6
-    for path in (xml, archive):
+    results = []
+    for path, words in ((xml, "as it is"), (archive, "in a 7z archive")):
         entry: dict[str, object] = {"connector": "stackexchange", "site": "x", "url": str(path)}
         arguments = fetch("site", entry, folder / "questions.parquet")
-        measure(arguments, f"{path.name}, {megabytes:,.0f} MB of XML", megabytes, "MB")
+        what = f"StackExchange, {megabytes:,.0f} MB of Posts.xml rich in markup, {words}"
+        results.append(measure(arguments, what, megabytes, "MB", Target(50, 500)))
+    return results
 
 
-def select(folder: Path, rows: int) -> None:
+def select(folder: Path, rows: int) -> list[Result]:
     """Select the best 180,000 of ``rows`` labelled questions."""
     from lib.hashing import question_ids
     from lib.streams import TableWriter
@@ -157,10 +220,11 @@ def select(folder: Path, rows: int) -> None:
     paths = ["--questions", str(folder / "q.parquet"), "--labels", str(folder / "l.parquet")]
     outputs = ["--output", str(folder / "o.parquet"), "--dropped", str(folder / "d.parquet")]
     chosen = ["--by", "response_length", "--keep", "180000", "--seed", "42"]
-    measure(["select_questions.py", *paths, *chosen, *outputs], f"select, {rows:,} rows", rows, "rows")
+    what = f"the best 180,000 of {rows:,} labelled questions"
+    return [measure(["select_questions.py", *paths, *chosen, *outputs], what, rows, "rows")]
 
 
-RUNS: dict[str, tuple[Callable[[Path, int], None], int]] = {
+RUNS: dict[str, tuple[Callable[[Path, int], list[Result]], int]] = {
     "hub": (hub, 1_000_000),
     "stackexchange": (stackexchange, 2_000_000_000),
     "select": (select, 2_900_000),
@@ -170,12 +234,15 @@ RUNS: dict[str, tuple[Callable[[Path, int], None], int]] = {
 def main() -> None:
     """Run the benchmark that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=RUNS)
+    parser.add_argument("what", choices=[*RUNS, "all"])
     parser.add_argument("--size", type=int, help="rows, or bytes of XML")
     arguments = parser.parse_args()
-    run, size = RUNS[arguments.what]
-    with tempfile.TemporaryDirectory() as folder:
-        run(Path(folder), arguments.size or size)
+    started, results = machine(), []
+    for name in RUNS if arguments.what == "all" else [arguments.what]:
+        run, size = RUNS[name]
+        with tempfile.TemporaryDirectory() as folder:
+            results += run(Path(folder), arguments.size or size)
+    print(started, HEAD + "\n" + "\n".join(result.line() for result in results), sep="\n\n")
 
 
 if __name__ == "__main__":
