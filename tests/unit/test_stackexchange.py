@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -18,7 +20,7 @@ import pytest
 
 from lib.cli import UserError
 from lib.sources import read_questions
-from lib.sources.markup import html_to_text
+from lib.sources.markup import html_to_text, single_blanks
 from lib.sources.stackexchange import sha256_of
 
 
@@ -74,6 +76,11 @@ class TestText:
     )
     def test_readable(self, html: str, text: str) -> None:
         assert html_to_text(html) == text.rstrip(" ")
+
+    def test_runs_of_blanks_become_one_space(self) -> None:
+        for blanks in itertools.product(("", " ", "\t", "\n", "\r\n", "  ", "\xa0", "\f"), repeat=3):
+            text = "a".join(blanks)
+            assert single_blanks(text) == re.sub(r"[ \t\r\n\f]+", " ", text).strip(" ")
 
     def test_no_depth_of_nesting_is_too_much(self) -> None:
         assert html_to_text("<blockquote>" * 300 + "deep").endswith("deep")

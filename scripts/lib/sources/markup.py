@@ -16,7 +16,9 @@ from lxml import etree  # type: ignore[import-untyped]
 
 from lib.sources.text import valid_text
 
-BLANKS = re.compile(r"[ \t\r\n\f]+")
+BREAKS = "\t\r\n\f"
+BLANK = " " + BREAKS
+BLANKS = re.compile(f"[{BLANK}]+")
 TAG = re.compile(r"<[^>]*>")
 SILENT = frozenset({"script", "style", "title"})
 PARAGRAPHS = frozenset({"p", "div", "table", "section", "article", "dl", "details", "h1", "h2", "h3", "h4", "h5", "h6"})
@@ -24,6 +26,13 @@ LINES = frozenset({"br", "tr", "dt", "dd", "summary"})
 NO_ALT = "enter image description here"
 
 Attributes = Mapping[str, str]
+
+
+def single_blanks(text: str) -> str:
+    """The text with one space for every run of blanks, and none around it."""
+    text = text.strip(BLANK)
+    # Most texts have nothing to replace, which takes a fraction of the time to see.
+    return BLANKS.sub(" ", text) if "  " in text or any(blank in text for blank in BREAKS) else text
 
 
 class _Renderer:
@@ -82,7 +91,7 @@ class _Renderer:
     def flush(self) -> None:
         """Write the paragraph gathered so far."""
         if self.paragraph:
-            text = BLANKS.sub(" ", "".join(self.paragraph)).strip(" ")
+            text = single_blanks("".join(self.paragraph))
             self.paragraph.clear()
             if text:
                 self.write(text)
@@ -257,7 +266,7 @@ def html_to_text(source: str) -> str:
     """The text of an HTML fragment; blank where it has none."""
     source = valid_text(source).replace("\0", "")
     if "<" not in source and "&" not in source:
-        return BLANKS.sub(" ", source).strip(" ")
+        return single_blanks(source)
     parser = _parser()
     try:
         parser.feed(source)
