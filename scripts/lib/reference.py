@@ -18,6 +18,8 @@ def page(title: str, introduction: str, schema: Schema, source: str) -> str:
     for name, definition in schema.get("$defs", {}).items():
         if "properties" in definition:
             parts += _block(name, definition)
+        elif name != "name":
+            parts += [f"## {name}", f"{_plain(definition.get('description', ''))} Type: {_type(definition)}."]
     return "\n\n".join(parts) + "\n"
 
 

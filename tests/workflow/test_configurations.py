@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.workflow.conftest import Checkout
+from tests.workflow.conftest import ROOT, Checkout
+
+import draw_rules
 
 DRY_RUN = ("-n", "--quiet", "rules")
 
@@ -53,6 +56,16 @@ def test_the_plan_counts_the_jobs_that_a_dry_run_lists(checkout: Checkout, profi
 
 def test_the_workflow_catalogs_snakefile_is_the_workflow(checkout: Checkout) -> None:
     assert checkout.jobs("--snakefile", "workflow/Snakefile") == checkout.jobs()
+
+
+def test_the_picture_of_the_rules_is_that_of_the_rules(checkout: Checkout, tmp_path: Path) -> None:
+    graph = checkout.snakemake("--workflow-profile", "profiles/demo", "--rulegraph")
+    (tmp_path / "graph.dot").write_text(graph)
+    given = ["--graph", str(tmp_path / "graph.dot"), "--output", str(tmp_path / "rules.svg")]
+    assert draw_rules.main(given) == 0
+    drawn = (tmp_path / "rules.svg").read_text()
+    assert drawn == (ROOT / "docs/images/rules.svg").read_text(), "snakemake --rulegraph | scripts/draw_rules.py"
+    assert all(f">{rule}</text>" in drawn for rule in ("fetch_source", "sample_answers", "write_report"))
 
 
 def test_sensitivity_is_measured_where_it_is_asked_for(checkout: Checkout) -> None:
