@@ -15,6 +15,7 @@ PROGRAMS = {
     "answers": "sample_answers",
     "assessed": "verify_answers",
     "evaluation": "sample_evaluation",
+    "judged": "judge_answers",
 }
 """The kinds of stages that ask a model, and the program that asks."""
 
@@ -56,6 +57,8 @@ def asked_shards(plan: Plan) -> Iterator[Shard]:
         for (stage_kind, _), stage in plan.index.items():
             if stage_kind == kind == "evaluation":
                 yield _evaluation(plan, stage)
+            elif stage_kind == kind == "judged":
+                yield _judged(plan, stage)
             elif stage_kind == kind and shard_folder(stage) not in ("scores", "similarities"):
                 for shard in range(stage.execution["shards"]):
                     yield _shard(plan, stage, shard)
@@ -85,6 +88,17 @@ def _evaluation(plan: Plan, stage: Stage) -> Shard:
         arguments += ["--benchmark", task["benchmark"], path, prompt or "-", str(task["samples"])]
     arguments += ["--model", model, *_settings(stage.settings), "--output", output]
     return Shard(stage, PROGRAMS[stage.kind], tuple(arguments), (*questions, model), output)
+
+
+def _judged(plan: Plan, stage: Stage) -> Shard:
+    questions, model = (plan.path(stage.input(role)) for role in ("questions", "model"))
+    answers = plan.path(stage.input("evaluation"), "completions.parquet")
+    output = plan.path(stage)
+    arguments = [
+        *("--benchmark", stage.settings["benchmark"], "--questions", questions, "--completions", answers),
+        *("--prompt", stage.execution["prompt"], "--model", model, *_settings(stage.settings), "--output", output),
+    ]
+    return Shard(stage, PROGRAMS[stage.kind], tuple(arguments), (questions, answers, model), output)
 
 
 _OWN = {"written": ("step", "domain"), "labels": ("method", "attempts"), "answers": ("samples",), "assessed": ()}

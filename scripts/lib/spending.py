@@ -13,7 +13,9 @@ import polars as pl
 from lib.budget import Price
 from lib.plan import Stage
 
-WITH_ENGINE = frozenset({"label_questions", "write_questions", "sample_answers", "sample_evaluation", "train_student"})
+WITH_ENGINE = frozenset(
+    {"label_questions", "write_questions", "sample_answers", "sample_evaluation", "judge_answers", "train_student"}
+)
 """Rules whose jobs hold GPUs, where the model is a local one."""
 
 ANSWERED = frozenset({"written", "labels", "answers", "assessed", "evaluations", "judged"})

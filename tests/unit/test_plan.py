@@ -15,6 +15,7 @@ from lib.cli import UserError
 from lib.config import ConfigurationError, prepared, with_setting
 from lib.plan import Plan, benchmark_groups, make_plan
 from lib.problems import signature_warnings
+from lib.shards import asked_shards
 
 CATALOG = Catalog(
     sources={
@@ -457,6 +458,16 @@ class TestJudges:
         judged = [stage for stage in recipe.stages() if stage.kind == "judged"]
         assert {stage.input("evaluation") for stage in judged} == set(recipe.evaluations.values())
         assert {stage.input("model").settings["name"] for stage in judged} == {"hosted"}
+
+    def test_verdicts_can_be_written_from_the_store(self) -> None:
+        catalog = replace(CATALOG, benchmarks=JUDGED)
+        made = plan(("recipes.small.evaluation.benchmarks", ["harm"]), catalog=catalog)
+        shards = [shard for shard in asked_shards(made) if shard.program == "judge_answers"]
+        assert len(shards) == 2
+        for shard in shards:
+            assert shard.arguments[:2] == ("--benchmark", "harm")
+            assert shard.output.startswith("results/judged/harm-")
+            assert any(path.startswith("results/evaluations/") for path in shard.inputs)
 
     def test_another_rubric_is_another_evaluation(self) -> None:
         changed = {"rubric": Prompt("catalog/prompts/rubric.md", "ffff")}

@@ -171,10 +171,9 @@ def test_every_program_that_asks_is_known_to_from_store() -> None:
     rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
     asking = [rule for rule in re.split(r"^rule ", rules, flags=re.MULTILINE) if "+ ASKING" in rule]
     assert {re.findall(r"scripts/(\w+)\.py", rule)[0] for rule in asking} == set(PROGRAMS.values()) | {
-        # Short jobs: embeddings of questions, and verdicts on one evaluation.
+        # Short jobs: embeddings of questions.
         "embed_examples",
         "embed_questions",
-        "judge_answers",
     }
 
 
