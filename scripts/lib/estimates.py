@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from lib.plan import RecipePlan, Stage, expected_rows
+from lib.plan import EXAMPLES, RecipePlan, Stage, expected_rows
 
 LABEL_TOKENS: Mapping[str, tuple[int, int]] = {
     "difficulty": (1500, 100),
@@ -157,6 +157,8 @@ def _estimated(stage: Stage) -> Estimate:
         return _written(stage)
     if stage.kind == "labels":
         return _labels(stage)
+    if stage.kind == "direction":
+        return _direction(stage)
     if stage.kind == "answers":
         return _answers(stage)
     if stage.kind == "assessed":
@@ -301,6 +303,17 @@ def _answers(stage: Stage) -> Estimate:
         result.unknown.add(f"questions of {stage.id}")
     if tokens is None:
         result.unknown.add(f"answer length of {stage.input('model').settings['name']}")
+    return result
+
+
+def _direction(stage: Stage) -> Estimate:
+    most = stage.settings["most"]
+    rows = [expected_rows(each) if each.kind != "answers" else most for role in EXAMPLES for each in stage.inputs[role]]
+    known = [min(each, most or each) for each in rows if each is not None]
+    result = _asked(stage, sum(known), QUESTION_TOKENS, 0)
+    result.jobs = 1
+    if len(known) < len(rows):
+        result.unknown.add(f"examples of {stage.id}")
     return result
 
 

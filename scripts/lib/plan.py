@@ -599,13 +599,16 @@ def _points(experiment: Settings, arms: Mapping[str, tuple[RecipePlan, ...]]) ->
 
 
 def expected_answers(dataset: Stage) -> int | None:
-    """Answers that a dataset is made from: questions drawn, times samples, over its domains."""
-    rows = [
-        (expected_rows(answers.input("questions")), answers.settings["samples"])
-        for answers in (filtered.input("answers") for filtered in dataset.inputs["answers"])
-    ]
-    known = [questions * samples for questions, samples in rows if questions is not None]
-    return sum(known) if len(known) == len(rows) else None
+    """Answers that a dataset is made from: questions drawn, times samples, or what is kept, over its domains."""
+    known = []
+    for filtered in dataset.inputs["answers"]:
+        answers = filtered.input("answers")
+        questions = expected_rows(answers.input("questions"))
+        if questions is None:
+            return None
+        made = questions * answers.settings["samples"]
+        known.append(min(made, filtered.settings["options"].get("keep") or made))
+    return sum(known)
 
 
 def _share(keep: float | None, parts: int, place: int) -> float | None:

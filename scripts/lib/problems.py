@@ -285,6 +285,8 @@ def example_problems(where: str, block: Settings, catalog: Catalog) -> list[str]
             path = f"{where}.examples.{role}.{place}"
             source = example if isinstance(example, str) else example["source"]
             problems += _unknown(path, "source", source, catalog.sources)
+            if catalog.sources.get(source, {}).get("connector") == "unresolved":
+                problems.append(f"{path}: {source} cannot be fetched: {catalog.sources[source]['note']}")
             if not isinstance(example, str):
                 problems += _unknown(path, "model", example["model"], catalog.models)
     return problems

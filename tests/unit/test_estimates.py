@@ -111,3 +111,42 @@ def test_what_has_run_makes_the_estimate_narrower(default_plan: Plan) -> None:
     assert told.gpu_hours == pytest.approx(200)
     assert told.gpu_hours_high / told.gpu_hours == pytest.approx(1 + 2 * (3_000 / 9_000) / 1_000**0.5)
     assert told.gpu_hours_low < told.gpu_hours < told.gpu_hours_high
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "kind", "requests"),
+    [
+        ("filter", {"by": "llm_verification", "model": "gpt-4o-mini"}, "assessed", 1_200_000),
+        ("filter", {"by": "fasttext", "keep": 10, "examples": {"positives": ["a"], "negatives": ["b"]}}, "assessed", 0),
+    ],
+)
+def test_judging_every_answer_costs_a_request_each_unless_a_classifier_does_it(
+    default_config: dict[str, Any], path: str, value: dict[str, Any], kind: str, requests: int
+) -> None:
+    catalog = read_catalog([ROOT / "catalog"])
+    names = list(catalog.sources)[:2]
+    if "examples" in value:
+        value = {**value, "examples": {"positives": names[:1], "negatives": names[1:]}}
+    config = with_setting(default_config, f"recipes.openthoughts3.{path}", value)
+    found = estimate(make_plan(config, catalog).recipes["openthoughts3"].stages())
+    assert found[kind].requests == requests
+    assert (found[kind].usd > 0) == bool(requests)
+    if "keep" in value:
+        assert found["student"].gpu_hours < 1, "only what is kept is trained on"
+
+
+@pytest.mark.parametrize(
+    ("model", "usd"), [("text-embedding-3-small", pytest.approx(2_900_000 * 150 * 0.02e-6, rel=0.05)), ("minilm-l6", 0)]
+)
+def test_embeddings_cost_their_texts(default_config: dict[str, Any], model: str, usd: float) -> None:
+    catalog = read_catalog([ROOT / "catalog"])
+    examples = {"positives": ["numina-math"], "negatives": ["lap1official-math"]}
+    select = {"by": "embeddings", "model": model, "keep": 0.25, "examples": examples}
+    config = with_setting(default_config, "recipes.openthoughts3.domains.math.select", select)
+    plan = make_plan(config, catalog).recipes["openthoughts3"]
+    (labels,) = [stage for stage in plan.stages() if stage.settings.get("method") == "embeddings"]
+    found = estimate_stage(labels)
+    assert found.usd == usd
+    assert found.requests == 2_900_000
+    selected = plan.domains["math"]["mixed"].input("questions")
+    assert expected_rows(selected) == 725_000

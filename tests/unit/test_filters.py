@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ import yaml
 from tests.answer_tables import answers, completion, drawn
 
 from lib import filters, streams
+from lib.catalog import read_catalog
 from lib.cli import UserError
+from lib.config import schema, schema_problems
 from lib.filters import FILTERS, checked_options, filter_answers
 from lib.hashing import question_id
 from lib.measures import measure_answers
+from lib.problems import example_problems
 from lib.tables import ASSESSMENTS, COMPLETIONS, DRAWN, MEASURES, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -392,9 +396,22 @@ def test_the_filter_of_the_documentation_works(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_configuration_and_the_documentation_know_every_filter() -> None:
-    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
-    assert sorted(schema["$defs"]["filter"]["properties"]["by"]["enum"]) == sorted(FILTERS)
+    assert sorted(schema("config")["$defs"]["filter"]["properties"]["by"]["enum"]) == sorted(FILTERS)
     page = (ROOT / "docs" / "filters.md").read_text(encoding="utf-8").split("## Filters of answers")[1]
     for name, chosen in FILTERS.items():
         [row] = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
         assert all(f"`{option}`" in row for option in chosen.options) or "as `shortest`" in row
+
+
+def test_the_examples_of_the_documentation_are_valid() -> None:
+    page = (ROOT / "docs" / "filters.md").read_text(encoding="utf-8")
+    catalog = read_catalog([ROOT / "catalog"])
+    rules = schema("config")["$defs"]
+    examples = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    assert len(examples) == 4
+    for example in examples:
+        for section, settings in example.items():
+            assert schema_problems(settings, {"$ref": f"#/$defs/{section}", "$defs": rules}) == []
+            assert example_problems("here", {"by": "fasttext", **settings}, catalog) == [] or "examples" not in settings
+            if section == "filter":
+                checked_options(settings["by"], settings.get("options", {}))
