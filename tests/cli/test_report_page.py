@@ -186,7 +186,7 @@ def test_it_is_one_file_that_fetches_nothing(page: Path) -> None:
 def test_scores_stand_beside_the_papers(tiny: Finished) -> None:
     import polars as pl
 
-    from lib.report.sections import published
+    from lib.report.answer_sections import published
 
     scores = pl.DataFrame({"model": ["student"] * 2, "benchmark": ["aime24", "exam"], "score": [50.0, 60.0]})
     assert published(scores).rows() == [("OpenThinker3-7B (paper)", "aime24", 69.0)]
