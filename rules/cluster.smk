@@ -61,20 +61,19 @@ def engine_placement(kind):
     """The resources that place a job which may start an engine on its GPUs, or where it reaches the API that it asks."""
     if not ON_CLUSTER:
         return {}
-    gpus = engine_gpus(kind)
 
-    def partition(wildcards):
-        if gpus(wildcards):
+    def partition(entry):
+        if entry_gpus(entry):
             return GPU_PARTITION
-        return (asks_api(kind, wildcards) and NETWORK_PARTITION) or CPU_PARTITION
+        return (is_api(entry) and NETWORK_PARTITION) or CPU_PARTITION
 
     return {
-        "slurm_partition": partition,
+        "slurm_partition": of_model(kind, partition),
         "nodes": 1,
         # SLURM refuses a number of GPUs beside GPUs of a type.
         "gpu": None,
-        "gres": lambda wildcards: gres(gpus(wildcards)),
-        "tasks_per_gpu": lambda wildcards: 0 if gpus(wildcards) else None,
+        "gres": of_model(kind, lambda entry: gres(entry_gpus(entry))),
+        "tasks_per_gpu": of_model(kind, lambda entry: 0 if entry_gpus(entry) else None),
     }
 
 

@@ -1,4 +1,5 @@
 # The plan, and the few helpers that look things up in it.
+import functools
 import json
 import sys
 
@@ -174,50 +175,72 @@ def served(kind, wildcards):
 
 def asks_api(kind, wildcards):
     """Whether the model that a stage asks is a hosted one."""
-    return served(kind, wildcards)["kind"] == "api"
+    return is_api(served(kind, wildcards))
+
+
+def is_api(entry):
+    """Whether a catalog entry is a hosted model's."""
+    return entry["kind"] == "api"
+
+
+@functools.cache
+def asked_models(kind):
+    """The catalog's entries of the models that stages of a kind ask, each once."""
+    asked = {
+        stage.input("model")
+        for stage in PLAN.index.values()
+        if stage.kind == kind and "model" in stage.inputs
+    }
+    return [catalog_entry(model) for model in asked]
+
+
+def of_model(kind, value):
+    """Resource function: what `value` makes of the catalog's entry of the asked model.
+
+    Where all models give the same it is no function but the value, which a large graph evaluates much faster.
+    """
+    values = {value(entry) for entry in asked_models(kind)}
+    if len(values) == 1:
+        return values.pop()
+    return lambda wildcards: value(served(kind, wildcards))
 
 
 def serving(kind, name, default):
     """Resource function: one of the catalog's settings of how the asked model is served."""
-    return (
-        lambda wildcards: served(kind, wildcards).get("serving", {}).get(name, default)
-    )
+    return of_model(kind, lambda entry: entry.get("serving", {}).get(name, default))
 
 
 def entry_json(kind, name):
     """Resource function: a key of the asked model's catalog entry as JSON, nothing where it has none."""
-
-    def lookup(wildcards):
-        value = served(kind, wildcards).get(name)
-        return json.dumps(value) if value else ""
-
-    return lookup
+    return of_model(
+        kind, lambda entry: json.dumps(entry[name]) if entry.get(name) else ""
+    )
 
 
-def engine_gpus(kind):
-    """Resource function: GPUs of the engine that the job may start."""
+def entry_gpus(entry):
+    """GPUs of the engine that serves a model of the catalog."""
+    if ACCELERATOR == "cpu" or is_api(entry):
+        return 0
+    sizes = entry.get("serving", {})
+    return sizes.get("tensor_parallel", 1) * sizes.get("data_parallel", 1)
 
-    def lookup(wildcards):
-        if ACCELERATOR == "cpu" or asks_api(kind, wildcards):
-            return 0
-        return serving(kind, "tensor_parallel", 1)(wildcards) * serving(
-            kind, "data_parallel", 1
-        )(wildcards)
 
-    return lookup
+def engine_gpus(kind, wildcards):
+    """GPUs of the engine that a job may start."""
+    return entry_gpus(served(kind, wildcards))
 
 
 def engine_threads(kind):
     """Threads function: an engine on GPUs needs some cores of its own."""
-    return lambda wildcards: 1 + 3 * max(1, engine_gpus(kind)(wildcards))
+    return lambda wildcards: 1 + 3 * max(1, engine_gpus(kind, wildcards))
 
 
 def asking(kind):
     """The resources of a rule that asks a model; none of them changes an answer."""
     return {
-        "gpu": engine_gpus(kind),
-        "engine": lambda wildcards: 0 if asks_api(kind, wildcards) else 1,
-        "network": lambda wildcards: 1 if asks_api(kind, wildcards) else 0,
+        "gpu": of_model(kind, entry_gpus),
+        "engine": of_model(kind, lambda entry: 0 if is_api(entry) else 1),
+        "network": of_model(kind, lambda entry: 1 if is_api(entry) else 0),
         "accelerator": ACCELERATOR,
         "grace": 20,
         "max_failed": str(config.get("max_failed", 0.01)),
@@ -252,7 +275,7 @@ ASKING = (
 
 def asking_memory(kind, wildcards):
     """Memory (MB) of a client and of the engine it may start: 64 GB and 32 GB a GPU, 8 GB without one."""
-    gpus = engine_gpus(kind)(wildcards)
+    gpus = engine_gpus(kind, wildcards)
     return 64000 + 32000 * gpus if gpus else 8000
 
 
