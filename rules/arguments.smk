@@ -134,15 +134,8 @@ def recipe_goals(name):
 
 def sensitivity_tables(name):
     """What other thresholds of decontamination would drop, for the domains of a recipe that ask for it."""
-    stages = [
-        selected.input("questions")
-        for domain, planned in PLAN.recipes[name].domains.items()
-        if resolved_domain(config["recipes"][name], domain)["decontaminate"][
-            "sensitivity"
-        ]
-        for selected in planned["mixed"].inputs["questions"]
-    ]
-    return [PLAN.path(stage, "sensitivity.parquet") for stage in dict.fromkeys(stages)]
+    stages = sensitive(PLAN.recipes[name], config["recipes"][name])
+    return [PLAN.path(stage, "sensitivity.parquet") for stage in stages]
 
 
 def described_stages(wildcards):

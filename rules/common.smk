@@ -18,11 +18,11 @@ from lib.estimates import (
     held_gpus,
     plots_of,
     rows_of_table,
+    sensitive,
     total,
 )
 from lib.plan import make_plan
 from lib.problems import check_schema
-from lib.recipes import resolved_domain
 from lib.shards import shard_path
 from lib.source_keys import needs_pin
 

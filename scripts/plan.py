@@ -45,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     table: list[dict[str, Any]] = []
     for name, recipe in plan.recipes.items():
-        table += show(f"recipe {name}", recipe.stages(), by_name([recipe]))
+        table += show(f"recipe {name}", recipe.stages(), by_name([recipe], config["recipes"]))
     for experiment in plan.experiments.values():
         show_arms(experiment)
     everything = list(dict.fromkeys(_all_stages(plan)))
-    named = by_name(plan.recipes.values(), len(plan.experiments))
+    named = by_name(plan.recipes.values(), config["recipes"], len(plan.experiments))
     if plan.experiments or len(plan.recipes) > 1:
         table += show("everything", everything, named)
     whole = total(estimate(everything).values())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from lib.plan import EXAMPLES, RecipePlan, Stage, expected_rows
+from lib.recipes import Settings, resolved_domain
 
 LABEL_TOKENS: Mapping[str, tuple[int, int]] = {
     "difficulty": (1500, 100),
@@ -133,9 +134,28 @@ def plots_of(recipe: RecipePlan) -> list[str]:
     return plots + (["scores"] if recipe.evaluations else [])
 
 
-def by_name(recipes: Iterable[RecipePlan], experiments: int = 0) -> Estimate:
-    """The jobs that are of a recipe or an experiment by its name, and no stage's: manifests, pages and plots."""
-    return Estimate(jobs=experiments + sum(2 + len(plots_of(recipe)) for recipe in recipes))
+def sensitive(recipe: RecipePlan, settings: Settings) -> list[Stage]:
+    """The cleaned sources of a recipe of which other thresholds are told (``decontaminate.sensitivity``)."""
+    return list(
+        dict.fromkeys(
+            selected.input("questions")
+            for domain, planned in recipe.domains.items()
+            if resolved_domain(settings, domain)["decontaminate"]["sensitivity"]
+            for selected in planned["mixed"].inputs["questions"]
+        )
+    )
+
+
+def by_name(recipes: Iterable[RecipePlan], configured: Mapping[str, Settings], experiments: int = 0) -> Estimate:
+    """The jobs that are of a recipe or an experiment by its name, and no stage's: manifests, pages and plots.
+
+    ``configured``: the recipes of the configuration, by name.
+    """
+    jobs, measured = experiments, set()
+    for recipe in recipes:
+        jobs += 2 + len(plots_of(recipe))
+        measured |= set(sensitive(recipe, configured[recipe.name]))
+    return Estimate(jobs=jobs + len(measured))
 
 
 def budget_warnings(whole: Estimate, budget: Mapping[str, float | None]) -> list[str]:

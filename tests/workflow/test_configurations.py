@@ -72,6 +72,9 @@ def test_sensitivity_is_measured_where_it_is_asked_for(checkout: Checkout) -> No
     changed = {"recipes": {"openthoughts3": {"domains": {"code": {"decontaminate": {"sensitivity": True}}}}}}
     jobs = checkout.jobs("--configfile", checkout.write_config(changed))
     assert jobs["measure_sensitivity"] == 2
+    told = checkout.snakemake("--configfile", "own.yaml", "--", "plan")
+    total = re.findall(r"^total +([\d,]+)", told, re.MULTILINE)[-1]
+    assert int(total.replace(",", "")) == jobs["total"] - jobs["all"]
 
 
 def test_a_dry_run_needs_no_key_and_no_environment(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
