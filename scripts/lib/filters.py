@@ -19,7 +19,7 @@ from lib.cli import UserError
 from lib.extraction import final_answer
 from lib.grading.mathematics import equalities, equality_workers, normalized, quick_equality
 from lib.hashing import keyed_hash
-from lib.language import language
+from lib.language import languages
 from lib.streams import TableWriter, read_batches
 from lib.tables import ASSESSMENTS, COMPLETIONS, DRAWN, DROPPED, MEASURES, Schema, read_table, scan_table, write_table
 
@@ -170,7 +170,7 @@ def _python(measured: pl.DataFrame, _: Options) -> pl.DataFrame:
 
 def _language(answers: pl.DataFrame, options: Options) -> pl.DataFrame:
     minimum = _whole_number("min_letters", options)
-    found = [language(text, minimum) for text in answers["text"]]
+    found = languages(answers["text"].to_list(), minimum)
     return answers.select(KEYS).with_columns(found=pl.Series(found, dtype=pl.String))
 
 

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
+from multiprocessing import get_context
+
+from lib.workers import usable_processors
 
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _MATHEMATICS = re.compile(r"\$\$.*?\$\$|\$[^$\n]*\$|\\\[.*?\\\]|\\\(.*?\\\)|\\[A-Za-z]+|\{[^{}]*\}", re.DOTALL)
@@ -24,6 +30,24 @@ def prose(text: str) -> str:
         return words
     step = (len(words) - PIECE_LETTERS) // (PIECES - 1)
     return " ".join(words[start : start + PIECE_LETTERS] for start in range(0, step * PIECES, step))
+
+
+MANY = 512
+"""So many texts are worth processes of their own."""
+
+
+def languages(texts: Sequence[str], min_letters: int = 40) -> list[str | None]:
+    """``language`` of each text, on all processors where there are many."""
+    find = partial(language, min_letters=min_letters)
+    if len(texts) < MANY or usable_processors() == 1:
+        return [find(text) for text in texts]
+    return list(_processes().map(find, texts, chunksize=64))
+
+
+@cache
+def _processes() -> ProcessPoolExecutor:
+    """Processes that stay for the next texts; they end with this one."""
+    return ProcessPoolExecutor(usable_processors(), get_context("forkserver"))
 
 
 def language(text: str, min_letters: int = 40) -> str | None:

@@ -9,7 +9,7 @@ import pytest
 from tests.answer_tables import answers, drawn
 
 from lib.filters import filter_answers
-from lib.language import PIECE_LETTERS, PIECES, language, prose
+from lib.language import MANY, PIECE_LETTERS, PIECES, language, languages, prose
 
 SENTENCES = {
     "en": "We need to find the number of ways to choose three points so that"
@@ -70,6 +70,12 @@ def test_long_texts_are_looked_at_from_beginning_to_end() -> None:
     text = SENTENCES["en"] * 3 + SENTENCES["ru"] * 300
     assert len(prose(text)) <= PIECES * (PIECE_LETTERS + 1)
     assert language(text) == "ru"
+
+
+def test_many_texts_are_told_as_one_by_one() -> None:
+    texts = [*SENTENCES.values(), "7"] * 25
+    assert len(texts) > MANY
+    assert languages(texts) == [*SENTENCES, None] * 25
 
 
 def test_answers_in_other_languages_are_dropped(tmp_path: Path) -> None:
