@@ -40,13 +40,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     asking = read_asking(options, response_schema(options.method))
     prompt = Prompt.read(options.prompt)
     questions = shard_questions(options.questions, options.shard, options.shards)
-    complete_shard(prompted(questions, prompt, 1, options.seed), asking, options.output)
-    for _ in range(1, options.attempts):
-        again = _unreadable(options.output, options.method)
+    attempts = options.attempts if needs_prompt(options.method) else 1  # the length of an answer is never unreadable
+    # Under its name only when no attempt is left: what an earlier one could not read is not the stage's result.
+    working = options.output.with_name(f".{options.output.name}.attempts")
+    for _ in range(attempts):
+        if not complete_shard(prompted(questions, prompt, 1, options.seed), asking, working):
+            working.unlink(missing_ok=True)
+            return 0
+        again = _unreadable(working, options.method)
         if again.is_empty():
             break
         questions = questions.with_columns(repeats=pl.col("repeats") + pl.col("question_id").is_in(again.to_list()))
-        complete_shard(prompted(questions, prompt, 1, options.seed), asking, options.output)
+    working.replace(options.output)
     return 0
 
 

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 def complete_shard(
     prompts: Callable[[], Iterable[Prompted]], asking: Asking, output: Path, by_benchmark: bool = False
-) -> None:
+) -> bool:
     """Write the completions of ``prompts`` to ``output``, asking only for what the store lacks.
 
     ``prompts`` gives the wanted answers anew each time it is called, each once, in the order of the output: (benchmark,
@@ -51,18 +51,19 @@ def complete_shard(
     says ``from_store`` nothing is asked, and nothing is written unless it is complete; where it says ``count``, only
     how many there are is printed. Raises ``UserError`` where more than ``max_failed`` of the answers failed, another
     writer keeps the shard, or the run could not go on; what was answered is in the store then.
+    Returns whether the output was written.
     """
     with _one_sentence_when_full(asking.store), Store(asking.store) as store:
         shard = Shard(prompts, asking, store)
         if asking.count:
             tally = shard.tally()
             print(f"{tally.total - tally.missing} of {tally.total}")
-            return
+            return False
         store.adopt_orphans()
         tally = shard.tally()
         if asking.from_store and tally.missing:
             log.info("%s is not written: %d of its answers are not in the store", output, tally.missing)
-            return
+            return False
         if tally.missing:
             with store.lease(f"shard-{tally.name}", asking.lease_wait) as had:
                 if not had:
@@ -81,6 +82,7 @@ def complete_shard(
                         raise FatalError("nothing that was asked came back: see the log, then run again.")
         _check(shard, tally)
         _write(shard, output, by_benchmark)
+        return True
 
 
 @contextlib.contextmanager

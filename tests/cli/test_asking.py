@@ -165,6 +165,29 @@ def test_a_label_that_cannot_be_read_is_asked_for_again_as_often_as_told(
     assert read_table(labels, LABELS).get_column("value").null_count() == 0
 
 
+def test_a_shard_of_labels_is_from_the_store_only_with_every_attempt(
+    tmp_path: Path, model: Path, server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = write_questions(tmp_path / "drawn.parquet", TEXTS)
+    server.faults.append(Fault(answer={"content": "hard to say"}, times=3))
+    prompt = CATALOG_PROMPTS / "ask_llm.md"
+    output = tmp_path / "c.parquet"
+    arguments = ["--questions", str(questions), "--method", "ask_llm", "--prompt", str(prompt)]
+    arguments += ["--shard", "0", "--shards", "1", "--output", str(output), *asking_arguments(tmp_path, model)]
+    assert label_questions.main(arguments) == 0
+    output.unlink()
+    assert label_questions.main([*arguments, "--attempts", "3", "--from-store"]) == 0
+    assert not output.exists(), "the second attempt at what could not be read is not in the store"
+    assert label_questions.main([*arguments, "--attempts", "3", "--count"]) == 0
+    assert capsys.readouterr().out == f"{len(TEXTS)} of {len(TEXTS)}\n"
+    assert label_questions.main([*arguments, "--attempts", "3"]) == 0
+    before = output.read_bytes()
+    output.unlink()
+    assert label_questions.main([*arguments, "--attempts", "3", "--from-store"]) == 0
+    assert output.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.glob("*c.parquet*")) == ["c.parquet"]
+
+
 def test_response_length_counts_tokens_of_the_bare_question(tmp_path: Path, model: Path, server: FakeServer) -> None:
     questions = write_questions(tmp_path / "drawn.parquet", TEXTS)
     arguments = ["--questions", str(questions), "--method", "response_length", "--shard", "0", "--shards", "1"]
