@@ -63,7 +63,7 @@ def sampling_tasks(wildcards):
     """The benchmarks of an evaluation with their questions, prompts and numbers of answers."""
     stage = PLAN.stage("evaluation", wildcards.id)
     return " ".join(
-        f"--benchmark {task['benchmark']} {PLAN.path(questions)} {prompt or '-'} {task['samples']}"
+        f"--benchmark {task['benchmark']} {PLAN.path(questions)} {shlex.quote(prompt or '-')} {task['samples']}"
         for task, questions, prompt in zip(
             stage.settings["tasks"],
             stage.inputs["benchmarks"],

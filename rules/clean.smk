@@ -22,7 +22,7 @@ rule decontaminate:
         min_chars=setting("clean", "min_chars"),
     shell:
         "{PY} scripts/decontaminate.py --questions {input.questions} --benchmarks {input.benchmarks}"
-        " --similarity {params.similarity} --ngram {params.ngram} --tokenizer {params.tokenizer}"
+        " --similarity {params.similarity} --ngram {params.ngram} --tokenizer {params.tokenizer:q}"
         " --min-chars {params.min_chars} --threads {threads}"
         " --output {output.questions} --dropped {output.dropped} > {log} 2>&1"
 
@@ -49,5 +49,5 @@ rule measure_sensitivity:
         min_chars=setting("clean", "min_chars"),
     shell:
         "{PY} scripts/measure_sensitivity.py --questions {input.questions} --benchmarks {input.benchmarks}"
-        " --similarity {params.similarity} --ngram {params.ngram} --tokenizer {params.tokenizer}"
+        " --similarity {params.similarity} --ngram {params.ngram} --tokenizer {params.tokenizer:q}"
         " --min-chars {params.min_chars} --threads {threads} --output {output.table} > {log} 2>&1"

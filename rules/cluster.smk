@@ -1,7 +1,6 @@
 # Where jobs run: partition, GPUs and nodes follow from what a job needs and from what a cluster's profile names in its
 # default-resources. On a single machine nothing here applies.
 import os
-import shlex
 import signal
 
 

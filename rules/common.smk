@@ -1,6 +1,7 @@
 # The plan, and the few helpers that look things up in it.
 import functools
 import json
+import shlex
 import sys
 
 sys.path.insert(
@@ -156,7 +157,7 @@ def prompt_flag(kind):
 
     def lookup(wildcards):
         path = PLAN.stage(kind, wildcards.id).execution["prompt"]
-        return f"--prompt {path}" if path else ""
+        return f"--prompt {shlex.quote(path)}" if path else ""
 
     return lookup
 

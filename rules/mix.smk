@@ -41,7 +41,7 @@ rule limit_length:
         ).settings["tokenizer"]
         or input.model,
     shell:
-        "{PY} scripts/limit_length.py --questions {input.questions} --tokenizer {params.tokenizer}"
+        "{PY} scripts/limit_length.py --questions {input.questions} --tokenizer {params.tokenizer:q}"
         " --max-tokens {params.max_tokens} --output {output.questions} --dropped {output.dropped} > {log} 2>&1"
 
 
