@@ -49,7 +49,7 @@ KINDS: Mapping[str, Kind] = {
     "deduplicated": Kind("deduplicated"),
     "drawn": Kind("drawn"),
     "answers": Kind("answers", "completions.parquet"),
-    "measured": Kind("measured", "measures.parquet"),
+    "measured": Kind("measured", "measures.parquet", version=2),
     "assessed": Kind("assessed", "assessments.parquet"),
     "filtered": Kind("filtered", "completions.parquet", version=2),
     "dataset": Kind("datasets", "dataset.parquet", version=2),

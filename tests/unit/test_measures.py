@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from tests.answer_tables import answers, completion, drawn
 
 from lib import measures, streams
 from lib.cli import UserError
+from lib.grading import code
 from lib.grading.mathematics import equality_workers
 from lib.hashing import question_id
-from lib.measures import Classes, elect, equivalence_classes, kind_of, measure_answers
+from lib.measures import Classes, Subject, elect, equivalence_classes, kind_of, measure_answers, run_program
+from lib.sandbox import Limits
 from lib.tables import COMPLETIONS, DRAWN, MEASURES, write_table
 
 SETTINGS = {"last_number": True, "programs": True}
@@ -164,6 +167,34 @@ def test_functions_vote_by_what_they_return(tmp_path: Path) -> None:
     assert of(table, ONE)["ties"] == 2
     assert by_question[PROMPT]["in_majority"].to_list() == [True, True, False]
     assert of(table, PROMPT)["pass_rate"] == pytest.approx(2 / 3)
+
+
+def test_a_function_that_takes_too_long_is_unknown_and_agrees_with_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "limits_of", lambda metadata: Limits(cpu_seconds=1, wall_seconds=20))
+    tests = {"function": "f", "tests": [{"input": [n], "output": n} for n in (1, 2, 3)]}
+    subject = Subject("code", None, json.dumps(tests), ONE)
+
+    def did(*second_case: str) -> tuple[str | None, float | None]:
+        return run_program((program("def f(n):", "    if n == 2:", *second_case, "    return n"), subject))
+
+    assert did("        while True: pass") == (None, 0.0)
+    left, _ = did("        raise SystemExit")
+    assert left is not None
+    assert did("        import os; os._exit(3)") == (left, 0.0)
+
+
+@pytest.mark.parametrize("shape", ["program", "function"])
+def test_a_problem_may_give_its_solutions_longer(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "Limits", partial(Limits, cpu_seconds=1))
+    slow = ("import time", "while time.process_time() < 3: pass")
+    if shape == "program":
+        text, tests = program(*slow, "print(2)"), {"tests": [{"input": "", "output": "2"}]}
+    else:
+        text, tests = program(*slow, "def f(): return 2"), {"function": "f", "tests": [{"input": [], "output": 2}]}
+    for limit, score in ((None, 0.0), (8, 1.0)):
+        subject = Subject("code", None, json.dumps({**tests, "time_limit": limit}), ONE)
+        behaviour, passed = run_program((text, subject))
+        assert (behaviour is not None, passed) == (score == 1.0, score)
 
 
 def test_programs_are_left_out_where_that_is_wanted(tmp_path: Path) -> None:

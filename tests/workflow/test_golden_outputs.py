@@ -44,7 +44,7 @@ RECORDED: Mapping[tuple[str, int], str] = {
     ("limited", 1): "e24dc696251dbea3",
     ("deduplicated", 1): "f78be261d6e5815c",
     ("drawn", 1): "32dbbc8139706970",
-    ("measured", 1): "4b6dff565f44ea06",
+    ("measured", 2): "4b6dff565f44ea06",
     ("assessed", 1): "17ab5c319ec5207d",
     ("filtered", 2): "e607eb68316015b4",
     ("dataset", 2): "90d9d0797d6da727",

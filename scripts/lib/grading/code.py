@@ -70,15 +70,20 @@ def grade(response: str, item: Item) -> tuple[str | None, float | None]:
     code = code_of(response)
     if code is None:
         return None, None
-    limits = Limits(contained=item.contained)
-    limits = replace(limits, cpu_seconds=max(limits.cpu_seconds, math.ceil(item.metadata.get("time_limit", 0))))
+    limits = limits_of(item.metadata, item.contained)
     return code, float(passes(code, item.metadata, item.question, limits))
+
+
+def limits_of(metadata: Mapping[str, Any], contained: bool = True) -> Limits:
+    """What a solution of a problem may use: the usual, or the problem's own ``time_limit`` (s) where that is longer."""
+    usual = Limits(contained=contained)
+    return replace(usual, cpu_seconds=max(usual.cpu_seconds, math.ceil(metadata.get("time_limit") or 0)))
 
 
 def passes(code: str, metadata: Mapping[str, Any], question: str = "", limits: Limits | None = None) -> bool:
     """Whether a solution passes every test of its problem.
 
-    ``limits`` are of one test of a program, or of all tests of a function.
+    ``limits`` (default: ``limits_of`` the problem) are of one test of a program, or of all tests of a function.
     """
     return behaviour(code, metadata, question, limits, every_case=False)[0]
 
@@ -95,7 +100,7 @@ def behaviour(
     Solutions that return or print the same in every test have the same hash. Tests that are a program of their own end
     at the first that fails, and so does what is compared; without ``every_case`` all tests do.
     """
-    limits = limits or Limits()
+    limits = limits or limits_of(metadata)
     if "entry_point" in metadata:
         settings = {"function": metadata["entry_point"], "test": metadata["test"], "prelude": question}
         return _function_behaviour(completed(question, code, metadata["entry_point"]), settings, limits)
@@ -167,7 +172,10 @@ def _function_behaviour(code: str, settings: Mapping[str, Any], limits: Limits) 
                 assert tests.stderr is not None
                 try:
                     passed = tests.wait(limits.wall_seconds) == 0
+                    ended = solution.wait(limits.wall_seconds)  # at once: nobody asks it any more
                 except subprocess.TimeoutExpired:
+                    return False, None
+                if ended - 128 in _OUT_OF_TIME:  # to the tests it looks as if the solution had left
                     return False, None
                 said = tests.stderr.read().decode(errors="replace")
                 trace = re.match(r"trace ([0-9a-f]{64})\n", said)
