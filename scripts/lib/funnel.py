@@ -24,9 +24,10 @@ _KEYS = {"source": pl.String, "source_row": pl.String}
 def funnel(recipe: Recipe) -> list[Row]:
     """The funnel of a recipe: a row for each stage of questions or answers, domain and source, in order.
 
-    A row: ``stage`` (kind), ``id``, ``domain``, ``source`` (null for answers), ``rows``, ``questions`` (different ones)
-    and ``dropped`` (reason -> rows; several reasons of one row are joined by "and"). Raises ``UserError`` where what a
-    stage kept and what it dropped are not together what it was given.
+    A row: ``stage`` (kind), ``id``, ``domain``, ``source`` (null for answers), ``rows``, ``questions`` (different),
+    ``dropped`` (reason -> rows; several reasons of one row are joined by "and") and ``repeated`` (those of the rows
+    that a draw with ``fill`` added). Raises ``UserError`` where what a stage kept and what it dropped are not together
+    what it was given.
     """
     rows: list[Row] = []
     for domain, stages in recipe.domains().items():
@@ -39,19 +40,22 @@ def funnel(recipe: Recipe) -> list[Row]:
 
 
 def _questions(recipe: Recipe, stage: Stage, domain: str) -> Iterator[Row]:
-    kept = _by_source(stage.path)
+    kept = found = _by_source(stage.path)
     dropped = _dropped_by_source(stage) if stage.kind in DROPPING else {}
     if stage.kind in DROPPING:
         given: Counts = {}
         for before in recipe.inputs(stage, "questions"):
             for source, (rows, _) in _by_source(before.path).items():
                 given[source] = given.get(source, 0) + rows
+        if stage.settings.get("fill"):  # the repeats come after the first round, which has each given row once
+            kept = _by_source(stage.path, sum(given.values()))
         for source in given.keys() | kept.keys() | dropped.keys():
             parts = kept.get(source, (0, 0))[0], sum(dropped.get(source, {}).values())
             _adds_up(stage, source, given.get(source, 0), *parts)
-    for source in sorted(kept.keys() | dropped.keys()):
-        rows, questions = kept.get(source, (0, 0))
-        yield _row(stage, domain, source, rows, questions, dropped.get(source, {}))
+    for source in sorted(found.keys() | dropped.keys()):
+        rows, questions = found.get(source, (0, 0))
+        repeated = rows - kept.get(source, (0, 0))[0]
+        yield _row(stage, domain, source, rows, questions, dropped.get(source, {}), repeated)
 
 
 def _answers(recipe: Recipe, filtered: Stage) -> Iterator[Row]:
@@ -74,11 +78,12 @@ def _dataset(recipe: Recipe) -> Iterator[Row]:
 
 
 def _row(
-    stage: Stage, domain: str | None, source: str | None, rows: int, questions: int, dropped: Mapping[str, int]
-) -> Row:
+    stage: Stage, domain: str | None, source: str | None, rows: int, questions: int, dropped: Mapping[str, int],
+    repeated: int = 0,
+) -> Row:  # fmt: skip
     return {
         "stage": stage.kind, "id": stage.identity, "domain": domain, "source": source, "rows": rows,
-        "questions": questions, "dropped": dict(dropped),
+        "questions": questions, "dropped": dict(dropped), "repeated": repeated,
     }  # fmt: skip
 
 
@@ -90,10 +95,11 @@ def _adds_up(stage: Stage, what: str, given: int, kept: int, dropped: int) -> No
         )
 
 
-def _by_source(path: Path) -> dict[str, tuple[int, int]]:
-    """Source -> its rows and its different questions."""
-    table = scan_table(path, {**_KEYS, "question_id": pl.String}).group_by("source")
-    counted = table.agg(pl.len(), pl.col("question_id").n_unique().alias("questions")).collect()
+def _by_source(path: Path, first: int | None = None) -> dict[str, tuple[int, int]]:
+    """Source -> its rows and its different questions, of the ``first`` rows of a table or of all."""
+    table = scan_table(path, {**_KEYS, "question_id": pl.String})
+    table = table if first is None else table.head(first)
+    counted = table.group_by("source").agg(pl.len(), pl.col("question_id").n_unique().alias("questions")).collect()
     return {source: (rows, questions) for source, rows, questions in counted.iter_rows()}
 
 
@@ -120,9 +126,15 @@ def by_stage(rows: Sequence[Mapping[str, Any]], domain: str) -> list[Row]:
     for row in rows:
         if row["domain"] != domain or row["source"] is None:
             continue
-        one = summed.setdefault(row["stage"], {"stage": row["stage"], "rows": 0, "questions": 0, "dropped": {}})
-        for key in ("rows", "questions"):
-            one[key] += row[key]
+        nothing = {"stage": row["stage"], "rows": 0, "questions": 0, "dropped": {}, "repeated": 0}
+        one = summed.setdefault(row["stage"], nothing)
+        for key in ("rows", "questions", "repeated"):
+            one[key] += row.get(key, 0)
         for reason, count in row["dropped"].items():
             one["dropped"][reason] = one["dropped"].get(reason, 0) + count
     return list(summed.values())
+
+
+def repeats(row: Mapping[str, Any]) -> str:
+    """What to say behind the stage of a row of ``by_stage`` about the rows that its draw repeats."""
+    return f" ({row['repeated']:,} of them repeats)" if row["repeated"] else ""

@@ -15,7 +15,7 @@ import yaml
 from lib.assembly import size_category
 from lib.cli import UserError
 from lib.figures import decontaminated, model_scores
-from lib.funnel import by_stage
+from lib.funnel import by_stage, repeats
 from lib.manifest import Recipe, Stage
 
 DATASET, MODEL = "dataset", "model"
@@ -191,7 +191,7 @@ def _sources(recipe: Recipe) -> str:
 
 def _funnel(recipe: Recipe) -> str:
     rows = [
-        (domain, row["stage"], row["rows"], row["questions"], sum(row["dropped"].values()))
+        (domain, row["stage"] + repeats(row), row["rows"], row["questions"], sum(row["dropped"].values()))
         for domain in recipe.domains()
         for row in by_stage(recipe.funnel, domain)
     ]

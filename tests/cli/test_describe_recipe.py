@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from tests.finished_recipe import Finished, describe
 
 import describe_recipe
+import draw_questions
 from lib.cli import UserError
 from lib.funnel import by_stage, funnel
 from lib.manifest import Recipe
+from lib.report.sankey import LEVELS, sankey
 
 
 def test_a_recipe_is_described_and_linked(tiny: Finished) -> None:
@@ -65,6 +68,41 @@ def test_a_funnel_that_does_not_add_up_is_refused(kind: str, own_results: Path) 
     pl.read_parquet(stage.path).head(5).write_parquet(stage.path)
     with pytest.raises(UserError, match=rf"{stage.identity}.* does not add up"):
         funnel(recipe)
+
+
+def filled(results: Path, count: int) -> list[dict[str, Any]]:
+    """The stages of the manifest with the questions of math drawn again by ``fill``, as the rule describes them."""
+    manifest = results / "recipes/tiny/manifest.json"
+    stages: list[dict[str, Any]] = json.loads(manifest.read_text())["stages"]
+    for stage in stages:
+        stage["path"] = str(manifest.parent / stage["path"])
+    (drawn,) = [stage for stage in stages if stage["kind"] == "drawn" and stage["domain"] == "math"]
+    (given,) = [stage for stage in stages if f"{stage['kind']}/{stage['id']}" == drawn["inputs"]["questions"][0]]
+    drawn["settings"] = {"count": count, "seed": 42, "fill": True}
+    arguments = ["--questions", given["path"], "--count", str(count), "--seed", "42", "--fill"]
+    dropped = str(Path(drawn["path"]).with_name("dropped.parquet"))
+    assert draw_questions.main([*arguments, "--output", drawn["path"], "--dropped", dropped]) == 0
+    return stages
+
+
+@pytest.mark.parametrize(("count", "repeated", "dropped"), [(110, 63, 0), (40, 0, 7)])
+def test_a_draw_that_repeats_rows_adds_up(count: int, repeated: int, dropped: int, own_results: Path) -> None:
+    given = ["--recipe", "tiny", "--stages", json.dumps(filled(own_results, count))]
+    manifest = own_results / "recipes/tiny/manifest.json"
+    assert describe_recipe.main([*given, "--output", str(manifest)]) == 0
+    recipe = Recipe.read(manifest)
+    drawn = by_stage(recipe.funnel, "math")[-1]
+    assert drawn["rows"] == count
+    assert (drawn["repeated"], sum(drawn["dropped"].values())) == (repeated, dropped)
+    assert f"{LEVELS['drawn']}: {min(count, 47) + 20}" in sankey(recipe.funnel), "repeats are not drawn, code's 20 are"
+
+
+def test_a_draw_with_fill_that_lost_a_row_is_refused(own_results: Path) -> None:
+    stages = filled(own_results, 40)
+    (drawn,) = [stage["path"] for stage in stages if stage["kind"] == "drawn" and stage["domain"] == "math"]
+    pl.read_parquet(drawn).tail(-1).write_parquet(drawn)
+    given = ["--recipe", "tiny", "--stages", json.dumps(stages), "--output", str(own_results / "again.json")]
+    assert describe_recipe.main(given) == 1
 
 
 def test_a_file_in_the_way_of_a_link_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

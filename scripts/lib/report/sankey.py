@@ -75,14 +75,17 @@ def sankey(funnel: Sequence[Mapping[str, Any]]) -> Markup:
 def _threads(
     funnel: Sequence[Mapping[str, Any]],
 ) -> tuple[dict[str, dict[Thread, int]], dict[str, dict[Thread, int]]]:
-    """Rows kept and dropped at each level by thread; what is sourced is what decontamination was given."""
+    """Rows kept and dropped at each level by thread, without what a draw repeats: no level is wider than the one above.
+
+    What is sourced is what decontamination was given.
+    """
     kept: dict[str, dict[Thread, int]] = {level: {} for level in LEVELS}
     dropped: dict[str, dict[Thread, int]] = {level: {} for level in LEVELS}
     for row in funnel:
         level, thread = row["stage"], (row["domain"], row["source"])
         if level not in LEVELS or row["source"] is None or level == "source":
             continue
-        kept[level][thread] = row["rows"]
+        kept[level][thread] = row["rows"] - row.get("repeated", 0)
         dropped[level][thread] = sum(row["dropped"].values())
         if level == "clean":
             kept["source"][thread] = kept[level][thread] + dropped[level][thread]

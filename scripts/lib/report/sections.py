@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from lib.figures import usage, usage_files
-from lib.funnel import by_stage
+from lib.funnel import by_stage, repeats
 from lib.manifest import Recipe, Stage
 from lib.report.answer_sections import answers_section, experiments_section, scores_section, training_section
 from lib.report.figures import counted_bars
@@ -85,7 +85,7 @@ def funnel_section(recipe: Recipe) -> Section:
     section.figures.append(Figure("Questions", str(sankey(recipe.funnel)), inline=True))
     for domain in recipe.domains():
         rows = [
-            (NAMES[row["stage"]], row["rows"], row["questions"], _reasons(row["dropped"]))
+            (NAMES[row["stage"]] + repeats(row), row["rows"], row["questions"], _reasons(row["dropped"]))
             for row in by_stage(recipe.funnel, domain)
         ]
         rows += [
