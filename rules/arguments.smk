@@ -229,7 +229,7 @@ def manifest_inputs(wildcards):
 def funnel_flags(wildcards):
     """The stages of the funnel, in the order the data flows."""
     recipe = PLAN.recipes[wildcards.recipe]
-    stages = recipe.stages()
+    stages = recipe.questions()
     funnel = [
         (label, PLAN.path(stage))
         for label, kind in (

@@ -102,6 +102,10 @@ class Recipe:
                 found[drawn.domain] = list(chain.values())
         return found
 
+    def answers(self) -> list[Stage]:
+        """The teachers' answers to its drawn questions; those that are a classifier's examples are not among them."""
+        return [stage for stage in self.of_kind("answers") if stage.domain is not None]
+
 
 def manifest(recipe: Recipe, folder: Path, counts: Path | None, funnel: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The manifest of a recipe as JSON values; paths are relative to ``folder``.

@@ -139,6 +139,22 @@ class RecipePlan:
                 unique.setdefault((stage.kind, stage.id), stage)
         return list(unique.values())
 
+    def questions(self) -> list[Stage]:
+        """The stages of its own questions, from the sources to those drawn, each once, inputs first.
+
+        The examples that a classifier or a direction is learnt from are not among them.
+        """
+        found: dict[Stage, None] = {}
+
+        def walk(stage: Stage) -> None:
+            for other in stage.inputs.get("questions", ()):
+                walk(other)
+            found.setdefault(stage)
+
+        for stages in self.domains.values():
+            walk(stages["drawn"])
+        return list(found)
+
 
 @dataclass(frozen=True)
 class ExperimentPlan:

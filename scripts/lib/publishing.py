@@ -154,7 +154,7 @@ def _base(recipe: Recipe) -> Stage:
 
 def _summary(recipe: Recipe, kind: str) -> str:
     counts = recipe.counts or {"rows": 0, "tokens": 0}
-    teachers = {model.settings["name"] for one in recipe.of_kind("answers") for model in recipe.inputs(one, "model")}
+    teachers = {model.settings["name"] for one in recipe.answers() for model in recipe.inputs(one, "model")}
     made = (
         f"{counts['rows']:,} rows of reasoning data ({counts['tokens']:,} tokens of answers): a question and an answer "
         f"of {', '.join(sorted(teachers))} with its reasoning."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from tests.finished_recipe import Finished
 
 import publish_dataset
 import publish_model
+from lib.manifest import Recipe, Stage
+from lib.publishing import card
+from lib.report.answer_sections import answers_section
+from lib.report.sections import facts
 from lib.sources import read_questions
 
 OWN = {"README.md", "recipe.yaml", "lock.yaml", "manifest.json"}
@@ -58,6 +63,17 @@ def test_a_dataset_arrives_privately_with_its_card(tiny: Finished, hub: FakeHub,
         assert part in text, part
     assert yaml.safe_load(files["recipe.yaml"])["recipes"]["tiny"] == tiny.config["recipes"]["tiny"]
     assert json.loads(files["manifest.json"]) == json.loads(tiny.manifest.read_text())
+
+
+def test_examples_of_a_classifier_are_no_answers_of_the_recipe(tiny: Finished) -> None:
+    recipe = Recipe.read(tiny.manifest)
+    (own, *_) = recipe.of_kind("answers")
+    coach = Stage("model", None, "coach-0", own.path, {"name": "coach"})
+    example = replace(own, domain=None, identity="sums-0", inputs={"model": [coach.name]})
+    learnt = replace(recipe, stages={coach.name: coach, example.name: example, **recipe.stages})
+    assert card(learnt, "dataset") == card(recipe, "dataset")
+    assert facts(learnt) == facts(recipe)
+    assert [row[0] for row in answers_section(learnt).tables[0].rows] == ["math", "code"]
 
 
 def test_what_was_published_is_read_by_the_hubs_own_connector(tiny: Finished, hub: FakeHub, tmp_path: Path) -> None:

@@ -76,6 +76,21 @@ def changed_kinds(*changes: tuple[str, Any], catalog: Catalog = CATALOG) -> set[
     return {kind for kind, _ in ids(plan(*changes, catalog=catalog)) - ids(plan())}
 
 
+def test_the_examples_of_a_classifier_are_no_questions_of_the_recipe() -> None:
+    examples = {"positives": [{"source": "algebra", "model": "hosted"}], "negatives": ["puzzles"]}
+    learnt = {"by": "fasttext", "keep": 5, "examples": examples}
+    with_examples, without = (
+        plan(("recipes.small.domains.math.filter", learnt)).recipes["small"],
+        plan().recipes["small"],
+    )
+    assert {stage.kind for stage in set(with_examples.questions())} == {
+        "source", "clean", "selected", "mixed", "limited", "deduplicated", "drawn",
+    }  # fmt: skip
+    assert [stage.id for stage in with_examples.questions()] == [stage.id for stage in without.questions()]
+    drawn = [stage for stage in with_examples.stages() if stage.kind == "drawn"]
+    assert len(drawn) == 3, "one of them draws examples"
+
+
 AFTER_ANSWERS = {"dataset", "tokenized", "student", "evaluation"}
 
 

@@ -77,6 +77,20 @@ def test_sensitivity_is_measured_where_it_is_asked_for(checkout: Checkout) -> No
     assert int(total.replace(",", "")) == jobs["total"] - jobs["all"]
 
 
+def test_the_funnel_has_no_examples_of_a_classifier(checkout: Checkout) -> None:
+    examples = {"positives": [{"source": "codeforces-python", "model": "gpt-4o-mini"}], "negatives": ["dolphin-coder"]}
+    learnt = {"by": "fasttext", "keep": 1000, "examples": examples}
+    config = {"recipes": {"openthoughts3": {"domains": {"code": {"filter": learnt}}}}}
+    given = ("-n", "--printshellcmds", "--configfile", checkout.write_config(config))
+    output = checkout.snakemake(*given, "--", "results/recipes/openthoughts3/plots/funnel.svg")
+    (command,) = re.findall(r"scripts/plot_funnel\.py (.*)", output)
+    tables = re.findall(r"--stage '([^']+)' results/(\S+)", command)
+    assert "drawn/codeforces-python" in output, "the examples are drawn for the classifier"
+    assert [label for label, _ in tables if label in ("drawn", "selected")] == ["selected"] * 5 + ["drawn"] * 3
+    assert len([path for label, path in tables if label == "sourced"]) == 5
+    assert not [path for _, path in tables if "codeforces" in path or "dolphin" in path]
+
+
 def test_a_dry_run_needs_no_key_and_no_environment(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     checkout.variables = {key: value for key, value in checkout.variables.items() if "KEY" not in key}
     checkout.variables["OPENTHOUGHTS_ENVIRONMENTS"] = "/nonexistent"

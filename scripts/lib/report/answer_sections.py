@@ -33,7 +33,7 @@ def answers_section(recipe: Recipe) -> Section:
     """Lengths, truncation, agreement and languages of the answers."""
     section = Section("answers", "Answers")
     rows = []
-    for answers in recipe.of_kind("answers"):
+    for answers in recipe.answers():
         columns = {"finish_reason": pl.String, "completion_tokens": pl.Int64, "error": pl.String}
         table = scan_table(answers.path, {**COMPLETIONS}).select(*columns).collect()
         given = table.filter(pl.col("error").is_null())

@@ -68,7 +68,7 @@ def facts(recipe: Recipe) -> list[tuple[str, str]]:
     if recipe.counts:
         told.append(("tokens of answers", f"{recipe.counts['tokens']:,}"))
         told.append(("domains", ", ".join(recipe.counts["domains"])))
-    teachers = [model for answers in recipe.of_kind("answers") for model in recipe.inputs(answers, "model")]
+    teachers = [model for answers in recipe.answers() for model in recipe.inputs(answers, "model")]
     told.append(("teacher", ", ".join(dict.fromkeys(name_of(model) for model in teachers))))
     for student in recipe.of_kind("student"):
         told.append(("student", ", ".join(name_of(base) for base in recipe.inputs(student, "model"))))
