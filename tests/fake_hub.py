@@ -255,7 +255,13 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             files = repository.commits[commit]
             if what in (None, "revision"):
                 siblings = [{"rfilename": path} for path in files]
-                info = {"_id": "1", "id": dataset, "sha": commit, "private": False, "gated": repository.gated}
+                info = {
+                    "_id": "1",
+                    "id": dataset,
+                    "sha": commit,
+                    "private": repository.private,
+                    "gated": repository.gated,
+                }
                 return self.json({**info, "tags": [], "downloads": 0, "likes": 0, "siblings": siblings})
             if what == "paths-info":
                 body = self.body.decode()

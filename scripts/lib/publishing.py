@@ -266,9 +266,9 @@ def _table(columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> str:
 def upload(publication: Publication, kind: str, files: Mapping[str, Path], texts: Mapping[str, bytes]) -> str:
     """Put the files into the repository in one commit; returns the commit.
 
-    A repository that is not there is made, private unless said otherwise; one that is there keeps its visibility. What
-    an earlier, interrupted upload brought there is not sent again. The token is ``HF_TOKEN``'s, or the one that the
-    hub's own login left.
+    A repository that is not there is made, private unless said otherwise; one that is there keeps its visibility, and
+    is refused where it is public and the publication private. What an earlier, interrupted upload brought there is not
+    sent again. The token is ``HF_TOKEN``'s, or the one that the hub's own login left.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
@@ -278,6 +278,11 @@ def upload(publication: Publication, kind: str, files: Mapping[str, Path], texts
     operations += [CommitOperationAdd(name, content) for name, content in texts.items()]
     try:
         api.create_repo(publication.repository, repo_type=kind, private=publication.private, exist_ok=True)
+        if publication.private and not api.repo_info(publication.repository, repo_type=kind).private:
+            raise UserError(
+                f"{publication.repository} is there already and public: make it private, name another repository, or "
+                "set `publish: {private: false}`."
+            )
         done = api.create_commit(
             publication.repository, operations, commit_message="Publish a recipe's results", repo_type=kind
         )

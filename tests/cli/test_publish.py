@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import polars as pl
@@ -122,6 +123,19 @@ def test_what_is_refused_sends_nothing(
     assert publish_dataset.main(["--recipes", publication(tiny, **changes), *options]) == 1
     assert message in capsys.readouterr().err
     assert hub.requests == []
+
+
+@pytest.mark.parametrize("program", [publish_dataset, publish_model])
+def test_nothing_private_goes_into_a_public_repository(
+    program: ModuleType, tiny: Finished, hub: FakeHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = hub.commit("me/tiny", {"README.md": "mine"})
+    assert program.main(["--recipes", publication(tiny)]) == 1
+    assert "me/tiny is there already and public: make it private" in capsys.readouterr().err
+    assert hub.repositories["me/tiny"].refs == {"main": before}
+    assert not hub.large, "nothing was sent"
+    hub.repositories["me/tiny"].private = True
+    assert program.main(["--recipes", publication(tiny)]) == 0
 
 
 def test_an_unknown_licence_is_not_made_public(
