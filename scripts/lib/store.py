@@ -295,17 +295,23 @@ class Store:
                 self._presence = None
 
     def _open_table(self) -> DeltaTable:
+        """The table, made if there is none: by one writer alone, as those that append meanwhile would conflict."""
         from deltalake import DeltaTable, Field, Schema
         from deltalake.schema import PrimitiveType
 
+        if DeltaTable.is_deltatable(str(self._table_path)):
+            return DeltaTable(self._table_path)
         names = {"String": "string", "Int64": "long", "Float64": "double"}
-        return DeltaTable.create(
-            self._table_path,
-            schema=Schema([Field(name, PrimitiveType(names[str(dtype)])) for name, dtype in ROWS.items()]),
-            mode="ignore",
-            partition_by=["model_id", "bucket"],
-            configuration={"delta.dataSkippingStatsColumns": "question_id,sample"},
-        )
+        with self.lease("table", wait=60.0) as had:
+            if not had:
+                raise UserError(f"the table of {self.folder} is being made by another process: run again.")
+            return DeltaTable.create(
+                self._table_path,
+                schema=Schema([Field(name, PrimitiveType(names[str(dtype)])) for name, dtype in ROWS.items()]),
+                mode="ignore",
+                partition_by=["model_id", "bucket"],
+                configuration={"delta.dataSkippingStatsColumns": "question_id,sample"},
+            )
 
     # ---------------------------------------------------------------- reading
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.workflow.conftest import Checkout
 
 ON_LOGIN_NODE = ("fetch_source", "fetch_benchmark", "fetch_model", "label_questions")
@@ -44,6 +45,19 @@ def test_jobs_stay_within_four_hours_and_shards_follow_the_speed_of_the_teacher(
     # 1.2 million answers of 14,800 tokens at 8,000 tokens a second, in shards of 1.75 hours.
     assert len(short["sample_answers"]) == pytest.approx(1_200_000 * 14_800 / 8_000 / 3600 / 1.75, rel=0.02)
     assert len(long["sample_answers"]) < len(short["sample_answers"])
+
+
+def test_no_attempt_of_any_rule_is_longer_than_four_hours(checkout: Checkout) -> None:
+    profile = yaml.safe_load((checkout.folder / "profiles/slurm-short/config.yaml").read_text())
+    rules = "".join(path.read_text() for path in (checkout.folder / "rules").glob("*.smk"))
+    timed = {
+        rule.partition(":")[0]
+        for rule in re.split(r"^rule ", rules, flags=re.MULTILINE)[1:]
+        if "runtime=lambda" in rule
+    }
+    assert timed <= set(profile["set-resources"])
+    for resources in profile["set-resources"].values():
+        assert eval(str(resources["runtime"]), {"attempt": profile["retries"] + 1, "min": min}) <= 240
 
 
 def test_what_needs_gpus_goes_where_they_are(long: dict[str, list[dict[str, str]]]) -> None:

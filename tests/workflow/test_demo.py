@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 KILLS = 10
 PROFILE = ("--workflow-profile", "profiles/demo")
 FSYNC_SECONDS = 2.0
-"""Answers of at most this long before a kill may be lost (docs/design.md)."""
+"""Answers of at most this long before a kill may be lost: a second between two syncs, and one for the request."""
 
 
 @dataclass
