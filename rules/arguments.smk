@@ -191,17 +191,9 @@ def experiment_flags(wildcards):
 
 
 def planned_rows(wildcards):
-    """The estimates of a recipe as JSON, with the GPUs that a job of each kind of stage holds."""
+    """The estimates of a recipe as JSON, with the GPUs and shards of each of its stages."""
     stages = PLAN.recipes[wildcards.recipe].stages()
-    gpus = {}
-    for stage in stages if ACCELERATOR == "cuda" else []:
-        gpus[stage.kind] = max(gpus.get(stage.kind, 0), held_gpus(stage))
-    rows = [
-        {**row, "gpus": gpus.get(row["stage"], 0)}
-        for row in rows_of_table(estimate(stages))
-        if row["requests"] or row["gpu_hours"]
-    ]
-    return json.dumps(rows)
+    return json.dumps(estimates_of_kinds(stages, ACCELERATOR))
 
 
 def links_flag(wildcards):

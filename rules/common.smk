@@ -16,9 +16,8 @@ from lib.config import prepared
 from lib.estimates import (
     budget_warnings,
     estimate,
-    held_gpus,
+    estimates_of_kinds,
     plots_of,
-    rows_of_table,
     sensitive,
     total,
 )

@@ -130,7 +130,8 @@ def show_spent(plan: Plan, stages: Sequence[Stage], store: Path, accelerator: st
     took: dict[Stage, Spent] = {}
     for stage in stages:
         gpus = held_gpus(stage) if accelerator == "cuda" else 0
-        took[stage] = spent(results / stage.folder, results / "usage", price_of(stage), gpus)
+        shards = stage.execution.get("shards")
+        took[stage] = spent(results / stage.folder, results / "usage", price_of(stage), gpus, shards)
         by_kind.setdefault(stage.kind, Spent())
         by_kind[stage.kind] += took[stage]
     rows = []

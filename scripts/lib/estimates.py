@@ -401,3 +401,20 @@ def rows_of_table(estimates: Mapping[str, Estimate]) -> Iterator[dict[str, Any]]
             "gpu_hours_low": round(each.gpu_hours_low, 1),
             "gpu_hours_high": round(each.gpu_hours_high, 1),
         }
+
+
+def estimates_of_kinds(stages: Iterable[Stage], accelerator: str) -> list[dict[str, Any]]:
+    """The rows of the kinds of stages that ask or compute, and of all, for what was spent to be told beside them.
+
+    Each has also ``gpus``, the GPUs that a job of each of its stages holds, and ``shards``, both by the stage's id.
+    """
+    unique = list(stages)
+    rows = []
+    for row in rows_of_table(estimate(unique)):
+        if not (row["requests"] or row["gpu_hours"]):
+            continue
+        of_kind = [stage for stage in unique if stage.kind == row["stage"]]
+        gpus = {stage.id: held_gpus(stage) for stage in of_kind} if accelerator == "cuda" else {}
+        shards = {stage.id: stage.execution["shards"] for stage in of_kind if "shards" in stage.execution}
+        rows.append({**row, "gpus": gpus, "shards": shards})
+    return rows

@@ -21,8 +21,8 @@ WITH_ENGINE = frozenset(
 ANSWERED = frozenset({"written", "labels", "answers", "assessed", "evaluations", "judged"})
 """Folders of the stages that ask a model."""
 
-TABLES = ("completions.parquet", "completions/*.parquet", "shards/*.parquet")
-"""Where a stage's completions are: the first of these that it has."""
+SHARDS = ("completions", "shards")
+"""Folders of the shards of stages that ask a model (``lib.shards``)."""
 
 
 @dataclass
@@ -53,14 +53,17 @@ class Spent:
         return self
 
 
-def spent(folder: Path, usage: Path, price: Mapping[str, float] | None = None, gpus: float = 0) -> Spent:
+def spent(
+    folder: Path, usage: Path, price: Mapping[str, float] | None = None, gpus: float = 0, shards: int | None = None
+) -> Spent:
     """What the stage in ``folder`` has taken so far; its finished shards count where the stage is not done.
 
     ``usage``: the folder of the jobs' measurements; ``price``: the asked model's, in dollars per million tokens;
-    ``gpus``: GPUs that a job with an engine holds.
+    ``gpus``: GPUs that a job with an engine holds; ``shards``: how many the plan divides the stage into, null where it
+    is one job.
     """
     result = Spent()
-    for path in completion_tables(folder):
+    for path in completion_tables(folder, shards):
         columns = [pl.col(name).sum() for name in ("prompt_tokens", "completion_tokens")]
         squares = pl.col("completion_tokens").cast(pl.Float64).pow(2).sum().alias("squares")
         counted = pl.scan_parquet(path, glob=False).select(pl.len(), *columns, pl.col("error").count(), squares)
@@ -75,10 +78,16 @@ def spent(folder: Path, usage: Path, price: Mapping[str, float] | None = None, g
     return result
 
 
-def completion_tables(folder: Path) -> list[Path]:
-    """The tables of a stage's completions, those of its shards where they are not merged; none where it asks nobody."""
-    patterns = TABLES if folder.parent.name in ANSWERED else ()
-    return next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
+def completion_tables(folder: Path, shards: int | None = None) -> list[Path]:
+    """The tables of a stage's completions, those of its shards where they are not merged; none where it asks nobody.
+
+    Shards of another division of the stage hold the same answers and are left out.
+    """
+    if folder.parent.name not in ANSWERED:
+        return []
+    if (whole := folder / "completions.parquet").is_file():
+        return [whole]
+    return [path for name in SHARDS for path in sorted(folder.glob(f"{name}/*-of-{shards}.parquet"))]
 
 
 def job_seconds(usage: Path, identity: str) -> Iterator[tuple[str, float]]:

@@ -15,7 +15,7 @@ from tests.browser import complaints, headless_chromium, keep_picture
 from tests.finished_recipe import HOSTILE, Finished
 
 import write_report
-from lib.estimates import estimate, rows_of_table
+from lib.estimates import estimates_of_kinds
 from lib.report.page import embedded
 
 SECTIONS = (
@@ -26,7 +26,7 @@ SECTIONS = (
 
 def write(tiny: Finished, page: Path) -> None:
     """Write the recipe's page with the arguments that the rule gives."""
-    planned = [{**row, "gpus": 0} for row in rows_of_table(estimate(tiny.recipe.stages())) if row["requests"]]
+    planned = [row for row in estimates_of_kinds(tiny.recipe.stages(), "cpu") if row["requests"]]
     given = [
         "--manifest",
         str(tiny.manifest),

@@ -34,7 +34,10 @@ NAMES = {**LEVELS, "written": "written", "mixed": "mixed", "answers": "answered"
 
 @dataclass(frozen=True)
 class Sources:
-    """What a page is made from; an experiment is its name, its scores and its summary."""
+    """What a page is made from; an experiment is its name, its scores and its summary.
+
+    ``planned`` are ``lib.estimates.estimates_of_kinds``.
+    """
 
     recipe: Recipe
     usage: Path
@@ -117,7 +120,7 @@ def spending_section(sources: Sources) -> Section | None:
             continue
         took = Spent()
         for stage in sources.recipe.of_kind(told["stage"]):
-            took += _spent(sources, stage, told.get("gpus", 0))
+            took += _spent(sources, stage, told["gpus"].get(stage.identity, 0), told["shards"].get(stage.identity))
         whole += took
         rows.append(_planned_row(told, took))
     rows += [_planned_row(told, whole) for told in sources.planned if told["stage"] == "total"]
@@ -128,11 +131,11 @@ def spending_section(sources: Sources) -> Section | None:
     return section
 
 
-def _spent(sources: Sources, stage: Stage, gpus: float) -> Spent:
+def _spent(sources: Sources, stage: Stage, gpus: float, shards: int | None) -> Spent:
     price = None
     for model in sources.recipe.inputs(stage, "model"):
         price = model.about.get("price")
-    return spent(stage.folder, sources.usage, price, gpus)
+    return spent(stage.folder, sources.usage, price, gpus, shards)
 
 
 def _planned_row(told: Mapping[str, Any], took: Spent) -> tuple[Any, ...]:
