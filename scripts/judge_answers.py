@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from lib.asking import Prompted, add_arguments, read_asking
-from lib.cli import UserError, command
+from lib.cli import command
 from lib.completions import complete_shard
 from lib.extraction import after_reasoning
 from lib.grading.judge import verdict_schema
@@ -35,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_arguments(parser)
     options = parser.parse_args(argv)
     prompt = Prompt.read(options.prompt)
-    if not any("{response}" in body for _, body in prompt.sections):
-        raise UserError(f"{options.prompt} has no {{response}} in it: write it where the answer to judge belongs.")
+    prompt.require("response", name=options.prompt)
     answers = judged_answers(options.questions, options.completions, options.benchmark)
     asking = read_asking(options, verdict_schema())
     complete_shard(_wanted(answers, prompt, options.seed, options.benchmark), asking, options.output, by_benchmark=True)

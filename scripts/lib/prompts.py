@@ -54,6 +54,15 @@ class Prompt:
             raise UserError(f"{name} has no {{question}} in it: write it where the question belongs.")
         return cls(tuple(sections))
 
+    def require(self, *names: str, name: object = "the prompt") -> None:
+        """Raise ``UserError`` where the prompt names none of ``names``: then it asks about nothing.
+
+        ``name`` is what the error calls it.
+        """
+        if not any(f"{{{one}}}" in body for one in names for _, body in self.sections):
+            wanted = " or ".join(f"{{{one}}}" for one in names)
+            raise UserError(f"{name} has no {wanted} in it: write it where the answer to judge belongs.")
+
     def messages(
         self, question: str, metadata: Mapping[str, Any] | str | None = None, response: str | None = None
     ) -> Messages:

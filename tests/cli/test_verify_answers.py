@@ -144,3 +144,28 @@ def test_a_length_is_counted_in_tokens_or_characters() -> None:
     assert read_label("response_length", row).value == 1.0
     assert read_label("response_length", row, "characters").value == 4.0
     assert read_label("response_length", {**row, "text": None}, "characters").value is None
+
+
+@pytest.mark.parametrize(("text", "status"), [("Judge {question}.", 1), ("{question}: {response}", 0)])
+def test_a_prompt_that_shows_no_answer_is_refused_before_anything_is_asked(
+    text: str, status: int, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "rubric.md").write_text(text)
+    model = write_model(folder)
+    with FakeServer(answer=verdict) as server:
+        monkeypatch.setenv("OPENTHOUGHTS_SERVERS", servers(model, server))
+        command = ["--questions", f"{folder}/drawn.parquet", "--answers", f"{folder}/answers.parquet"]
+        command += [
+            "--prompt",
+            f"{folder}/rubric.md",
+            "--shard",
+            "0",
+            "--shards",
+            "1",
+            "--output",
+            f"{folder}/raw.parquet",
+        ]
+        assert verify_answers.main([*command, *asking_arguments(folder, model)]) == status
+        assert server.asked.total() == (24 if status == 0 else 0)
+    if status:
+        assert "rubric.md has no {answer} or {response} in it: write it where" in capsys.readouterr().err
