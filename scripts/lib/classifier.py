@@ -6,11 +6,16 @@ that occur 3 times. One thread trains, so that the same examples give the same c
 
 from __future__ import annotations
 
-import multiprocessing
+import os
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +99,25 @@ def scorer(classifier: Path, processes: int = 0) -> Iterator[Any]:
         if count == 1:
             yield lambda texts: (score for chunk in _chunks(texts) for score in _scores(chunk))
         else:
-            with multiprocessing.get_context("fork").Pool(count) as pool:
-                yield lambda texts: (score for scores in pool.imap(_scores, _chunks(texts)) for score in scores)
+            context = get_context("fork")
+            ours, theirs = context.Pipe(duplex=False)
+            with ours, theirs, ProcessPoolExecutor(count, context, _end_with_parent, (ours, theirs)) as pool:
+                yield lambda texts: (score for scores in pool.map(_scores, _chunks(texts)) for score in scores)
+    except BrokenProcessPool as error:
+        raise UserError("a process that scores texts was killed, most likely for memory: give the job more.") from error
     finally:
         _loaded = None
+
+
+def _end_with_parent(ours: Connection, theirs: Connection) -> None:
+    """Let a scoring process end when the one that started it, which alone holds the pipe's other end, is gone."""
+    theirs.close()
+
+    def watch() -> None:
+        ours.poll(None)  # nothing is ever sent: there is something to read when the pipe is closed
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -14,7 +14,6 @@ import base64
 import dataclasses
 import json
 import logging
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ from typing import Any
 
 import polars as pl
 
-from lib import environments
+from lib import environments, processes
 from lib.asking import Asking, Prompted
 from lib.cli import UserError
 from lib.completions import complete_shard
@@ -64,9 +63,11 @@ def embed_here(texts: Sequence[str], model: Model, accelerator: str, temporary: 
     source.write_text("".join(json.dumps(text) + "\n" for text in texts), encoding="utf-8")
     command = environment.command("python", str(PROGRAM), str(model.weights), str(source), str(target))
     variables = environment.variables() | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
-    if done.returncode:
-        sys.stderr.write(done.stderr[-4000:])
+    log = temporary / "log"
+    with log.open("wb") as output:
+        failed = processes.run(command, variables=variables, output=output)
+    if failed:
+        sys.stderr.write(log.read_text(encoding="utf-8", errors="replace")[-4000:])
         raise UserError(f"{model.name} embeds nothing, its log is above: check that it is a sentence model.")
     return numpy.load(target)
 

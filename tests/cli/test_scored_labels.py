@@ -4,11 +4,17 @@ corpus of which the halves are mixed is not; neither shards nor order matter."""
 from __future__ import annotations
 
 import json
+import os
 import random
-from collections.abc import Iterator, Sequence
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pytest
 from tests.answer_tables import answers, benchmark
 from tests.fake_openai import API_KEY, FakeServer, Fault
@@ -21,7 +27,7 @@ import read_assessments
 import score_texts
 import select_questions
 import train_classifier
-from lib import environments
+from lib import classifier, environments
 from lib.catalog import read_catalog
 from lib.hashing import question_id
 from lib.models import API, Model
@@ -112,6 +118,57 @@ def test_neither_the_order_of_the_examples_nor_a_second_run_matters(tmp_path: Pa
     table(tmp_path / "good.parquet", texts(MATHEMATICS, 0)[::-1])
     assert train(tmp_path, name="again.bin") == 0
     assert (tmp_path / "classifier.bin").read_bytes() == (tmp_path / "again.bin").read_bytes()
+
+
+def _killed(texts: list[str]) -> list[float | None]:
+    """What becomes of a process for which there is no memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+@pytest.mark.timeout(60)
+def test_a_scorer_that_is_killed_ends_the_job_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table(tmp_path / "good.parquet", texts(MATHEMATICS, 0))
+    table(tmp_path / "bad.parquet", texts(COOKING, 0))
+    table(tmp_path / "questions.parquet", texts(MATHEMATICS, 500))
+    assert train(tmp_path) == 0
+    monkeypatch.setattr(classifier, "_scores", _killed)
+    monkeypatch.setattr(classifier, "usable_processors", lambda: 2)
+    given = ["--questions", f"{tmp_path}/questions.parquet", "--classifier", f"{tmp_path}/classifier.bin"]
+    assert score_texts.main([*given, "--shard", "0", "--shards", "1", "--output", f"{tmp_path}/labels.parquet"]) == 1
+    assert "a process that scores texts was killed" in capsys.readouterr().err
+    assert not (tmp_path / "labels.parquet").exists()
+
+
+SCORING = """
+import sys, time
+from pathlib import Path
+from lib.classifier import scorer
+with scorer(Path(sys.argv[1]), 2) as score:
+    print(len(list(score(["one", "two"] * 400))), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.timeout(60)
+def test_scoring_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    table(tmp_path / "good.parquet", texts(MATHEMATICS, 0))
+    table(tmp_path / "bad.parquet", texts(COOKING, 0))
+    assert train(tmp_path) == 0
+    command = [sys.executable, "-c", SCORING, f"{tmp_path}/classifier.bin"]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=variables) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"800\n"
+        scoring = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    assert len(scoring) == 2
+    _, left = psutil.wait_procs(scoring, timeout=20)
+    for one in left:
+        one.kill()
+    assert not left
 
 
 def test_what_cannot_be_learnt_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,6 +271,67 @@ def test_an_embedding_that_fails_is_null_and_dropped_unless_asked_otherwise(
         found = pl.read_parquet(tmp_path / "kept.parquet")["question"].to_list()
         assert len(found) == kept
         assert ("flagged" in found, found[0] == "flagged") == (policy != "drop", policy == "first")
+
+
+EMBEDDING = """
+import sys
+from pathlib import Path
+from lib.embeddings import embed_here
+from lib.models import Model
+folder = Path(sys.argv[1])
+embed_here(["one", "two"], Model("sentences", "x/y", path=str(folder)), "cpu", folder)
+"""
+SENTENCE_MODEL = """#!{python}
+import os, pathlib, sys, time
+pathlib.Path(sys.argv[4]).with_name("pid").write_text(str(os.getpid()))
+print("it computes", file=sys.stderr, flush=True)
+time.sleep({seconds})
+sys.exit(3)
+"""
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Callable[[float], subprocess.Popen[bytes]]:
+    """Starts the embedding of texts in an environment whose Python only waits and fails."""
+
+    def start(seconds: float) -> subprocess.Popen[bytes]:
+        (tmp_path / "bin").mkdir()
+        program = tmp_path / "bin" / "python"
+        program.write_text(SENTENCE_MODEL.format(python=sys.executable, seconds=seconds))
+        program.chmod(0o755)
+        (tmp_path / "temporary").mkdir()
+        command = [sys.executable, "-c", EMBEDDING, f"{tmp_path}/temporary"]
+        variables = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+        variables["OPENTHOUGHTS_ENVIRONMENT_VLLM_CPU"] = str(tmp_path / "bin")
+        return subprocess.Popen(command, stderr=subprocess.PIPE, env=variables)
+
+    return start
+
+
+@pytest.mark.timeout(120)
+def test_the_program_of_a_local_sentence_model_ends_with_a_parent_that_is_killed(
+    tmp_path: Path, local: Callable[[float], subprocess.Popen[bytes]]
+) -> None:
+    pid = tmp_path / "temporary" / "pid"
+    with local(600) as process:
+        while not (pid.is_file() and pid.read_text()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        embedding = psutil.Process(int(pid.read_text()))
+        process.kill()
+    _, left = psutil.wait_procs([embedding], timeout=15)
+    for one in left:
+        one.kill()
+    assert not left
+
+
+def test_the_log_of_a_local_sentence_model_that_fails_is_shown(
+    local: Callable[[float], subprocess.Popen[bytes]],
+) -> None:
+    with local(0) as process:
+        _, said = process.communicate(timeout=60)
+    assert b"it computes" in said
+    assert b"sentences embeds nothing, its log is above" in said
 
 
 @pytest.mark.slow
