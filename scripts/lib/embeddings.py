@@ -17,6 +17,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from lib import environments, processes
 from lib.asking import Asking, Prompted
 from lib.cli import UserError
 from lib.completions import complete_shard
+from lib.gpu_hours import GpuMeter
 from lib.hashing import question_id
 from lib.models import Model
+from lib.store import Store
 from lib.tables import COMPLETIONS, LABELS, read_table
 
 DECIMALS = 5
@@ -49,9 +52,23 @@ def embed(texts: Sequence[str], asking: Asking, folder: Path) -> Embedded:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".embed-", dir=folder) as temporary:
         if asking.model.local:
-            vectors = embed_here(texts, asking.model, asking.engine.accelerator, Path(temporary))
+            with metered(asking):
+                vectors = embed_here(texts, asking.model, asking.engine.accelerator, Path(temporary))
             return Embedded(vectors, [None] * len(texts))
         return embed_hosted(texts, asking, Path(temporary))
+
+
+@contextmanager
+def metered(asking: Asking) -> Iterator[None]:
+    """Count the GPUs of what runs with those of all engines of the store. ``UserError`` where no GPU-hours are left."""
+    gpus = asking.engine.gpus
+    if not gpus:
+        yield
+        return
+    with Store(asking.store) as store:
+        meter = GpuMeter(store, asking.model.name, asking.budget_gpu_hours, asking.grace)
+        with meter.running(gpus):
+            yield
 
 
 def embed_here(texts: Sequence[str], model: Model, accelerator: str, temporary: Path) -> Any:

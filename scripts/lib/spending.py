@@ -14,8 +14,11 @@ from lib.budget import Price
 from lib.plan import Stage
 
 WITH_ENGINE = frozenset(
-    {"label_questions", "write_questions", "sample_answers", "sample_evaluation", "judge_answers", "train_student"}
-)
+    {
+        "write_questions", "label_questions", "embed_examples", "embed_questions", "sample_answers", "verify_answers",
+        "train_student", "sample_evaluation", "judge_answers",
+    }
+)  # fmt: skip
 """Rules whose jobs hold GPUs, where the model is a local one."""
 
 ANSWERED = frozenset({"written", "labels", "answers", "assessed", "evaluations", "judged"})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from scripts import sample_answers
+from scripts import embed_questions, sample_answers
 from tests.asking_helpers import asking_arguments, write_model, write_questions
 from tests.fake_openai import MODEL
 
@@ -83,6 +83,38 @@ def test_asking_stops_before_the_budget_is_passed(
 
     assert sample_answers.main(arguments(tmp_path, model, "--concurrency", "64", "--budget-gpu-hours", "1")) == 0
     assert pl.read_parquet(tmp_path / "answers.parquet").height == 400
+
+
+EMBEDDER = f"""#!{sys.executable}
+import sys, time
+import numpy
+time.sleep(0.4)
+numpy.save(sys.argv[4], numpy.ones((len(open(sys.argv[3]).readlines()), 2), "float32"))
+"""
+"""Stands for the environment's interpreter: takes 0.4 s and gives every text the same vector."""
+
+
+def test_a_sentence_model_is_counted_and_stopped_by_the_budget_too(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python = tmp_path / "bin" / "python"
+    python.unlink()
+    python.write_text(EMBEDDER)
+    python.chmod(0o755)
+    write_questions(tmp_path / "questions.parquet", ["One?", "Two?"])
+    (tmp_path / "direction.json").write_text(json.dumps({"direction": [1.0, 2.0]}))
+    given = ["--questions", str(tmp_path / "questions.parquet"), "--direction", str(tmp_path / "direction.json")]
+    given += ["--shard", "0", "--shards", "1", "--output", str(tmp_path / "labels.parquet")]
+    given += ["--model", str(model), "--store", str(tmp_path / "store"), "--accelerator", "cuda"]
+    began = time.monotonic()
+    assert embed_questions.main([*given, "--tensor-parallel", "2", "--budget-gpu-hours", "1"]) == 0
+    assert 2 * 0.4 * SECOND < used(tmp_path) <= 2 * (time.monotonic() - began) * SECOND
+    assert pl.read_parquet(tmp_path / "labels.parquet")["value"].to_list() == [3.0, 3.0]
+
+    before = used(tmp_path)
+    assert embed_questions.main([*given, "--budget-gpu-hours", str(before)]) == 1
+    assert "GPU-hours does not pay for more answers" in capsys.readouterr().err
+    assert used(tmp_path) == before
 
 
 def test_what_a_killed_client_used_still_counts(tmp_path: Path, model: Path) -> None:

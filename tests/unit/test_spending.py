@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lib.estimates import estimates_of_kinds
 from lib.manifest import Recipe, Stage
 from lib.plan import make_plan
 from lib.report.sections import Sources, spending_section
-from lib.spending import spent
+from lib.spending import WITH_ENGINE, spent
 from lib.tables import COMPLETIONS, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +54,14 @@ def test_a_merged_or_single_table_is_what_counts(tmp_path: Path) -> None:
     write_completions(answers / "shards/0-of-1.parquet", 5)
     write_completions(answers / "completions.parquet", 5)
     assert spent(answers, tmp_path / "usage", shards=1).requests == 5
+
+
+def test_every_rule_that_asks_a_model_may_hold_gpus() -> None:
+    text = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    rules = re.findall(r"^rule (\w+):\n((?:(?: .*)?\n)+)", text, re.MULTILINE)
+    asking = {name for name, body in rules if "+ ASKING" in body}
+    assert len(asking) == 8
+    assert asking | {"train_student"} == WITH_ENGINE
 
 
 def two_teachers(accelerator: str) -> list[dict[str, Any]]:
