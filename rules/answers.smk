@@ -135,7 +135,7 @@ rule read_assessments:
     benchmark:
         "<usage>/read_assessments/{id}.jsonl"
     resources:
-        mem_mb=8000,
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         method=setting("assessed", "method"),

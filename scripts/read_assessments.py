@@ -9,13 +9,14 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import polars as pl
 
 from lib.cli import UserError, command
 from lib.streams import read_batches
-from lib.tables import ASSESSMENTS, COMPLETIONS, read_table, scan_table, write_table
+from lib.tables import ASSESSMENTS, COMPLETIONS, empty_table, read_table, scan_table, write_table
 from lib.verification import NOTHING, answer_of, read_verdict
 
 METHODS = ("fasttext", "llm_verification")
@@ -53,22 +54,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def verdicts(paths: Sequence[Path]) -> pl.DataFrame:
     """The verdicts in tables of completions."""
-    rows = []
-    for path in paths:
-        for row in (row for batch in read_batches(path, COMPLETIONS) for row in batch.iter_rows(named=True)):
-            label = read_verdict(row)
-            rows.append((row["question_id"], row["sample"], label.value, label.rationale, label.error))
-    return pl.DataFrame(rows, schema=dict(ASSESSMENTS), orient="row")
+    parts = [empty_table(ASSESSMENTS)]
+    for batch in (batch for path in paths for batch in read_batches(path, COMPLETIONS)):
+        labels = ((row["question_id"], row["sample"], read_verdict(row)) for row in batch.iter_rows(named=True))
+        rows = [(question, sample, *astuple(label)) for question, sample, label in labels]
+        parts.append(pl.DataFrame(rows, schema=dict(ASSESSMENTS), orient="row"))
+    return pl.concat(parts)
 
 
 def not_asked_about(answers: Path) -> pl.DataFrame:
     """Assessments of the answers that have nothing after their reasoning."""
-    rows = []
+    parts = [empty_table(ASSESSMENTS)]
     for batch in read_batches(answers, COMPLETIONS, [*KEYS, "text"]):
-        for question, sample, text in batch.iter_rows():
-            if text is not None and answer_of(text) is None:
-                rows.append((question, sample, None, None, NOTHING))
-    return pl.DataFrame(rows, schema=dict(ASSESSMENTS), orient="row")
+        silent = pl.Series([text is not None and answer_of(text) is None for text in batch["text"]], dtype=pl.Boolean)
+        keys = batch.filter(silent).select(KEYS)
+        nothing = [pl.lit(None, ASSESSMENTS[name]).alias(name) for name in ("value", "rationale")]
+        parts.append(keys.with_columns(*nothing, error=pl.lit(NOTHING)))
+    return pl.concat(parts)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
+from pyarrow import parquet
 
 from lib.hashing import question_id
 from lib.tables import COMPLETIONS, DRAWN, EVALUATION_COMPLETIONS, QUESTIONS, write_table
@@ -89,3 +90,15 @@ def evaluation(path: Path, responses: Mapping[str, Mapping[str, Sequence[str | N
     ]
     write_table(pl.DataFrame(rows, schema=dict(EVALUATION_COMPLETIONS)), path, EVALUATION_COMPLETIONS)
     return path
+
+
+def hide_column(path: Path, name: str) -> None:
+    """Make the values of a table's column unreadable, so that who loads them fails; all else stays whole."""
+    metadata = parquet.read_metadata(path)
+    data = bytearray(path.read_bytes())
+    for group in range(metadata.num_row_groups):
+        parts = (metadata.row_group(group).column(number) for number in range(metadata.num_columns))
+        for part in (part for part in parts if part.path_in_schema == name):
+            start = min(part.data_page_offset, part.dictionary_page_offset or part.data_page_offset)
+            data[start : start + part.total_compressed_size] = bytes(part.total_compressed_size)
+    path.write_bytes(data)

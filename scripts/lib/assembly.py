@@ -109,7 +109,7 @@ def _bucket_bits(paths: Iterable[Path]) -> int:
 def _rows(parts: Sequence[DomainPart], seed: int, schema: Schema, counts: _Counts) -> Iterator[pl.DataFrame]:
     """The dataset's rows (``schema`` and their rank), unshuffled, in batches."""
     for part in parts:
-        drawn = read_table(part.questions, DRAWN).select("question_id", "occurrence", "question", "source", "label")
+        drawn = read_table(part.questions, DRAWN, ("question_id", "occurrence", "question", "source", "label"))
         counted = ("prompt_tokens", "completion_tokens")
         names = [name for name in MEASURED_COLUMNS if name not in counted]
         measured = scan_table(part.measured, MEASURES).select("question_id", "sample", *names).collect()

@@ -357,7 +357,7 @@ def filter_answers(
     options = checked_options(name, options)
     chosen = FILTERS[name]
     beside = _evidence(name, chosen.needs, evidence or {})
-    drawn = read_table(questions, DRAWN).select("question_id", "occurrence", "source", "source_row", "reference_answer")
+    drawn = read_table(questions, DRAWN, ("question_id", "occurrence", "source", "source_row", "reference_answer"))
     samples = samples_per_row(drawn.height, scan_table(answers, COMPLETIONS).select(pl.len()).collect().item(), answers)
     measured = [
         chosen.measure(_beside(batch.filter(pl.col("text").is_not_null()), beside), options)

@@ -9,9 +9,9 @@ counts neither for nor against the majority.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,18 @@ from lib.extraction import choice_letter, final_answer
 from lib.grading import Task, grade_all
 from lib.grading.choice import right_letter
 from lib.grading.mathematics import equalities, equality_workers, normalized, quick_equality
-from lib.streams import read_batches
+from lib.streams import Spilled, read_batches
 from lib.tables import COMPLETIONS, DRAWN, MEASURES, Schema, read_table, write_table
 from lib.workers import Workers
 
 CPU_SECONDS = 30.0
 """Processor time of a worker for one program (its runs in the sandbox have limits of their own)."""
+
+SPILLED_KINDS = ("code", "reasoning_gym")
+"""Kinds of questions whose metadata may be large and is needed for one answer at a time."""
+
+QUESTIONS_AT_ONCE = 64
+"""Questions read at a time: the hidden tests of one may take megabytes."""
 
 Group = list[tuple[int, str | None]]
 """The votes of a question: sample and answer (null: none)."""
@@ -57,8 +63,10 @@ def measure_answers(questions: Path, answers: Path, settings: Mapping[str, Any],
     ``settings``: ``last_number`` (an answer that states none is read by its last number) and ``programs`` (answers to
     questions with tests are run on them, in the sandbox; raises ``UserError`` where there can be none).
     """
-    subjects = read_subjects(questions, settings["programs"])
-    rows = read_answers(answers, subjects, settings["last_number"]).sort("question_id", "sample")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with Spilled(output.parent) as contents:
+        subjects = read_subjects(questions, settings["programs"], contents)
+        rows = read_answers(answers, subjects, contents, settings["last_number"]).sort("question_id", "sample")
     rows = rows.with_columns(correctness(rows, subjects))
     table = rows.join(elections(rows, subjects), on=["question_id", "sample"], how="left", maintain_order="left")
     rates = pl.col("correct").mean().over("question_id")
@@ -69,17 +77,28 @@ def measure_answers(questions: Path, answers: Path, settings: Mapping[str, Any],
     return table.select(*MEASURES)
 
 
-def read_subjects(questions: Path, programs: bool) -> dict[str, Subject]:
-    """Question id -> what its answers are compared by. Raises ``UserError`` where programs cannot be run safely."""
-    drawn = read_table(questions, DRAWN).sort("question_id", "source", "source_row")
-    grouped = drawn.group_by("question_id", maintain_order=True).agg(
-        pl.col("reference_answer").drop_nulls().first(), pl.col("domain", "metadata", "question").first()
+def read_subjects(questions: Path, programs: bool, contents: Spilled) -> dict[str, Subject]:
+    """Question id -> what its answers are compared by. Raises ``UserError`` where programs cannot be run safely.
+
+    Of programs and puzzles, text and metadata (all hidden tests) go to ``contents`` and are left out of the subject.
+    """
+    names = ("question_id", "source", "source_row", "domain", "reference_answer")
+    drawn = read_table(questions, DRAWN, names).with_row_index("row").sort("question_id", "source", "source_row")
+    grouped = drawn.group_by("question_id").agg(
+        pl.col("reference_answer").drop_nulls().first(), pl.col("domain", "row").first()
     )
+    first = {row: (question, reference, domain) for question, reference, domain, row in grouped.iter_rows()}
     subjects = {}
-    for question_id, reference, domain, metadata, question in grouped.iter_rows():
+    batches = read_batches(questions, DRAWN, ("metadata", "question"), QUESTIONS_AT_ONCE)
+    rows = (row for batch in batches for row in batch.select("metadata", "question").iter_rows())
+    for number, (metadata, question) in enumerate(rows):
+        if number not in first:
+            continue
+        question_id, reference, domain = first[number]
         kind = kind_of(json.loads(metadata or "{}"), domain, reference, programs)
-        keep = kind in ("code", "choice", "reasoning_gym")
-        subjects[question_id] = Subject(kind, reference, metadata if keep else "{}", question if keep else "")
+        if kind in SPILLED_KINDS:
+            contents.write(question_id, json.dumps([metadata, question]))
+        subjects[question_id] = Subject(kind, reference, metadata if kind == "choice" else "{}", "")
     if any(subject.kind == "code" for subject in subjects.values()):
         from lib.sandbox import unavailable
 
@@ -88,6 +107,12 @@ def read_subjects(questions: Path, programs: bool) -> dict[str, Subject]:
                 f"programs cannot be run safely here ({reason.rstrip('.')}): set `measure.programs: false`."
             )
     return subjects
+
+
+def whole(question_id: str, subjects: Mapping[str, Subject], contents: Spilled) -> Subject:
+    """The subject of a question with what ``read_subjects`` left out of it."""
+    metadata, question = json.loads(contents[question_id])
+    return replace(subjects[question_id], metadata=metadata, question=question)
 
 
 def kind_of(
@@ -118,7 +143,7 @@ _READ: Schema = {
 }
 
 
-def read_answers(path: Path, subjects: Mapping[str, Subject], last_number: bool) -> pl.DataFrame:
+def read_answers(path: Path, subjects: Mapping[str, Subject], contents: Spilled, last_number: bool) -> pl.DataFrame:
     """One row an answer: whether it came, what it answers, and its score where that needs its text."""
     parts = [pl.DataFrame(schema=dict(_READ))]
     with ExitStack() as stack:
@@ -139,11 +164,12 @@ def read_answers(path: Path, subjects: Mapping[str, Subject], last_number: bool)
             texts = batch["text"]
             if slow["code"]:
                 programs = programs or stack.enter_context(Workers(run_program, cpu_seconds=CPU_SECONDS))
-                tasks = ((texts[place], subjects[keys[place]]) for place in slow["code"])
+                tasks = ((texts[place], whole(keys[place], subjects, contents)) for place in slow["code"])
                 for place, outcome in zip(slow["code"], programs.map(tasks), strict=True):
                     found[place] = outcome.value or (None, None)
             if slow["reasoning_gym"]:
-                graded = grade_all(_puzzles(slow["reasoning_gym"], keys, texts, subjects), ["reasoning_gym"])
+                puzzles = ((texts[place], whole(keys[place], subjects, contents)) for place in slow["reasoning_gym"])
+                graded = grade_all(map(_puzzle, puzzles), ["reasoning_gym"])
                 for place, grade in zip(slow["reasoning_gym"], graded, strict=True):
                     found[place] = (grade.answer, grade.score)
             parts.append(
@@ -161,12 +187,9 @@ def read_answers(path: Path, subjects: Mapping[str, Subject], last_number: bool)
     return pl.concat(parts)
 
 
-def _puzzles(
-    places: Sequence[int], keys: Sequence[str], texts: pl.Series, subjects: Mapping[str, Subject]
-) -> Iterator[Task]:
-    for place in places:
-        subject = subjects[keys[place]]
-        yield Task("reasoning_gym", texts[place], subject.reference, subject.metadata, subject.question)
+def _puzzle(answer: tuple[str, Subject]) -> Task:
+    text, subject = answer
+    return Task("reasoning_gym", text, subject.reference, subject.metadata, subject.question)
 
 
 def _stated(text: str | None, subject: Subject, last_number: bool) -> str | None:

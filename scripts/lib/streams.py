@@ -5,6 +5,9 @@ The pieces of a written file depend on its rows alone, so the same rows give the
 
 from __future__ import annotations
 
+import os
+import tempfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,6 +38,33 @@ def read_batches(
                 yield pl.DataFrame(pl.from_arrow(batch))
     except pa.ArrowException as error:
         raise UserError(f"{path} is not a whole Parquet file: delete it and run again.") from error
+
+
+class Spilled:
+    """Texts by key that are kept, compressed, in a nameless temporary file of ``folder`` (context manager)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self._places: dict[str, tuple[int, int]] = {}
+
+    def __enter__(self) -> Spilled:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def write(self, key: str, text: str) -> None:
+        """Keep a text."""
+        data = zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
+        self._places[key] = (self._file.seek(0, os.SEEK_END), len(data))
+        self._file.write(data)
+
+    def __getitem__(self, key: str) -> str:
+        start, size = self._places[key]
+        self._file.seek(start)
+        return zlib.decompress(self._file.read(size)).decode("utf-8", "surrogatepass")
 
 
 class TableWriter:

@@ -7,7 +7,7 @@ whole. Rows are in an order that depends on the data alone: the same inputs give
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -183,9 +183,10 @@ def scan_table(path: Path | str, schema: Schema) -> pl.LazyFrame:
     return table
 
 
-def read_table(path: Path | str, schema: Schema) -> pl.DataFrame:
-    """Read a whole table, checked as by ``scan_table``."""
+def read_table(path: Path | str, schema: Schema, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Read a table, or ``columns`` of it (the others are not loaded), checked as by ``scan_table``."""
     table = scan_table(path, schema)
+    table = table if columns is None else table.select(columns)
     try:
         return table.collect()
     except pl.exceptions.PolarsError as error:

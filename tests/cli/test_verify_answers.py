@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +17,7 @@ import label_questions
 import parse_labels
 import read_assessments
 import verify_answers
+from lib import streams
 from lib.hashing import question_id
 from lib.labels import read_label
 from lib.verification import read_verdict
@@ -169,3 +171,15 @@ def test_a_prompt_that_shows_no_answer_is_refused_before_anything_is_asked(
         assert server.asked.total() == (24 if status == 0 else 0)
     if status:
         assert "rubric.md has no {answer} or {response} in it: write it where" in capsys.readouterr().err
+
+
+def test_rationales_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {f"question {n}": [json.dumps({"reasoning": f"{n} " * 20_000, "correct": True})] for n in range(100, 164)}
+    asked = answers(tmp_path / "asked.parquet", texts)
+    monkeypatch.setattr(streams.read_batches, "__defaults__", (None, 4))
+    tracemalloc.start()
+    table = read_assessments.verdicts([asked])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert table["rationale"].str.len_bytes().sum() > 5_000_000
+    assert most < 2_000_000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.answer_tables import answers, drawn
+from tests.answer_tables import answers, drawn, hide_column
 
 from lib import assembly
 from lib.assembly import DomainPart, assemble, counts_summary, dataset_card
@@ -50,6 +50,12 @@ def test_every_answer_stands_once_beside_its_question(tmp_path: Path) -> None:
         ("math", "math source", 5, 12),
         ("science", "science source", 3, 16),
     ]
+
+
+def test_the_hidden_tests_of_the_questions_are_not_loaded(tmp_path: Path) -> None:
+    code = part(tmp_path, "code", 3, 2)
+    hide_column(code.questions, "metadata")
+    assert assemble([code], 42, tmp_path / "dataset.parquet")["rows"].sum() == 8
 
 
 def test_the_order_is_a_shuffle_that_does_not_depend_on_the_buckets(

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
-from tests.answer_tables import answers, completion, drawn
+from tests.answer_tables import answers, completion, drawn, hide_column
 
 from lib import filters, streams
 from lib.catalog import read_catalog
@@ -357,6 +357,14 @@ def test_answers_that_do_not_fit_the_questions_are_refused(tmp_path: Path) -> No
     with pytest.raises(UserError, match="which was not drawn"):
         filter_answers(questions, strange, "none", {}, *outputs)
     assert not outputs[0].exists()
+
+
+def test_the_hidden_tests_of_the_questions_are_not_loaded(tmp_path: Path) -> None:
+    questions = drawn(tmp_path / "drawn.parquet", [ONE])
+    hide_column(questions, "metadata")
+    given = answers(tmp_path / "answers.parquet", {ONE: ["1", "2"]})
+    outputs = (tmp_path / "kept.parquet", tmp_path / "dropped.parquet")
+    assert filter_answers(questions, given, "none", {}, *outputs) == (2, 0)
 
 
 def test_unknown_filters_and_options_name_what_there_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,19 @@ from lib.cli import UserError
 from lib.grading import code
 from lib.grading.mathematics import equality_workers
 from lib.hashing import question_id
-from lib.measures import Classes, Subject, elect, equivalence_classes, kind_of, measure_answers, run_program
+from lib.measures import (
+    Classes,
+    Subject,
+    elect,
+    equivalence_classes,
+    kind_of,
+    measure_answers,
+    read_subjects,
+    run_program,
+    whole,
+)
 from lib.sandbox import Limits
+from lib.streams import Spilled
 from lib.tables import COMPLETIONS, DRAWN, MEASURES, write_table
 
 SETTINGS = {"last_number": True, "programs": True}
@@ -195,6 +207,23 @@ def test_a_problem_may_give_its_solutions_longer(shape: str, monkeypatch: pytest
         subject = Subject("code", None, json.dumps({**tests, "time_limit": limit}), ONE)
         behaviour, passed = run_program((text, subject))
         assert (behaviour is not None, passed) == (score == 1.0, score)
+
+
+def test_the_hidden_tests_of_all_questions_are_never_held_at_once(tmp_path: Path) -> None:
+    size, number = 100_000, 200
+    texts = {f"{PROMPT}# {n}": [program("print(1)")] for n in range(number)}
+    questions = drawn(tmp_path / "drawn.parquet", list(texts), domain="code")
+    tests = [json.dumps({"tests": [{"input": f"{n} " * (size // 4), "output": "1"}]}) for n in range(100, 100 + number)]
+    write_table(pl.read_parquet(questions).with_columns(metadata=pl.Series(tests)), questions, DRAWN)
+    with Spilled(tmp_path) as contents:
+        tracemalloc.start()
+        subjects = read_subjects(questions, True, contents)
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert kept < number * size / 20
+        for text, metadata in zip(texts, tests, strict=True):
+            subject = whole(question_id(text), subjects, contents)
+            assert subject == Subject("code", None, metadata, text)
 
 
 def test_programs_are_left_out_where_that_is_wanted(tmp_path: Path) -> None:
