@@ -25,7 +25,7 @@ from lib.progress import Progress
 from lib.server import Endpoint
 from lib.store import FOLD_SECONDS, Store, dumps
 
-FOLD_BYTES = 16 * 2**20
+FOLD_BYTES = 8 * 2**20
 """So much is folded into the store at once at the most, however quickly it came."""
 SHARE_SECONDS = 2.0
 METER_SECONDS = 0.5

@@ -16,7 +16,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,8 @@ COMMIT_RETRIES = 10_000
 """Delta Lake's default of 15 is too few for eager writers: each lost race costs one."""
 COMPACT_BYTES = 256 * 2**20
 """Size of a compacted file."""
+PART_ROWS = 1000
+"""Rows of a journal that are Python's objects at a time."""
 BLOCK_BYTES = 32 * 2**20
 """Text read at a time."""
 ROW_BYTES = 1024
@@ -209,26 +211,29 @@ class Store:
 
     def commit_lines(self, writer: str, segment: int, lines: Sequence[bytes]) -> None:
         """``commit`` for what ``rotate`` gave."""
-        self.commit(writer, segment, parse_lines(lines))
+        parts = (parse_lines(lines[start : start + PART_ROWS]) for start in range(0, len(lines), PART_ROWS))
+        table = _table_rows(parts, writer)
+        with self._committing:
+            self._commit(writer, segment, table)
 
     def commit(self, writer: str, segment: int, rows: Sequence[Row]) -> None:
         """Fold one closed segment into the table, once, and remove it."""
         with self._committing:
-            self._commit(writer, segment, rows)
+            self._commit(writer, segment, _table_rows([rows], writer))
 
-    def _commit(self, writer: str, segment: int, rows: Sequence[Row]) -> None:
+    def _commit(self, writer: str, segment: int, table: pl.DataFrame) -> None:
         from deltalake.exceptions import DeltaError
 
         try:
-            if rows:
-                self._write_once(writer, segment, rows)
+            if not table.is_empty():
+                self._write_once(writer, segment, table)
         except (OSError, DeltaError) as error:
             if has_no_space(self.folder):  # Delta Lake's errors do not say so
                 raise StoreFullError(self.folder) from error
             raise
         (self._journals / f"{writer}.{segment:06d}.jsonl").unlink(missing_ok=True)
 
-    def _write_once(self, writer: str, segment: int, rows: Sequence[Row]) -> None:
+    def _write_once(self, writer: str, segment: int, rows: pl.DataFrame) -> None:
         from deltalake import CommitProperties, Transaction, write_deltalake
         from deltalake.exceptions import CommitFailedError
 
@@ -237,7 +242,7 @@ class Store:
             try:
                 write_deltalake(
                     table,
-                    _table_rows(rows, writer),
+                    rows,
                     mode="append",
                     writer_properties=_writer_properties(),
                     commit_properties=CommitProperties(
@@ -523,20 +528,24 @@ def _first_of_key(rows: pl.LazyFrame) -> pl.DataFrame:
     return rows.collect().sort(*FIRST).unique("key", keep="first", maintain_order=True)
 
 
-def _table_rows(rows: Sequence[Row], writer: str) -> pl.DataFrame:
-    """Journal rows as rows of the table, ordered so that a file's rows of one question lie together."""
+def _table_rows(parts: Iterable[Sequence[Row]], writer: str) -> pl.DataFrame:
+    """Journal rows as rows of the table, ordered so that a file's rows of one question lie together.
+
+    They come part by part, because as Python's objects they take several times the space of the table.
+    """
     now = time.time_ns() // 1000
-    table = pl.DataFrame(
-        [[row.get(name) for name in ROWS] for row in rows],
-        schema=dict(ROWS),
-        orient="row",
+    schema = dict(ROWS)
+    tables = [pl.DataFrame([[row.get(name) for name in ROWS] for row in part], schema, orient="row") for part in parts]
+    return (
+        pl.concat(tables or [pl.DataFrame(schema=schema)])
+        .with_columns(
+            bucket=pl.col("question_id").str.slice(0, 1),
+            size=pl.col("text").str.len_bytes().fill_null(0) + pl.col("reasoning").str.len_bytes().fill_null(0),
+            stored_at=pl.lit(now, dtype=pl.Int64),
+            writer=pl.lit(writer),
+        )
+        .sort("question_id", "sample", "key", "answered_at")
     )
-    return table.with_columns(
-        bucket=pl.col("question_id").str.slice(0, 1),
-        size=pl.col("text").str.len_bytes().fill_null(0) + pl.col("reasoning").str.len_bytes().fill_null(0),
-        stored_at=pl.lit(now, dtype=pl.Int64),
-        writer=pl.lit(writer),
-    ).sort("question_id", "sample", "key", "answered_at")
 
 
 def blocks(expected: pl.DataFrame, size: int = BLOCK_BYTES) -> Iterator[pl.DataFrame]:
