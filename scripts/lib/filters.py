@@ -2,28 +2,27 @@
 
 A filter looks at each answer once (``measure``: a few small columns of every answer, computed on bounded batches) and
 then decides on these measurements alone (``decide``), so that answers of any number and length are filtered in bounded
-memory. To add a filter, write these two functions and enter them in ``FILTERS``.
+memory. To add a filter, write these two functions, enter them in ``FILTERS`` and its options in ``lib.filter_options``.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from lib.cli import UserError
 from lib.extraction import final_answer
+from lib.filter_options import Options, checked_options
 from lib.grading.mathematics import equalities, equality_workers, normalized, quick_equality
 from lib.hashing import keyed_hash
 from lib.language import languages
 from lib.streams import TableWriter, read_batches
 from lib.tables import ASSESSMENTS, COMPLETIONS, DRAWN, DROPPED, MEASURES, Schema, read_table, scan_table, write_table
 
-Options = Mapping[str, Any]
 Measure = Callable[[pl.DataFrame, Options], pl.DataFrame]
 Decide = Callable[[pl.DataFrame, Options], pl.DataFrame]
 
@@ -38,26 +37,14 @@ class AnswerFilter:
     ``measure(answers, options)``: the columns KEYS and what ``decide`` needs, of a batch of answers (columns of
     COMPLETIONS, ``occurrence`` and ``reference_answer``; ``text`` is never null).
     ``decide(measurements, options)``: KEYS, ``reason`` (null keeps the answer) and, where the filter ranks, ``place``.
-    ``options``: the names of the options it understands beside COUNTS, with their defaults.
+    Both have the options of ``lib.filter_options``, checked.
     ``needs``: ``measured`` or ``assessed``, a table of which each answer has the columns, with the table's name and
     ``_`` before theirs.
     """
 
     measure: Measure
     decide: Decide
-    options: Options = field(default_factory=dict)
     needs: str | None = None
-
-
-def checked_options(name: str, options: Options) -> dict[str, Any]:
-    """The options of filter ``name`` with its defaults; raises ``UserError`` for an unknown filter or option."""
-    if name not in FILTERS:
-        raise UserError(f"there is no answer filter {name!r}: use one of {', '.join(sorted(FILTERS))}.")
-    known = {**COUNTS, **FILTERS[name].options}
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise UserError(f"the answer filter {name!r} has no option {unknown[0]!r}: use {', '.join(sorted(known))}.")
-    return {**known, **options}
 
 
 def _keys(answers: pl.DataFrame, _: Options) -> pl.DataFrame:
@@ -76,32 +63,20 @@ def _draw(answers: pl.DataFrame, options: Options) -> pl.DataFrame:
 
 def _length(answers: pl.DataFrame, options: Options) -> pl.DataFrame:
     units = {"tokens": pl.col("completion_tokens"), "characters": pl.col("text").str.len_chars()}
-    if options["unit"] not in units:
-        raise UserError(f"the unit {options['unit']!r} of a length is unknown: use tokens or characters.")
     return answers.select(*KEYS, rank=units[options["unit"]].cast(pl.Int64))
 
 
-def _smallest(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
-    return _ranked(measured.sort("rank", *KEYS, nulls_last=True), options)
+def _smallest(measured: pl.DataFrame, _: Options) -> pl.DataFrame:
+    return _ranked(measured.sort("rank", *KEYS, nulls_last=True))
 
 
-def _largest(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
+def _largest(measured: pl.DataFrame, _: Options) -> pl.DataFrame:
     descending = [True, *[False] * len(KEYS)]
-    return _ranked(measured.sort("rank", *KEYS, descending=descending, nulls_last=True), options)
+    return _ranked(measured.sort("rank", *KEYS, descending=descending, nulls_last=True))
 
 
-def _ranked(ordered: pl.DataFrame, options: Options) -> pl.DataFrame:
-    if options["keep"] is None and options["keep_per_question"] is None:
-        raise UserError("this answer filter needs the option keep (in all) or keep_per_question.")
+def _ranked(ordered: pl.DataFrame) -> pl.DataFrame:
     return ordered.select(*KEYS, reason=pl.lit(None, pl.String), place=pl.int_range(pl.len()))
-
-
-def _whole_number(name: str, options: Options) -> int:
-    """The option ``name``, a whole number from 1; raises ``UserError`` for anything else."""
-    value = options[name]
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"the option {name} is {value!r}: give a whole number from 1.")
-    return value
 
 
 def keep_first(verdicts: pl.DataFrame, options: Options) -> pl.DataFrame:
@@ -109,9 +84,7 @@ def keep_first(verdicts: pl.DataFrame, options: Options) -> pl.DataFrame:
 
     The first by ``place`` where there is one, else by the rank of a draw.
     """
-    per_question, in_all = (
-        None if options[name] is None else _whole_number(name, options) for name in ("keep_per_question", "keep")
-    )
+    per_question, in_all = options["keep_per_question"], options["keep"]
     if per_question is None and in_all is None:
         return verdicts
     if "place" not in verdicts.columns:
@@ -147,9 +120,8 @@ def _paragraph(answers: pl.DataFrame, _: Options) -> pl.DataFrame:
 
 
 def _short_paragraphs(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
-    limit = _whole_number("max_characters", options)
     reason = pl.concat_str(pl.lit("a paragraph of "), pl.col("longest"), pl.lit(" characters"))
-    return measured.select(*KEYS, reason=pl.when(pl.col("longest") > limit).then(reason))
+    return measured.select(*KEYS, reason=pl.when(pl.col("longest") > options["max_characters"]).then(reason))
 
 
 def _languages(answers: pl.DataFrame, _: Options) -> pl.DataFrame:
@@ -169,8 +141,7 @@ def _python(measured: pl.DataFrame, _: Options) -> pl.DataFrame:
 
 
 def _language(answers: pl.DataFrame, options: Options) -> pl.DataFrame:
-    minimum = _whole_number("min_letters", options)
-    found = languages(answers["text"].to_list(), minimum)
+    found = languages(answers["text"].to_list(), options["min_letters"])
     return answers.select(KEYS).with_columns(found=pl.Series(found, dtype=pl.String))
 
 
@@ -218,8 +189,6 @@ def _elected(answers: pl.DataFrame, _: Options) -> pl.DataFrame:
 
 def _majority(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
     """Keep the answers that agree with the most frequent final answer of their question (all its occurrences)."""
-    if options["ties"] not in ("first", "drop"):
-        raise UserError(f"the option ties is {options['ties']!r}: use first or drop.")
     answer, inside = pl.col("answer"), pl.col("in_majority")
     tie = pl.concat_str(pl.lit("tie of "), pl.col("ties"), pl.lit(" answers"))
     reason = (
@@ -237,38 +206,14 @@ def _majority(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
     return measured.select(*KEYS, reason=reason)
 
 
-COLUMNS = (
-    "agreement", "ties", "pass_rate", "difficulty_from_answers", "truncated", "in_majority", "correct",
-    "prompt_tokens", "completion_tokens",
-)  # fmt: skip
-"""What the filter ``columns`` can look at, of MEASURES."""
-
-
 def _columns(answers: pl.DataFrame, options: Options) -> pl.DataFrame:
-    _conditions(options)
     return answers.select(*KEYS, *(pl.col(f"measured_{name}").alias(name) for name in options["where"]))
-
-
-def _conditions(options: Options) -> dict[str, Any]:
-    """The option ``where``: column to a value, or to the two ends of a range (null is open)."""
-    where = options["where"]
-    if not isinstance(where, Mapping) or not where:
-        raise UserError("this answer filter needs the option where, such as {agreement: [0.5, 1]}.")
-    for name, condition in where.items():
-        if name not in COLUMNS:
-            raise UserError(f"the option where has no column {name!r}: use {', '.join(COLUMNS)}.")
-        ends = condition if isinstance(condition, list | tuple) else [condition, condition]
-        if len(ends) != 2 or any(isinstance(end, str) for end in ends) or ends == [None, None]:
-            raise UserError(f"the option where asks {condition!r} of {name}: give a value, or a range [least, most].")
-    if options["nulls"] not in ("drop", "keep"):
-        raise UserError(f"the option nulls is {options['nulls']!r}: use drop or keep.")
-    return dict(where)
 
 
 def _within(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
     """Keep the answers whose columns have the wanted values, or lie in the wanted ranges."""
     reasons = []
-    for name, condition in _conditions(options).items():
+    for name, condition in options["where"].items():
         value = pl.col(name)
         least, most = condition if isinstance(condition, list | tuple) else (condition, condition)
         fits = pl.lit(True) if least is None else value >= least
@@ -285,8 +230,6 @@ def _assessed(answers: pl.DataFrame, _: Options) -> pl.DataFrame:
 
 def _unassessed(options: Options) -> pl.Expr:
     """Why an answer is dropped of which the assessment failed; null where it is kept."""
-    if options["unlabelled"] not in ("drop", "keep"):
-        raise UserError(f"the option unlabelled is {options['unlabelled']!r}: use drop or keep.")
     if options["unlabelled"] == "keep":
         return pl.lit(None, pl.String)
     return pl.concat_str(pl.lit("not assessed: "), pl.col("error").fill_null("no assessment")).str.head(200)
@@ -295,8 +238,6 @@ def _unassessed(options: Options) -> pl.Expr:
 def _likeliest(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
     """Keep the answers that the classifier finds most like the good examples."""
     least = options["at_least"]
-    if least is None and options["keep"] is None and options["keep_per_question"] is None:
-        raise UserError("this answer filter needs the option keep (in all), keep_per_question or at_least.")
     below = pl.concat_str(pl.lit("score "), pl.col("value").round(4).cast(pl.String))
     bar = -1.0 if least is None else least
     reason = pl.when(pl.col("value").is_null()).then(_unassessed(options)).when(pl.col("value") < bar).then(below)
@@ -311,26 +252,20 @@ def _found_right(measured: pl.DataFrame, options: Options) -> pl.DataFrame:
     return measured.select(*KEYS, reason=reason)
 
 
-COUNTS: Options = {"keep": None, "keep_per_question": None, "seed": 42}
-"""Options of every filter: how many of the answers that pass are kept, in all and of each drawn question.
-
-They are chosen by the filter's ranking; where it has none, by a draw of this seed that grows with its size.
-"""
-
 FILTERS: Mapping[str, AnswerFilter] = {
     "none": AnswerFilter(_keys, _keep_all),
     "random": AnswerFilter(_draw, _smallest),
-    "shortest": AnswerFilter(_length, _smallest, {"unit": "tokens"}),
-    "longest": AnswerFilter(_length, _largest, {"unit": "tokens"}),
-    "majority": AnswerFilter(_elected, _majority, {"ties": "first", "min_agreement": 0.0}, needs="measured"),
-    "reference": AnswerFilter(_beside_reference, _verified, {"last_number": True}),
+    "shortest": AnswerFilter(_length, _smallest),
+    "longest": AnswerFilter(_length, _largest),
+    "majority": AnswerFilter(_elected, _majority, needs="measured"),
+    "reference": AnswerFilter(_beside_reference, _verified),
     "complete": AnswerFilter(_finish, _complete),
-    "language": AnswerFilter(_language, _one_language, {"language": "en", "min_letters": 40}),
-    "short_paragraphs": AnswerFilter(_paragraph, _short_paragraphs, {"max_characters": None}),
+    "language": AnswerFilter(_language, _one_language),
+    "short_paragraphs": AnswerFilter(_paragraph, _short_paragraphs),
     "python": AnswerFilter(_languages, _python),
-    "columns": AnswerFilter(_columns, _within, {"where": None, "nulls": "drop"}, needs="measured"),
-    "fasttext": AnswerFilter(_assessed, _likeliest, {"at_least": None, "unlabelled": "drop"}, needs="assessed"),
-    "llm_verification": AnswerFilter(_assessed, _found_right, {"unlabelled": "drop"}, needs="assessed"),
+    "columns": AnswerFilter(_columns, _within, needs="measured"),
+    "fasttext": AnswerFilter(_assessed, _likeliest, needs="assessed"),
+    "llm_verification": AnswerFilter(_assessed, _found_right, needs="assessed"),
 }
 """Every answer filter by its name in the configuration."""
 

@@ -9,6 +9,7 @@ from lib.arms import arm_evaluation, arm_overrides, arm_recipe, colliding_arms, 
 from lib.catalog import Catalog
 from lib.cli import UserError
 from lib.config import ConfigurationError, did_you_mean, schema, schema_problems, with_defaults
+from lib.filter_options import checked_options
 from lib.recipes import MODEL_LABELS, Settings, resolved_domain, resolved_scale
 from lib.source_keys import written_prompt, written_steps
 
@@ -305,6 +306,11 @@ def filter_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
             problems.append(f"{where}.keep: {chosen['keep']} of {chosen['candidates']} candidates: keep fewer")
     if chosen["keep"] is not None and "keep" in chosen["options"]:
         problems.append(f"{where}.options.keep: `keep` of the filter says it already: leave one out")
+    counts = {} if chosen["keep"] is None else {"keep": chosen["keep"]}
+    try:
+        checked_options(chosen["by"], {**chosen["options"], **counts})
+    except UserError as error:
+        problems.append(f"{where}.options: {str(error).rstrip('.')}")
     if chosen["by"] == "fasttext":
         problems += example_problems(where, chosen, catalog)
     if chosen["by"] == "llm_verification":

@@ -12,11 +12,12 @@ import pytest
 import yaml
 from tests.answer_tables import answers, completion, drawn, hide_column
 
-from lib import filters, streams
+from lib import filter_options, filters, streams
 from lib.catalog import read_catalog
 from lib.cli import UserError
 from lib.config import schema, schema_problems
-from lib.filters import FILTERS, checked_options, filter_answers
+from lib.filter_options import OPTIONS, checked_options
+from lib.filters import FILTERS, filter_answers
 from lib.hashing import question_id
 from lib.measures import measure_answers
 from lib.problems import example_problems
@@ -381,7 +382,11 @@ def test_unknown_filters_and_options_name_what_there_is() -> None:
         ("longest", {"keep": 0}, "a whole number from 1"),
         ("longest", {"keep": 1, "unit": "words"}, "tokens or characters"),
         ("majority", {"ties": "both"}, "first or drop"),
-        ("short_paragraphs", {}, "max_characters is None: give a whole number from 1"),
+        ("short_paragraphs", {"max_characters": 2.5}, r"max_characters is 2.5: give a whole number from 1"),
+        ("language", {"language": False}, "language is False: give a text"),
+        ("fasttext", {}, "needs the option keep or keep_per_question or at_least"),
+        ("majority", {"min_agreement": "high"}, "min_agreement is 'high': give a number"),
+        ("short_paragraphs", {}, "needs the option max_characters"),
     ],
 )
 def test_options_out_of_range_are_refused(tmp_path: Path, name: str, options: dict[str, Any], message: str) -> None:
@@ -391,12 +396,13 @@ def test_options_out_of_range_are_refused(tmp_path: Path, name: str, options: di
 
 def test_the_filter_of_the_documentation_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "extending" / "filter.md").read_text(encoding="utf-8")
-    code = page.split("```python\n")[1].split("```")[0]
+    code, options = (part.split("```")[0] for part in page.split("```python\n")[1:3])
     functions, _, entry = code.rpartition("\n\n")
     namespace = dict(vars(filters))
     exec(functions, namespace)
     added = eval(f"{{{entry}}}", namespace)
     monkeypatch.setattr(filters, "FILTERS", {**FILTERS, **added})
+    monkeypatch.setattr(filter_options, "OPTIONS", {**OPTIONS, **eval(f"{{{options}}}")})
     texts = {ONE: ["one two three", "one", "", None]}
     pairs, _, dropped = kept(tmp_path, texts, "wordy", at_least=2)
     assert pairs == [(ONE, 0)]
@@ -404,11 +410,11 @@ def test_the_filter_of_the_documentation_works(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_configuration_and_the_documentation_know_every_filter() -> None:
-    assert sorted(schema("config")["$defs"]["filter"]["properties"]["by"]["enum"]) == sorted(FILTERS)
+    assert sorted(schema("config")["$defs"]["filter"]["properties"]["by"]["enum"]) == sorted(FILTERS) == sorted(OPTIONS)
     page = (ROOT / "docs" / "filters.md").read_text(encoding="utf-8").split("## Filters of answers")[1]
-    for name, chosen in FILTERS.items():
+    for name, options in OPTIONS.items():
         [row] = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
-        assert all(f"`{option}`" in row for option in chosen.options) or "as `shortest`" in row
+        assert all(f"`{option}`" in row for option in options) or "as `shortest`" in row
 
 
 def test_the_examples_of_the_documentation_are_valid() -> None:
@@ -422,4 +428,5 @@ def test_the_examples_of_the_documentation_are_valid() -> None:
             assert schema_problems(settings, {"$ref": f"#/$defs/{section}", "$defs": rules}) == []
             assert example_problems("here", {"by": "fasttext", **settings}, catalog) == [] or "examples" not in settings
             if section == "filter":
-                checked_options(settings["by"], settings.get("options", {}))
+                keep = {name: settings[name] for name in ("keep",) if name in settings}
+                checked_options(settings["by"], {**settings.get("options", {}), **keep})

@@ -302,6 +302,12 @@ def test_several_varied_settings_make_a_grid_and_named_arms_move_settings_togeth
         ("recipes.small.training.gpus", 7, "a global batch of 64 does not divide over 7"),
         ("recipes.small.domains.math.select.keep", 1, "1 questions cannot be shared by 2 sources"),
         ("recipes.small.decontaminate", {"similarity": 80}, "the key 'benchmarks' is missing ([] drops nothing)"),
+        ("recipes.small.filter", {"by": "random"}, "options: the answer filter 'random' needs the option keep or"),
+        ("recipes.small.filter", {"by": "majority", "options": {"tie": "drop"}}, "has no option 'tie': use keep,"),
+        ("recipes.small.filter", {"by": "longest", "keep": 2, "options": {"unit": "words"}}, "tokens or characters"),
+        ("recipes.small.filter", {"by": "short_paragraphs"}, "needs the option max_characters"),
+        ("recipes.small.filter", {"by": "columns", "options": {"where": {"agrement": 1}}}, "no column 'agrement'"),
+        ("experiments.x", {"base": "small", "vary": {"filter.by": ["none", "shortest"]}}, "needs the option keep"),
         ("budget", {"usd": 0}, "budget.usd: 0 is less than or equal to the minimum"),
         ("experiments.x", {"base": "small", "vary": {"filter.options": [{"a": "x y"}, {"a": "x/y"}]}}, "be called"),
         ("experiments.x", {"base": "small", "vary": {"training.seed": [1]}, "seeds": [2]}, "training.seed is varied"),
@@ -403,7 +409,7 @@ class TestExperiments:
     def test_a_curve_joins_the_arms_that_differ_in_x_alone(self) -> None:
         curve = {
             "base": "small",
-            "vary": {"answers.samples": [1, 4], "filter.by": ["none", "random"]},
+            "vary": {"answers.samples": [1, 4], "filter.by": ["none", "majority"]},
             "plot": "curve",
             "x": "answers.samples",
         }
@@ -411,9 +417,9 @@ class TestExperiments:
         points = made.experiments["which"].stage.settings["points"]
         assert points == {
             "1-none": (1, "none"),
-            "1-random": (1, "random"),
+            "1-majority": (1, "majority"),
             "4-none": (4, "none"),
-            "4-random": (4, "random"),
+            "4-majority": (4, "majority"),
         }
         rows = plan(("experiments.which", {**curve, "x": "rows", "vary": {"answers.samples": [1, 4]}}), TARGET)
         assert {arm: x for arm, (x, _) in rows.experiments["which"].stage.settings["points"].items()} == {

@@ -80,7 +80,7 @@ def test_an_edited_comment_or_script_reruns_nothing(finished: Checkout, jobs: Jo
             {"temperature": 0.5},
             {"sample_answers": 4, "merge_answers": 2, "measure_answers": 2, "filter_answers": 2, "assemble_dataset": 1},
         ),
-        ("recipes.tiny.filter.by", "shortest", {"filter_answers": 2, "assemble_dataset": 1}),
+        ("recipes.tiny.filter.by", "complete", {"filter_answers": 2, "assemble_dataset": 1}),
         (
             "recipes.tiny.domains.math.draw",
             6,
