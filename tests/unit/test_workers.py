@@ -78,19 +78,22 @@ def spin(path):
         pass
 
 if __name__ == "__main__":
-    with Workers(spin, 1, cpu_seconds=1000) as workers:
-        list(workers.map([sys.argv[1]]))
+    with Workers(spin, 2, cpu_seconds=1000) as workers:
+        list(workers.map(sys.argv[1:]))
 """
     (tmp_path / "grader.py").write_text(program)
-    told = tmp_path / "pid"
+    told = [tmp_path / "one", tmp_path / "two"]
     scripts = str(Path(workers.__file__).resolve().parents[1])
     environment = {**os.environ, "PYTHONPATH": scripts}
-    grader = subprocess.Popen([sys.executable, str(tmp_path / "grader.py"), str(told)], env=environment)
-    wait_until(lambda: told.exists() and told.read_text() != "")
-    worker = psutil.Process(int(told.read_text()))
+    grader = subprocess.Popen([sys.executable, str(tmp_path / "grader.py"), *map(str, told)], env=environment)
+    wait_until(lambda: all(path.exists() and path.read_text() != "" for path in told))
+    spinning = [psutil.Process(int(path.read_text())) for path in told]
     grader.kill()
     grader.wait()
-    wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    _, left = psutil.wait_procs(spinning, timeout=30)
+    for worker in left:
+        worker.kill()
+    assert not left
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
