@@ -40,7 +40,7 @@ def test_a_question_without_what_the_prompt_wants_is_named() -> None:
 
 @pytest.mark.parametrize("path", CATALOG_PROMPTS, ids=lambda path: path.stem)
 def test_the_catalogs_prompts_render(path: Path) -> None:
-    metadata = {"choices": ["1", "2"], "domain": "math", "answer": "3"}
+    metadata = {"choices": ["1", "2"], "domain": "math", "answer": "3", "response": "It is 3."}
     messages = Prompt.read(path).messages("What is {x}?", metadata)
     assert messages[-1]["role"] == "user"
     assert "What is {x}?" in messages[-1]["content"]
