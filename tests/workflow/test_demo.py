@@ -88,11 +88,13 @@ def run_until_killed(demo: Demo, variables: dict[str, str], jobs: int, delay: fl
     if process.poll() is not None:
         return False
     started = family(psutil.Process(process.pid))
-    demo.kills.append(time.monotonic())
-    for each in started:
-        if os.getpgid(each.pid) == process.pid:
-            os.kill(each.pid, signal.SIGKILL)
+    killed = [each for each in started if os.getpgid(each.pid) == process.pid]
+    for each in killed:
+        os.kill(each.pid, signal.SIGKILL)
     process.wait()
+    psutil.wait_procs(killed, timeout=30)
+    # Only now: until its end, a client may be sent answers that it does not read any more.
+    demo.kills.append(time.monotonic())
     _, alive = psutil.wait_procs(started, timeout=30)
     demo.orphans += [" ".join(each.cmdline()) for each in alive if each.is_running()]
     return True
