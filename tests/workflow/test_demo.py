@@ -6,6 +6,7 @@ demo makes is then looked at stage by stage: every planted row's fate, the datas
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -88,9 +89,12 @@ def run_until_killed(demo: Demo, variables: dict[str, str], jobs: int, delay: fl
     if process.poll() is not None:
         return False
     started = family(psutil.Process(process.pid))
-    killed = [each for each in started if os.getpgid(each.pid) == process.pid]
-    for each in killed:
-        os.kill(each.pid, signal.SIGKILL)
+    killed = []
+    for each in started:
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(each.pid) == process.pid:
+                os.kill(each.pid, signal.SIGKILL)
+                killed.append(each)
     process.wait()
     psutil.wait_procs(killed, timeout=30)
     # Only now: until its end, a client may be sent answers that it does not read any more.
