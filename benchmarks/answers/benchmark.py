@@ -1,9 +1,9 @@
 """Speed and peak memory of what follows the answers, on data made up here.
 
-    .venv/bin/python benchmarks/answers/benchmark.py all          # every answer filter that asks no model
-    .venv/bin/python benchmarks/answers/benchmark.py none         # one of them
-    .venv/bin/python benchmarks/answers/benchmark.py measure --questions 50000
-    .venv/bin/python benchmarks/answers/benchmark.py assemble
+    .venv/bin/python -m benchmarks.answers.benchmark all          # every answer filter that asks no model
+    .venv/bin/python -m benchmarks.answers.benchmark none         # one of them
+    .venv/bin/python -m benchmarks.answers.benchmark measure --questions 50000
+    .venv/bin/python -m benchmarks.answers.benchmark assemble
 
 Each runs the program as the workflow does, in a process of its own; the memory is the most that it and its children
 held together (pages that they share count once). The default is a million answers of 4,000 characters; one in four
@@ -25,14 +25,12 @@ from pathlib import Path
 
 import polars as pl
 import psutil
+from benchmarks import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
-
-from lib.filters import FILTERS  # noqa: E402
-from lib.hashing import question_id  # noqa: E402
-from lib.streams import TableWriter  # noqa: E402
-from lib.tables import COMPLETIONS, DRAWN, QUESTIONS, write_table  # noqa: E402
+from lib.filters import FILTERS
+from lib.hashing import question_id
+from lib.streams import TableWriter
+from lib.tables import COMPLETIONS, DRAWN, QUESTIONS, write_table
 
 SAMPLES = 16
 WORDS = [

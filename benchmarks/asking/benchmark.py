@@ -1,8 +1,8 @@
 """What the path from question to stored answer costs, without a model: the server answers at once.
 
-    .venv/bin/python benchmarks/asking/benchmark.py overhead   # requests/s against a bare loop, interleaved
-    .venv/bin/python benchmarks/asking/benchmark.py memory     # peak memory of 10,000 and of 200,000 requests
-    .venv/bin/python benchmarks/asking/benchmark.py complete   # a shard of 20,000 answers that is in the store
+    .venv/bin/python -m benchmarks.asking.benchmark overhead   # requests/s against a bare loop, interleaved
+    .venv/bin/python -m benchmarks.asking.benchmark memory     # peak memory of 10,000 and of 200,000 requests
+    .venv/bin/python -m benchmarks.asking.benchmark complete   # a shard of 20,000 answers that is in the store
 
 Server and client share the machine's cores. ``overhead`` counts everything: looking into the store, asking, journal,
 folding, and writing the table of completions.
@@ -25,19 +25,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
+from benchmarks import ROOT
+from tests.asking_helpers import write_model
+from tests.fake_openai import API_KEY, MODEL
 
-from tests.asking_helpers import write_model  # noqa: E402
-from tests.fake_openai import API_KEY, MODEL  # noqa: E402
-
-from lib.asking import Asking, Prompted  # noqa: E402
-from lib.client import Limits  # noqa: E402
-from lib.completions import complete_shard  # noqa: E402
-from lib.hashing import question_id, request_seed  # noqa: E402
-from lib.models import Model  # noqa: E402
-from lib.sampling import Sampling  # noqa: E402
-from lib.store import KeyMaker, Store, model_partition  # noqa: E402
+from lib.asking import Asking, Prompted
+from lib.client import Limits
+from lib.completions import complete_shard
+from lib.hashing import question_id, request_seed
+from lib.models import Model
+from lib.sampling import Sampling
+from lib.store import KeyMaker, Store, model_partition
 
 CONCURRENCY = 512
 SAMPLES = 16
@@ -137,8 +135,17 @@ def memory(counts: list[int]) -> None:
     """Print the peak memory of runs of different lengths, each in a process of its own."""
     with fake_server() as url:
         for count in counts:
-            command = [sys.executable, __file__, "run", "--requests", str(count), "--url", url]
-            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.asking.benchmark",
+                "run",
+                "--requests",
+                str(count),
+                "--url",
+                url,
+            ]
+            output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
             print(f"{count:7d} requests: {output.strip()}")
 
 

@@ -1,6 +1,6 @@
 """Tokens/s of a shard against vLLM's own serving benchmark: one server, the same prompts and settings, fixed lengths.
 
-    .venv/bin/python benchmarks/asking/efficiency.py [--pairs 5] [--requests 128] [--tokens 64] [--concurrency 32]
+    .venv/bin/python -m benchmarks.asking.efficiency [--pairs 5] [--requests 128] [--tokens 64] [--concurrency 32]
 
 Both sides ask for every answer with a seed and ``ignore_eos``, in turn, after a round each that warms the server's
 prefix cache. vLLM's side is the throughput that ``vllm bench serve`` prints, from its first request to its last answer;
@@ -20,21 +20,20 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
+from benchmarks import ROOT
 
-from lib import environments  # noqa: E402
-from lib.asking import Asking  # noqa: E402
-from lib.client import Limits  # noqa: E402
-from lib.completions import complete_shard  # noqa: E402
-from lib.config import read_yaml  # noqa: E402
-from lib.hashing import question_id  # noqa: E402
-from lib.model_sources import fetch  # noqa: E402
-from lib.models import Model  # noqa: E402
-from lib.prompts import Prompt  # noqa: E402
-from lib.requests import prompted  # noqa: E402
-from lib.sampling import Sampling  # noqa: E402
-from lib.server import Endpoint, EngineSettings, engine  # noqa: E402
+from lib import environments
+from lib.asking import Asking
+from lib.client import Limits
+from lib.completions import complete_shard
+from lib.config import read_yaml
+from lib.hashing import question_id
+from lib.model_sources import fetch
+from lib.models import Model
+from lib.prompts import Prompt
+from lib.requests import prompted
+from lib.sampling import Sampling
+from lib.server import Endpoint, EngineSettings, engine
 
 NAME = "smollm2-135m-instruct"
 MISSING = ("pandas==2.3.3", "python-dateutil==2.9.0.post0", "pytz==2025.2", "tzdata==2025.2", "six==1.17.0")

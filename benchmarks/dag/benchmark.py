@@ -1,6 +1,6 @@
 """What a dry run costs: processor time and memory of `snakemake -n`, for the default recipe and for many arms.
 
-    .venv/bin/python benchmarks/dag/benchmark.py [--arms 1000]
+    .venv/bin/python -m benchmarks.dag.benchmark [--arms 1000]
 
 The many arms are one experiment on a recipe of the default catalog that varies the seed of the answers, so that each
 arm has its own answers, dataset, student and evaluation and shares the questions. Nothing is run and nothing fetched.

@@ -28,10 +28,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from benchmarks import ROOT
+
 CACHE = ROOT / "cache" / "benchmarks"
 RESULTS = Path(__file__).with_name("RESULTS.md")
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
 
 Result = dict[str, Any]
 CASES: dict[str, Callable[[], Result]] = {}

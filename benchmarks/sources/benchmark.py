@@ -1,9 +1,9 @@
 """Speed and peak memory of fetching and selecting questions, on data made up here.
 
-    .venv/bin/python benchmarks/sources/benchmark.py hub             # a million rows of Parquet, from a hub on loopback
-    .venv/bin/python benchmarks/sources/benchmark.py stackexchange   # 2 GB of Posts.xml, and in a 7z archive
-    .venv/bin/python benchmarks/sources/benchmark.py select          # the best 180,000 of 2.9 million rows
-    .venv/bin/python benchmarks/sources/benchmark.py all             # the three, for RESULTS.md
+    .venv/bin/python -m benchmarks.sources.benchmark hub             # a million rows of Parquet, from a hub on loopback
+    .venv/bin/python -m benchmarks.sources.benchmark stackexchange   # 2 GB of Posts.xml, and in a 7z archive
+    .venv/bin/python -m benchmarks.sources.benchmark select          # the best 180,000 of 2.9 million rows
+    .venv/bin/python -m benchmarks.sources.benchmark all             # the three, for RESULTS.md
 
 Each runs the program as the workflow does, in a process of its own, start and imports included, whose peak memory is
 reported. What comes out is a table in Markdown with the machine, the processor time and what was aimed at.
@@ -28,9 +28,7 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 import polars as pl
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
+from benchmarks import ROOT
 
 TEXT = "find the number of ways to choose three different points on a circle so that no two of them are adjacent"
 WORDS = TEXT.split()
