@@ -28,7 +28,7 @@ environments: setup ## build the CPU engines' environments (vLLM, LLaMA-Factory)
 	$(BIN)/python scripts/environments.py vllm-cpu llamafactory-cpu
 
 demo: environments ## run the whole recipe on this machine's CPU and say where the results are
-	$(BIN)/python demo/run.py
+	$(BIN)/python scripts/run_demo.py
 
 test: environments .venv/test.stamp ## run all tests
 	$(BIN)/python -m pytest

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import UserError, command
+from lib.cli import command
 
 
 @command
@@ -24,32 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from lib.decontamination import Rule, decontaminate
     from lib.tokens import load_tokenizer
 
-    arguments = parse(argv)
-    rule = Rule(arguments.similarity, arguments.ngram, arguments.min_chars)
-    tokenizer = load_tokenizer(arguments.tokenizer)
-    decontaminate(
-        arguments.questions,
-        arguments.benchmarks,
-        rule,
-        tokenizer,
-        output=arguments.output,
-        dropped=arguments.dropped,
-        threads=arguments.threads,
-        engine=arguments.engine,
-    )
-    return 0
-
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=Path, required=True, help="questions to clean")
     parser.add_argument("--benchmarks", type=Path, nargs="*", required=True, help="benchmark questions, or none")
-    parser.add_argument("--similarity", type=float, default=75.0, help="drop at this Indel similarity, 0 to 100")
-    parser.add_argument("--ngram", type=int, default=13, help="drop at a shared run of this many tokens")
+    Rule.add_arguments(parser)
     parser.add_argument("--tokenizer", default="qwen", help="qwen, a Qwen repository's name, or a model.json")
-    parser.add_argument(
-        "--min-chars", type=int, default=0, help="similarity only for questions of this many characters"
-    )
     parser.add_argument("--threads", type=int, default=0, help="threads; 0: one for each processor (same result)")
     parser.add_argument(
         "--engine", choices=("auto", "compiled", "plain"), default="auto", help="same result, other speed"
@@ -57,11 +36,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--dropped", type=Path, required=True)
     arguments = parser.parse_args(argv)
-    if not 0 < arguments.similarity <= 100:
-        raise UserError(f"--similarity {arguments.similarity:g} is not a per cent: give a number above 0, up to 100.")
-    if arguments.ngram < 1:
-        raise UserError(f"--ngram {arguments.ngram} is not a length: give at least 1.")
-    return arguments
+    decontaminate(
+        arguments.questions,
+        arguments.benchmarks,
+        Rule.of(arguments),
+        load_tokenizer(arguments.tokenizer),
+        output=arguments.output,
+        dropped=arguments.dropped,
+        threads=arguments.threads,
+        engine=arguments.engine,
+    )
+    return 0
 
 
 if __name__ == "__main__":

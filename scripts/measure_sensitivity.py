@@ -24,19 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=Path, required=True, help="questions before decontamination")
     parser.add_argument("--benchmarks", type=Path, nargs="*", required=True, help="benchmark questions, or none")
-    parser.add_argument("--similarity", type=float, default=75.0, help="the rule's own threshold, 0 to 100")
-    parser.add_argument("--ngram", type=int, default=13, help="a shared run of this many tokens drops")
+    Rule.add_arguments(parser)
     parser.add_argument("--tokenizer", default="qwen", help="qwen, a Qwen repository's name, or a model.json")
-    parser.add_argument(
-        "--min-chars", type=int, default=0, help="similarity only for questions of this many characters"
-    )
     parser.add_argument("--threads", type=int, default=0, help="threads; 0: one for each processor (same result)")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args(argv)
     table = sensitivity(
         distinct_texts(read_table(arguments.questions, QUESTIONS)),
         read_benchmarks(arguments.benchmarks),
-        Rule(arguments.similarity, arguments.ngram, arguments.min_chars),
+        Rule.of(arguments),
         load_tokenizer(arguments.tokenizer),
         threads=arguments.threads,
     )

@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 from lib.cli import UserError
 from lib.hashing import keyed_hash, question_id
+from lib.streams import batched
 from lib.tables import atomic_path
 from lib.workers import usable_processors
 
@@ -97,12 +97,12 @@ def scorer(classifier: Path, processes: int = 0) -> Iterator[Any]:
     count = processes or usable_processors()
     try:
         if count == 1:
-            yield lambda texts: (score for chunk in _chunks(texts) for score in _scores(chunk))
+            yield lambda texts: (score for chunk in batched(texts, CHUNK) for score in _scores(chunk))
         else:
             context = get_context("fork")
             ours, theirs = context.Pipe(duplex=False)
             with ours, theirs, ProcessPoolExecutor(count, context, _end_with_parent, (ours, theirs)) as pool:
-                yield lambda texts: (score for scores in pool.map(_scores, _chunks(texts)) for score in scores)
+                yield lambda texts: (score for scores in pool.map(_scores, batched(texts, CHUNK)) for score in scores)
     except BrokenProcessPool as error:
         raise UserError("a process that scores texts was killed, most likely for memory: give the job more.") from error
     finally:
@@ -118,12 +118,6 @@ def _end_with_parent(ours: Connection, theirs: Connection) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    remaining = iter(texts)
-    while chunk := list(islice(remaining, CHUNK)):
-        yield chunk
 
 
 def _scores(texts: list[str]) -> list[float | None]:

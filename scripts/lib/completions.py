@@ -14,7 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import compress, islice
+from itertools import compress
 from pathlib import Path
 
 import polars as pl
@@ -28,7 +28,7 @@ from lib.progress import Progress
 from lib.rounds import Round
 from lib.server import engine
 from lib.store import Store, blocks
-from lib.streams import TableWriter
+from lib.streams import TableWriter, batched
 from lib.tables import COMPLETIONS, EVALUATION_COMPLETIONS
 
 BLOCK = 8_000
@@ -208,13 +208,6 @@ def _write(shard: Shard, output: Path, by_benchmark: bool) -> None:
                     .with_columns(text=whole_text(), model=pl.lit(shard.asking.model.name))
                 )
     log.info("%s: %d answers", output, writer.rows)
-
-
-def batched(things: Iterable[Prompted], size: int) -> Iterator[list[Prompted]]:
-    """Lists of so many at a time, the last one of what is left."""
-    rest = iter(things)
-    while block := list(islice(rest, size)):
-        yield block
 
 
 def whole_text() -> pl.Expr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +45,25 @@ class Rule:
     similarity: float = 75.0
     ngram: int = 13
     min_chars: int = 0
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """The options of a command line that say the rule."""
+        add = parser.add_argument
+        add("--similarity", type=float, default=75.0, help="drop at this Indel similarity, 0 to 100")
+        add("--ngram", type=int, default=13, help="drop at a shared run of this many tokens")
+        add("--min-chars", type=int, default=0, help="similarity only for questions of this many characters")
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Rule:
+        """The rule that a command line said. Raises ``UserError`` for one that cannot be."""
+        if not 0 < arguments.similarity <= 100:
+            raise UserError(
+                f"--similarity {arguments.similarity:g} is not a per cent: give a number above 0, up to 100."
+            )
+        if arguments.ngram < 1:
+            raise UserError(f"--ngram {arguments.ngram} is not a length: give at least 1.")
+        return cls(arguments.similarity, arguments.ngram, arguments.min_chars)
 
 
 def decontaminate(

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -20,8 +22,17 @@ import pyarrow.parquet as pq
 from lib.cli import UserError
 from lib.tables import Schema, atomic_path, scan_table
 
+Thing = TypeVar("Thing")
+
 ROWS = 2048
 """Rows read at a time and rows of a row group: about 100 MB of the longest answers."""
+
+
+def batched(things: Iterable[Thing], size: int) -> Iterator[list[Thing]]:
+    """Lists of so many things at a time, the last one of what is left (Python 3.12 has it in ``itertools``)."""
+    rest = iter(things)
+    while block := list(islice(rest, size)):
+        yield block
 
 
 def read_batches(

@@ -130,7 +130,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
                 [sys.executable, "-m", "snakemake", *PROFILE, "--unlock"], cwd=folder, check=True, capture_output=True
             )
         finished = subprocess.run(
-            [sys.executable, "demo/run.py"], cwd=folder, env=variables, text=True,
+            [sys.executable, "scripts/run_demo.py"], cwd=folder, env=variables, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         assert finished.returncode == 0, finished.stdout[-20_000:]
@@ -160,7 +160,7 @@ def test_the_demo_survives_ten_kills_and_asks_no_acknowledged_answer_again(demo:
 
 def test_a_second_run_does_nothing_and_starts_no_server(demo: Demo) -> None:
     run = subprocess.run(
-        [sys.executable, "demo/run.py"], cwd=demo.checkout.folder, text=True, capture_output=True,
+        [sys.executable, "scripts/run_demo.py"], cwd=demo.checkout.folder, text=True, capture_output=True,
         env={**demo.checkout.variables, "OPENTHOUGHTS_ENVIRONMENTS": "/nonexistent"},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

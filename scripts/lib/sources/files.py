@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import itertools
 import json
 import tempfile
 import zipfile
@@ -20,6 +19,7 @@ from lib.cli import UserError
 from lib.sources import BATCH_ROWS
 from lib.sources.columns import check_columns
 from lib.sources.text import valid_text
+from lib.streams import batched
 
 FORMATS = {
     ".parquet": "parquet",
@@ -98,7 +98,7 @@ def _zip(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
 def _records(path: Path, records: Iterator[Any], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Batches of JSON objects; a column must occur in at least one object of the file."""
     seen: set[str] = set()
-    while rows := list(itertools.islice(records, BATCH_ROWS)):
+    for rows in batched(records, BATCH_ROWS):
         for row in rows:
             if not isinstance(row, dict):
                 raise UserError(f"{path} holds something else than JSON objects: write one object a line.")
@@ -135,7 +135,7 @@ def _csv(path: Path, columns: Sequence[str], delimiter: str) -> Iterator[pl.Data
     with _open(path) as file:
         rows = csv.DictReader(file, delimiter=delimiter)
         check_columns(columns, list(rows.fieldnames or []), str(path))
-        while batch := list(itertools.islice(rows, BATCH_ROWS)):
+        for batch in batched(rows, BATCH_ROWS):
             yield pl.DataFrame(
                 {name: [row[name] for row in batch] for name in columns},
                 schema_overrides=dict.fromkeys(columns, pl.String),

@@ -11,14 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lib.catalog import read_catalog
+from lib.cli import command
+from lib.config import merged, read_yaml
+from lib.plan import Plan, make_plan
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from lib.catalog import read_catalog  # noqa: E402
-from lib.cli import command  # noqa: E402
-from lib.config import merged, read_yaml  # noqa: E402
-from lib.plan import Plan, make_plan  # noqa: E402
-
 SNAKEMAKE = (sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/demo")
 ASKING = ("label_questions", "sample_answers", "sample_evaluation")
 
