@@ -36,6 +36,8 @@ FORMAT = 1
 FOLD_SECONDS = 60.0
 COMMIT_RETRIES = 10_000
 """Delta Lake's default of 15 is too few for eager writers: each lost race costs one."""
+ADOPTION_SECONDS = 600.0
+"""How long a dead writer's journal is waited for while another process folds it."""
 COMPACT_BYTES = 256 * 2**20
 """Size of a compacted file."""
 PART_ROWS = 1000
@@ -264,7 +266,11 @@ class Store:
         return len(closed[2])
 
     def adopt_orphans(self) -> int:
-        """Fold the journals that dead writers left; how many rows they held."""
+        """Fold the journals that dead writers left; how many rows they held.
+
+        A journal that another process folds just now is waited for: its answers are not in the table yet, and who
+        looked for them would ask for them again. Raises ``UserError`` where that takes very long.
+        """
         if not self._journals.is_dir():
             return 0
         mine = self._presence.name if self._presence else None
@@ -273,9 +279,12 @@ class Store:
         for writer in sorted(orphans):
             if is_present(self._writers, writer):
                 continue
-            with self.lease(f"journal-{writer}", wait=0) as had:
+            with self.lease(f"journal-{writer}", wait=ADOPTION_SECONDS) as had:
                 if not had:
-                    continue
+                    raise UserError(
+                        f"another process is folding the journal {writer} of {self.folder} for {ADOPTION_SECONDS:.0f} "
+                        "s: see what holds it up, then run again."
+                    )
                 for name, segment, path in list(segments(self._journals)):
                     if name == writer:
                         with suppress(FileNotFoundError):

@@ -50,6 +50,7 @@ def main() -> int:
         os.setsid()
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     outer = os.getpid()
+    adopt_orphans()
     inner = os.fork()
     if inner:
         status = supervise(inner, options.parent, options.grace + OUTER_GRACE_SECONDS, handled)
@@ -58,6 +59,7 @@ def main() -> int:
             for folder in options.remove:
                 shutil.rmtree(folder, ignore_errors=True)
         return status
+    adopt_orphans()
     try:
         child = subprocess.Popen(command, preexec_fn=prepare_child)
     except OSError as error:
@@ -68,10 +70,14 @@ def main() -> int:
 
 def supervise(child: int, parent: int, grace: float, handled: set[signal.Signals]) -> int:
     """Watch a child until its end, end everything that it left, and return its exit status."""
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
     status = watch(child, parent, grace, handled)
     end_tree()
     return 128 + signal.SIGKILL if status is None else status
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant that loses its own, from before there are any."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def prctl(option: int, value: int) -> None:

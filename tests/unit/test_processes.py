@@ -146,5 +146,27 @@ def test_a_parent_and_a_supervisor_killed_at_once_leave_nothing(tmp_path: Path) 
     assert_all_end(started)
 
 
+def test_a_supervisor_that_is_held_up_at_its_start_still_takes_the_tree_with_it(tmp_path: Path) -> None:
+    code = f"""
+        import subprocess, sys, time
+        sys.path[:0] = {sys.path!r}
+        from lib import supervisor
+        start = subprocess.Popen
+        def start_and_dawdle(*arguments, **options):
+            process = start(*arguments, **options)
+            time.sleep(2)  # the command's child loses its parent in this time
+            return process
+        subprocess.Popen = start_and_dawdle
+        sys.exit(supervisor.main())
+    """
+    supervise = ["--parent", str(os.getpid()), "--grace", "1", "--", *tree(tmp_path)]
+    outer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), *supervise])
+    started = members(tmp_path)
+    time.sleep(3)
+    outer.kill()
+    outer.wait()
+    assert_all_end(started)
+
+
 def test_a_command_that_does_not_exist_has_the_shells_status() -> None:
     assert Process(["/no/such/program"], output=subprocess.DEVNULL).wait(30) == 127

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -129,6 +130,31 @@ def test_a_segment_is_folded_once_though_its_writer_died_before_it_knew(tmp_path
         assert scanned is not None
         assert scanned.collect().height == 1
     store.close()
+
+
+def test_a_journal_that_another_process_folds_just_now_is_waited_for(tmp_path: Path) -> None:
+    answers = [row(number) for number in range(3)]
+    journal = Journal(tmp_path / "journals", "dead")
+    for answer in answers:
+        journal.append(answer)
+    journal.close()
+    folds = threading.Event()
+
+    def fold_slowly() -> None:
+        with Store(tmp_path) as store, store.lease("journal-dead", wait=0) as had:
+            assert had
+            folds.set()
+            time.sleep(1.0)
+            store.commit("dead", 1, answers)
+
+    other = threading.Thread(target=fold_slowly)
+    other.start()
+    folds.wait()
+    with Store(tmp_path) as store:
+        store.adopt_orphans()
+        found = store.has(MODEL_ID, [str(answer["key"]) for answer in answers])
+    other.join()
+    assert len(found) == 3, "they would be asked for again"
 
 
 def test_a_writer_taken_for_dead_keeps_its_answers(tmp_path: Path) -> None:
