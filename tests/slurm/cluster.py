@@ -189,10 +189,10 @@ class VirtualCluster:
         _run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
 
     def find_node(self, node: str) -> None:
-        """A lost node comes back."""
+        """A lost node comes back, and takes jobs on return."""
         self.start_node(node)
-        _run("scontrol", "update", f"NodeName={node}", "State=RESUME")
-        _wait(node, 60, lambda: self.node_states()[node] in {"idle", "mixed", "allocated"})
+        # ReturnToService=2 resumes it once its daemon has registered; resumed by hand it would get jobs before that.
+        _wait(node, 120, lambda: self.node_states()[node] in {"idle", "mixed", "allocated"})
 
     def node_states(self) -> dict[str, str]:
         """State of every node, by name."""

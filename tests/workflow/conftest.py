@@ -46,8 +46,14 @@ class Checkout:
         run = subprocess.run(
             command, cwd=self.folder, env=self.variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        assert bool(run.returncode) is fails, run.stdout
+        assert bool(run.returncode) is fails, f"{self.logs_of(run.stdout)}\n{run.stdout}"
         return run.stdout
+
+    def logs_of(self, output: str) -> str:
+        """The ends of the logs of the jobs that failed, by what Snakemake has printed of them."""
+        failed = output.partition("Error in rule ")[2]
+        paths = [self.folder / name for name in re.findall(r"^ +log: ([^ ,]+)", failed, re.MULTILINE)]
+        return "\n".join(f"{path}:\n{path.read_text()[-3000:]}" for path in paths if path.is_file())
 
     def jobs(self, *arguments: str) -> dict[str, int]:
         """Rule -> jobs that a dry run lists."""
