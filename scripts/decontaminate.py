@@ -36,10 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--dropped", type=Path, required=True)
     arguments = parser.parse_args(argv)
+    rule = Rule.of(arguments)
     decontaminate(
         arguments.questions,
         arguments.benchmarks,
-        Rule.of(arguments),
+        rule,
         load_tokenizer(arguments.tokenizer),
         output=arguments.output,
         dropped=arguments.dropped,

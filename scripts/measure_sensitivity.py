@@ -29,10 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=0, help="threads; 0: one for each processor (same result)")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args(argv)
+    rule = Rule.of(arguments)
     table = sensitivity(
         distinct_texts(read_table(arguments.questions, QUESTIONS)),
         read_benchmarks(arguments.benchmarks),
-        Rule.of(arguments),
+        rule,
         load_tokenizer(arguments.tokenizer),
         threads=arguments.threads,
     )

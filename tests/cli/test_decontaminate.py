@@ -113,8 +113,10 @@ def test_extra_columns_stay(tmp_path: Path) -> None:
 def test_impossible_settings_are_one_sentence(
     tmp_path: Path, option: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--questions", "q", "--benchmarks", "b", "--output", "o", "--dropped", "d", *option]
-    assert decontaminate.main(arguments) == 1
+    arguments = ["--questions", "q", "--benchmarks", "b", "--output", "o", *option]
+    assert decontaminate.main([*arguments, "--dropped", "d"]) == 1
+    assert option[0] in capsys.readouterr().err
+    assert measure_sensitivity.main(arguments) == 1
     assert option[0] in capsys.readouterr().err
 
 
