@@ -198,6 +198,15 @@ class TestLocal:
         path = jsonl(tmp_path / "q.jsonl", [{"m": chat}, {"m": []}, {"m": [{role: "assistant", content: "Hm."}]}])
         assert questions({"connector": "local", "path": str(path), "chat": "m"})["question"].to_list() == ["Why?"]
 
+    @pytest.mark.parametrize("name", ["text", "content"])
+    def test_messages_that_are_lists_of_blocks(self, tmp_path: Path, name: str) -> None:
+        blocks = [{"type": "text", name: "Why does this fail?"}, {"type": "image", name: None}]
+        blocks.append({"type": "code", name: "1 / 0"})
+        chat = [{"role": "user", "content": blocks}, {"role": "assistant", "content": [{"type": "text", name: "Oh."}]}]
+        path = jsonl(tmp_path / "q.jsonl", [{"m": chat}, {"m": chat[1:]}])
+        table = questions({"connector": "local", "path": str(path), "chat": "m"})
+        assert table["question"].to_list() == ["Why does this fail?\n\n1 / 0"]
+
     def test_chat_as_json_text(self) -> None:
         column = pl.Series("m", ['[{"role": "user", "content": "Why?"}]', None])
         assert first_user_message(column).to_list() == ["Why?", None]

@@ -138,7 +138,8 @@ def first_user_message(column: pl.Series) -> pl.Series:
     """The text of the first user message of each conversation (null where there is none).
 
     ``column`` is a list of structs with a role (``role`` or ``from``) and a text (``content`` or ``value``), or that as
-    JSON. Raises ``UserError`` for a column of another kind.
+    JSON. A text may be a list of blocks (structs with ``text`` or ``content``), which blank lines then part. Raises
+    ``UserError`` for a column of another kind.
     """
     if column.dtype == pl.String:
         column = pl.Series(column.name, [None if text is None else json.loads(text) for text in column], strict=False)
@@ -150,7 +151,17 @@ def first_user_message(column: pl.Series) -> pl.Series:
     role, content = _field(inner, ROLES, column.name), _field(inner, CONTENTS, column.name)
     of_user = pl.element().struct.field(role).is_in(USERS)
     texts = pl.element().filter(of_user).struct.field(content)
-    return column.to_frame().select(pl.col(column.name).list.eval(texts).list.first()).to_series()
+    first = column.to_frame().select(pl.col(column.name).list.eval(texts).list.first()).to_series()
+    return _joined_blocks(first) if isinstance(first.dtype, pl.List) else first
+
+
+def _joined_blocks(column: pl.Series) -> pl.Series:
+    """The texts of messages that are lists of blocks."""
+    if not isinstance(column.dtype, pl.List) or not isinstance(column.dtype.inner, pl.Struct):
+        raise UserError(f"the messages of {column.name!r} are lists of no blocks with a text: it is no chat column.")
+    text = _field(column.dtype.inner, ("text", "content"), column.name)
+    texts = pl.element().struct.field(text).drop_nulls()
+    return column.to_frame().select(pl.col(column.name).list.eval(texts).list.join("\n\n")).to_series()
 
 
 def question_texts(batch: pl.DataFrame, entry: Entry) -> pl.Series:
