@@ -7,8 +7,9 @@
 
 Each runs the program as the workflow does, in a process of its own; the memory is the most that it and its children
 held together (pages that they share count once). The default is a million answers of 4,000 characters; one in four
-questions has final answers that are no plain numbers. ``fasttext`` is the scoring of the answers with a classifier of
-the published size (2 GB). Where a filter needs measures or scores, they are made before and not timed.
+questions has final answers that are no plain numbers, and no two questions have the same ones. ``fasttext`` is the
+scoring of the answers with a classifier of the published size (2 GB). Where a filter needs measures or scores, they are
+made before and not timed.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ OPTIONS = {
     "short_paragraphs": '{"max_characters": 500}',
     "columns": '{"where": {"agreement": [0.3, 0.9], "truncated": false}}',
 }
+FILLER_WORDS = 2_000_000
+"""Traces are cut from so many words: two of them have little in common, so that a file is as large as it would be."""
 FROM_FEW = 20_000
 """Texts that the classifier of the benchmark is trained on."""
 PARAMETERS = {"dim": 256, "epoch": 3, "lr": 0.1, "word_ngrams": 3, "min_count": 3, "bucket": 2_000_000, "seed": 0}
@@ -78,7 +81,7 @@ TIMED = [name for name in FILTERS if name != "llm_verification"]
 
 def spelling(question: int) -> tuple[str, str]:
     """Two ways to write the answers to a question; of one in four they are no plain numbers."""
-    return SPELLINGS[1 + question % (len(SPELLINGS) - 1)] if question % 4 == 0 else SPELLINGS[0]
+    return SPELLINGS[1 + question // 4 % (len(SPELLINGS) - 1)] if question % 4 == 0 else SPELLINGS[0]
 
 
 def response(generator: random.Random, filler: str, question: int, sample: int, characters: int) -> str:
@@ -86,18 +89,18 @@ def response(generator: random.Random, filler: str, question: int, sample: int, 
     start = generator.randrange(len(filler) - characters)
     spellings = spelling(question)
     wrong = generator.randrange(1, 4) if sample % 5 == 4 else 0
-    answer = spellings[sample % 2] % (question % 97 + 2 + wrong)
+    answer = spellings[sample % 2] % (question + 2 + wrong)
     return f"<think>\n{filler[start : start + characters]}\n</think>\n\nThe answer is \\boxed{{{answer}}}."
 
 
 def make(folder: Path, questions: int, characters: int) -> None:
     """Write ``drawn.parquet`` and ``answers.parquet``."""
     generator = random.Random(0)
-    filler = " ".join(generator.choices(WORDS, k=4 * characters))
+    filler = " ".join(generator.choices(WORDS, k=FILLER_WORDS))
     texts = sorted((f"question {number}" for number in range(questions)), key=question_id)
     ids = [question_id(text) for text in texts]
     rows = [
-        (one, text, "math", "made up", text, spelling(number)[0] % (number % 97 + 2), "{}", None, 0)
+        (one, text, "math", "made up", text, spelling(number)[0] % (number + 2), "{}", None, 0)
         for number, (one, text) in enumerate(zip(ids, texts, strict=True))
     ]
     write_table(pl.DataFrame(rows, schema=dict(DRAWN), orient="row"), folder / "drawn.parquet", DRAWN)

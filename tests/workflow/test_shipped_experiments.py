@@ -14,6 +14,7 @@ from tests.workflow.conftest import Checkout
 from lib.arms import arm_overrides
 from lib.catalog import read_catalog
 from lib.config import read_config, schema, with_defaults
+from lib.estimates import estimate, total
 from lib.plan import Plan, make_plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,6 +90,25 @@ def test_published_figures_name_arms_and_panels_that_are_there() -> None:
             assert all(set(values) <= panels for values in settings["published"]["arms"].values())
             assert set(settings["published"]["arms"]) & set(experiment.arms)
     assert used == set(figures)
+
+
+def costs(path: Path, size: str) -> list[str]:
+    """Arms, requests, dollars and GPU-hours of a file as the documentation writes them."""
+    _, plan = planned(path, size)
+    recipes = [stage for recipe in plan.recipes.values() for stage in recipe.stages()]
+    stages = [*recipes, *(stage for experiment in plan.experiments.values() for stage in experiment.stages())]
+    whole = total(estimate(dict.fromkeys(stages)).values())
+    arms = sum(len(experiment.evaluations) for experiment in plan.experiments.values())
+    requests = f"{whole.requests / 1e6:.1f}M" if whole.requests >= 1e6 else f"{whole.requests / 1e3:.0f}k"
+    return [str(arms), requests, f"{whole.usd:,.0f}", f"{whole.gpu_hours:,.0f}"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_the_documentation_tells_what_an_experiment_costs(path: Path) -> None:
+    lines = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if line.startswith(f"| `{path.stem}` |")]
+    told = [cell.strip() for cell in line.strip("|").split("|")][2:]
+    assert told == costs(path, "paper") + costs(path, "small")
 
 
 def test_no_demo_shows_published_figures() -> None:
