@@ -41,7 +41,7 @@ def main() -> None:
     die_with_parent()
     arguments = yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))
     output = Path(arguments["output_dir"])
-    with (output / "running").open("a") as running:
+    with (output / "running").open("a+") as running:
         hold(running)
         train(arguments, output)
 

@@ -70,19 +70,27 @@ def complete_shard(
                     raise UserError(
                         f"another job is asking for what {output} wants: wait until it ends, or end it, and run again."
                     )
-                store.adopt_orphans()
-                store.refresh()
-                tally = shard.tally()
-                while tally.missing:
-                    missing = tally.missing
-                    _ask_missing(shard, tally)
-                    store.refresh()
-                    tally = shard.tally()
-                    if tally.missing == missing:
-                        raise FatalError("nothing that was asked came back: see the log, then run again.")
+                # However it ends, all answers are in the table, or in a journal of nobody, before the lease goes.
+                with store:
+                    tally = _ask_until_complete(shard)
         _check(shard, tally)
         _write(shard, output, by_benchmark)
         return True
+
+
+def _ask_until_complete(shard: Shard) -> Tally:
+    """Ask round after round until nothing is missing. Raises ``FatalError`` where a round brings nothing."""
+    shard.store.adopt_orphans()
+    shard.store.refresh()
+    tally = shard.tally()
+    while tally.missing:
+        missing = tally.missing
+        _ask_missing(shard, tally)
+        shard.store.refresh()
+        tally = shard.tally()
+        if tally.missing == missing:
+            raise FatalError("nothing that was asked came back: see the log, then run again.")
+    return tally
 
 
 @contextlib.contextmanager

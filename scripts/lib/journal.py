@@ -126,9 +126,11 @@ class Journal:
         """Whether somebody, taking this writer for dead, has removed the open segment."""
         try:
             there = self.path.stat()
-        except FileNotFoundError:
-            return True
-        mine = os.fstat(self._descriptor)
+            mine = os.fstat(self._descriptor)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ESTALE):
+                return True
+            raise
         return (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino)
 
     def rotate(self) -> tuple[int, list[bytes]]:

@@ -75,17 +75,23 @@ class Presence:
         self.name = uuid.uuid4().hex[:16]
         self._path = folder / f"{self.name}.json"
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{self.name}.tmp"
-        temporary.write_text(json.dumps(asdict(Process.current())))
-        temporary.replace(self._path)
+        self._announce()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._thread.start()
 
+    def _announce(self) -> None:
+        temporary = self._path.with_name(f".{self.name}.tmp")
+        temporary.write_text(json.dumps(asdict(Process.current())))
+        temporary.replace(self._path)
+
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECONDS):
             with suppress(OSError):
-                os.utime(self._path)
+                try:
+                    os.utime(self._path)
+                except FileNotFoundError:  # taken for dead while the file server did not answer
+                    self._announce()
 
     def close(self) -> None:
         """Stop being present."""
@@ -100,7 +106,7 @@ def is_present(folder: Path, name: str) -> bool:
     try:
         process = Process(**json.loads(path.read_text()))
         touched = path.stat().st_mtime
-    except (OSError, ValueError, TypeError):
+    except (FileNotFoundError, ValueError, TypeError):
         return False
     if process.is_here():
         return process.is_running()

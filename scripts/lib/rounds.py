@@ -115,6 +115,7 @@ class Round:
                     ending.set()
                     heeding.cancel()
                     await asyncio.gather(folding, sharing, heeding, return_exceptions=True)
+                await folding  # where it failed at the very end, what it was to fold would be asked for again
         self._store.fold()
 
     async def _heed_the_meter(self, stopping: asyncio.Event) -> None:

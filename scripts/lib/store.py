@@ -92,6 +92,7 @@ class Store:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self._presence: Presence | None = None
+        self._former: list[Presence] = []
         self._journal: Journal | None = None
         self._table_to_write: DeltaTable | None = None
         self._committing = threading.Lock()
@@ -182,7 +183,13 @@ class Store:
         """Write one answer to the journal (columns of ``ROWS``; what is derived may be left out)."""
         if self._journal is None:
             self._journal = Journal(self._journals, self._present().name)
-        self._journal.append(row)
+        try:
+            self._journal.append(row)
+        except OSError:
+            if not self._journal.is_lost():
+                raise
+            self._journal = self._move_journal(self._journal)
+            self._journal.append(row)
 
     @property
     def unfolded_bytes(self) -> int:
@@ -202,13 +209,14 @@ class Store:
     def _move_journal(self, lost: Journal) -> Journal:
         """Go on under a new name after another process took this one for dead and folded its journal."""
         log.warning("the journal of this writer was taken over while it could not be reached: starting a new one")
-        former, self._presence = self._presence, None
+        if self._presence is not None:
+            self._former.append(self._presence)  # it still holds this writer's leases
+            self._presence = None
         self._journal = journal = Journal(self._journals, self._present().name)
         for line in lost.lines:
             journal.append_line(line)
-        lost.close()
-        if former is not None:
-            former.close()
+        with suppress(OSError):
+            lost.close()
         return journal
 
     def commit_lines(self, writer: str, segment: int, lines: Sequence[bytes]) -> None:
@@ -216,12 +224,19 @@ class Store:
         parts = (parse_lines(lines[start : start + PART_ROWS]) for start in range(0, len(lines), PART_ROWS))
         table = _table_rows(parts, writer)
         with self._committing:
-            self._commit(writer, segment, table)
+            self._commit_in_order(writer, segment, table)
 
     def commit(self, writer: str, segment: int, rows: Sequence[Row]) -> None:
         """Fold one closed segment into the table, once, and remove it."""
         with self._committing:
-            self._commit(writer, segment, _table_rows([rows], writer))
+            self._commit_in_order(writer, segment, _table_rows([rows], writer))
+
+    def _commit_in_order(self, writer: str, segment: int, table: pl.DataFrame) -> None:
+        """Fold a segment after those before it that could not be folded: the table knows the last one's number only."""
+        for name, earlier, path in segments(self._journals):
+            if name == writer and earlier < segment:
+                self._commit(writer, earlier, _table_rows([read_segment(path)], writer))
+        self._commit(writer, segment, table)
 
     def _commit(self, writer: str, segment: int, table: pl.DataFrame) -> None:
         from deltalake.exceptions import DeltaError
@@ -304,9 +319,9 @@ class Store:
             if self._journal is not None:
                 self._journal.close()
                 self._journal = None
-            if self._presence is not None:
-                self._presence.close()
-                self._presence = None
+            for presence in [*self._former, *([self._presence] if self._presence else [])]:
+                presence.close()
+            self._former, self._presence = [], None
 
     def _open_table(self) -> DeltaTable:
         """The table, made if there is none: by one writer alone, as those that append meanwhile would conflict."""

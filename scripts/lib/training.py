@@ -204,7 +204,8 @@ def prepare(training: Training, where: Nodes, accumulation: int, run: Path) -> N
     """Write LLaMA-Factory's files and move incomplete checkpoints aside."""
     run.mkdir(parents=True, exist_ok=True)
     (run / "running").touch()
-    with (run / "running").open() as running, suppress(OSError):
+    # On NFS an exclusive lock needs a file that is open for writing, a shared one a file open for reading.
+    with (run / "running").open("r+") as running, suppress(OSError):
         fcntl.flock(running, fcntl.LOCK_EX)  # held by the processes of an earlier attempt until they are gone
     for other in sorted(run.parent.glob("run-*/checkpoint-*")):
         if other.parent != run:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +15,8 @@ from tests.asking_helpers import asking_arguments, servers, write_model, write_q
 from tests.fake_openai import API_KEY, FakeServer, Fault
 
 import label_questions
+import lib.leases
+import lib.rounds
 import merge_answers
 import parse_labels
 import sample_answers
@@ -79,6 +83,49 @@ def test_what_is_in_the_store_is_not_asked_again(tmp_path: Path, model: Path, se
     (tmp_path / "answers.parquet").unlink()
     assert sample(tmp_path, model) == 0
     assert (tmp_path / "answers.parquet").read_bytes() == first
+
+
+def test_a_shards_lease_goes_only_when_others_see_its_answers(
+    tmp_path: Path, model: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_questions(tmp_path / "drawn.parquet", TEXTS)
+    server.faults.append(Fault(status=401, where=lambda body: server.served.total() >= 5))
+    release, seen = lib.leases.release, []
+
+    def look_and_release(lease: Path) -> None:
+        if lease.name.startswith("shard-"):
+            with Store(tmp_path / "store") as store:
+                store.adopt_orphans()
+                seen.append(store.statistics().get_column("answers").sum())
+        release(lease)
+
+    monkeypatch.setattr(lib.leases, "release", look_and_release)
+    assert sample(tmp_path, model) == 1
+    assert seen == [server.served.total()], "who gets the lease would ask for the rest again"
+
+
+def test_answers_that_could_not_be_stored_at_the_end_are_not_asked_for_again(
+    tmp_path: Path, model: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_questions(tmp_path / "drawn.parquet", TEXTS)
+    monkeypatch.setattr(lib.rounds, "FOLD_BYTES", 1)
+    server.latency = 0.1
+    commit, failures = Store.commit_lines, iter([True])
+
+    def fail_late(store: Store, writer: str, segment: int, lines: Sequence[bytes]) -> None:
+        if next(failures, False):
+            while len(server.served) < 2 * len(TEXTS):
+                time.sleep(0.05)
+            time.sleep(1.0)
+            raise OSError(5, "Input/output error")
+        commit(store, writer, segment, lines)
+
+    monkeypatch.setattr(Store, "commit_lines", fail_late)
+    with contextlib.suppress(OSError):
+        sample(tmp_path, model, "--concurrency", "2")
+    assert sample(tmp_path, model) == 0
+    assert set(server.asked.values()) == {1}
+    assert answers_of(tmp_path).height == 2 * len(TEXTS)
 
 
 def test_more_samples_and_more_questions_ask_only_for_themselves(

@@ -18,6 +18,7 @@ import pytest
 from lib.cli import UserError
 from lib.hashing import question_id
 from lib.journal import Journal, read_segment
+from lib.leases import Presence, is_present
 from lib.store import KeyMaker, Store, blocks, model_partition
 
 MODEL_ID = model_partition({"identity": "test/model@1"})
@@ -130,6 +131,61 @@ def test_a_segment_is_folded_once_though_its_writer_died_before_it_knew(tmp_path
         assert scanned is not None
         assert scanned.collect().height == 1
     store.close()
+
+
+def test_a_segment_that_could_not_be_folded_comes_before_those_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, failures = Store._write_once, iter([True])
+
+    def fail_once(store: Store, writer: str, segment: int, rows: pl.DataFrame) -> None:
+        if next(failures, False):
+            raise OSError(5, "Input/output error")
+        write(store, writer, segment, rows)
+
+    monkeypatch.setattr(Store, "_write_once", fail_once)
+    with Store(tmp_path) as store:
+        store.append(row(1))
+        with pytest.raises(OSError, match="Input/output"):
+            store.fold()
+        store.append(row(2))
+    assert everything(tmp_path).get_column("text").sort().to_list() == ["answer 1", "answer 2"]
+    assert not list((tmp_path / "journals").iterdir())
+
+
+def test_a_writer_whose_journal_cannot_be_reached_goes_on_in_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    with Store(tmp_path) as store, store.lease("shard", wait=0):
+        store.append(row(1))
+        lost = next((tmp_path / "journals").glob("*.jsonl"))
+
+        def stale(descriptor: int, data: bytes) -> int:
+            if lost.exists() or b"answer 2" not in data or stale.__dict__.setdefault("told", False):
+                return write(descriptor, data)
+            stale.__dict__["told"] = True
+            raise OSError(116, "Stale file handle")
+
+        lost.unlink()
+        monkeypatch.setattr(os, "write", stale)
+        store.append(row(2))
+        with Store(tmp_path) as other, other.lease("shard", wait=0) as had:
+            assert not had, "it still holds its leases"
+    assert everything(tmp_path).height == 2
+    assert not list((tmp_path / "writers").iterdir())
+
+
+def test_a_presence_that_was_taken_away_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib.leases.HEARTBEAT_SECONDS", 0.05)
+    presence = Presence(tmp_path)
+    (tmp_path / f"{presence.name}.json").unlink()
+    deadline = time.monotonic() + 10
+    while not is_present(tmp_path, presence.name):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    presence.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_journal_that_another_process_folds_just_now_is_waited_for(tmp_path: Path) -> None:
