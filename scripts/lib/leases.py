@@ -21,6 +21,8 @@ from pathlib import Path
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 120.0
+KNOWN_DEAD_SECONDS = STALE_SECONDS + 2 * HEARTBEAT_SECONDS
+"""After so long everybody knows that a process is dead, and its leases are free."""
 LONGEST_PAUSE = 1.0
 RELEASED = ""
 

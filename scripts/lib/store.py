@@ -26,7 +26,7 @@ import polars as pl
 from lib.cli import UserError
 from lib.hashing import canonical_json, digest
 from lib.journal import Journal, Row, StoreFullError, has_no_space, parse_lines, read_segment, segments
-from lib.leases import RELEASED, Presence, is_present, leased
+from lib.leases import KNOWN_DEAD_SECONDS, RELEASED, Presence, is_present, leased
 from lib.tables import Schema
 
 if TYPE_CHECKING:
@@ -331,7 +331,7 @@ class Store:
         if DeltaTable.is_deltatable(str(self._table_path)):
             return DeltaTable(self._table_path)
         names = {"String": "string", "Int64": "long", "Float64": "double"}
-        with self.lease("table", wait=60.0) as had:
+        with self.lease("table", wait=KNOWN_DEAD_SECONDS) as had:
             if not had:
                 raise UserError(f"the table of {self.folder} is being made by another process: run again.")
             return DeltaTable.create(

@@ -32,7 +32,7 @@ from lib.cli import UserError
 from lib.engine_child import engine_name, engine_variables, run_engine
 from lib.environments import Environment, find
 from lib.hashing import digest
-from lib.leases import HEARTBEAT_SECONDS, STALE_SECONDS, Presence, leased
+from lib.leases import KNOWN_DEAD_SECONDS, Presence, leased
 from lib.models import Model, describe
 from lib.scales import Scale
 from lib.tables import Schema, write_table, write_text
@@ -140,8 +140,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
     leases = folder / "leases"
     presence = Presence(leases / "presences")
     try:
-        wait = STALE_SECONDS + 2 * HEARTBEAT_SECONDS
-        with leased(leases, "training", leases / "presences", presence.name, wait) as had:
+        with leased(leases, "training", leases / "presences", presence.name, KNOWN_DEAD_SECONDS) as had:
             if not had:
                 raise UserError(f"another job trains in {folder}: let it end, or cancel it, then run again.")
             yield

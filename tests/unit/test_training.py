@@ -269,8 +269,7 @@ def test_several_nodes_without_as_many_tasks_are_refused(variables: dict[str, st
 
 
 def test_a_second_job_of_one_training_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lib.training.STALE_SECONDS", 0.0)
-    monkeypatch.setattr("lib.training.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("lib.training.KNOWN_DEAD_SECONDS", 0.2)
     with sole_writer(tmp_path), pytest.raises(UserError, match="another job trains in"), sole_writer(tmp_path):
         pass
     with sole_writer(tmp_path):
