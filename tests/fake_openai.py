@@ -59,6 +59,16 @@ class BatchFault:
     broken: int = 0  # so many requests get status 500 in the error file
 
 
+@dataclass
+class CreateFault:
+    """What goes wrong when the next batch is created."""
+
+    made: bool = True  # it is made all the same
+    status: int | None = None  # of the reply; none comes without it, the connection is cut
+    content_type: str = "application/json"  # another one with status 200 comes with a page that is not JSON
+    first: Callable[[], None] = lambda: None  # what happens before the reply
+
+
 def request_name(body: Body) -> str:
     """Names a request by what is asked: messages, seed and length."""
     asked = [body.get("messages", body.get("input")), body.get("seed"), body.get("max_tokens")]
@@ -103,6 +113,8 @@ class FakeServer:
         self.times: list[float] = []
         self.batch_seconds = 0.0
         self.batch_faults: list[BatchFault] = []
+        self.create_faults: list[CreateFault] = []
+        self.unlisted = 0  # so many times the batches are not listed
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, Body] = {}
         self.most_at_once = 0
@@ -217,20 +229,11 @@ class FakeServer:
         if method == "GET" and parts[0] == "files" and parts[-1] == "content":
             return await self._send_text(writer, self.files[parts[1]])
         if (method, parts) == ("POST", ["batches"]):
-            name = f"batch-{len(self.batches)}"
-            self.batches[name] = {
-                "id": name,
-                "object": "batch",
-                "created_at": 0,
-                "status": "in_progress",
-                "due": time.monotonic(),
-                **json.loads(content),
-            }
-            self.batches[name]["due"] += self.batch_seconds
-            return await self._send(writer, 200, self.batches[name])
+            return await self._create_batch(json.loads(content), writer)
         if (method, parts) == ("GET", ["batches"]):
-            listed = {"object": "list", "data": list(self.batches.values()), "has_more": False}
-            return await self._send(writer, 200, listed)
+            shown = [] if self.unlisted > 0 else list(self.batches.values())
+            self.unlisted -= 1
+            return await self._send(writer, 200, {"object": "list", "data": shown, "has_more": False})
         batch = self.batches.get(parts[1])
         if batch is None:
             return await self._send(writer, 404, _error("no such batch", None))
@@ -240,6 +243,19 @@ class FakeServer:
         if batch["status"] == "in_progress" and time.monotonic() >= batch["due"]:
             self._end_batch(batch, parts[-1] == "cancel")
         return await self._send(writer, 200, batch)
+
+    async def _create_batch(self, asked: Body, writer: asyncio.StreamWriter) -> bool:
+        fault = self.create_faults.pop(0) if self.create_faults else CreateFault(status=200)
+        batch = {"id": f"batch-{len(self.batches)}", "object": "batch", "created_at": 0, "status": "in_progress"}
+        batch = {**batch, **asked, "due": time.monotonic() + self.batch_seconds}
+        if fault.made:
+            self.batches[batch["id"]] = batch
+        fault.first()
+        if fault.status is None:
+            return False
+        if fault.content_type != "application/json":
+            return await self._send_broken(writer, batch, Fault(content_type=fault.content_type))
+        return await self._send(writer, fault.status, batch if fault.status == 200 else _error("made to fail", None))
 
     def _end_batch(self, batch: Body, cancelled: bool) -> None:
         fault = self.batch_faults.pop(0) if self.batch_faults else BatchFault()

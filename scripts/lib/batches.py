@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lib.budget import ExhaustedError
 from lib.client import (
@@ -32,9 +32,16 @@ from lib.client import (
 from lib.store import Store
 from lib.tables import write_text
 
+if TYPE_CHECKING:
+    from openai import OpenAI
+
 MOST_REQUESTS = 50_000
 MOST_BYTES = 190 * 10**6
 """The API takes files of 200 MB."""
+LISTED_SECONDS = 60.0
+"""How long a batch that was perhaps created is looked for: the API may list it later than it takes it."""
+LISTED_PAUSE = 5.0
+CREATE_ATTEMPTS = 4
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 
 log = logging.getLogger(__name__)
@@ -59,14 +66,29 @@ class Batch:
         """Keep it, atomically."""
         write_text(json.dumps(asdict(self), indent=1), folder / f"{self.token}.json")
 
+    @staticmethod
+    def read(path: Path) -> Batch | None:
+        """The batch that a file describes; None where another process has forgotten it meanwhile."""
+        try:
+            return Batch(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+
+    def has_requests(self, folder: Path) -> bool:
+        """Whether its requests are on disk."""
+        return (folder / f"{self.token}.jsonl").exists()
+
     def wanted(self, folder: Path) -> dict[str, Request]:
-        """Its requests by key."""
-        with (folder / f"{self.token}.jsonl").open(encoding="utf-8") as lines:
-            requests = (Request(**json.loads(line)) for line in lines)
-            return {request.key: request for request in requests}
+        """Its requests by key; none where another process has read its answers and forgotten it meanwhile."""
+        try:
+            with (folder / f"{self.token}.jsonl").open(encoding="utf-8") as lines:
+                requests = (Request(**json.loads(line)) for line in lines)
+                return {request.key: request for request in requests}
+        except FileNotFoundError:
+            return {}
 
     def remove(self, folder: Path) -> None:
-        """Forget it; its description last, so that none is left without requests."""
+        """Forget it; its description first, so that none is left without requests."""
         (folder / f"{self.token}.json").unlink(missing_ok=True)
         (folder / f"{self.token}.jsonl").unlink(missing_ok=True)
 
@@ -80,7 +102,8 @@ class BatchPurse(Purse, Protocol):
 
 def kept(folder: Path) -> list[Batch]:
     """The batches on disk in a folder."""
-    return [Batch(**json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
+    found = (Batch.read(path) for path in sorted(folder.glob("*.json")))
+    return [batch for batch in found if batch is not None]
 
 
 def folder_of(store: Store, model_id: str) -> Path:
@@ -131,6 +154,9 @@ class Batches:
         with contextlib.ExitStack() as leases, self._api, _one_sentence(self._endpoint):
             mine = self._resume(leases)
             covered = {key for batch in kept(self._folder) for key in batch.wanted(self._folder)}
+            # What another process has read since the store was looked at is covered no more: it was stored before its
+            # batch was forgotten, so the requests, which are looked up only as they are gone through, leave it out.
+            self._store.refresh()
             elsewhere = False
 
             def uncovered() -> Iterator[Request]:
@@ -154,30 +180,57 @@ class Batches:
     def _resume(self, leases: contextlib.ExitStack) -> list[Batch]:
         """The batches that a dead process left; from now on they are this one's."""
         mine = []
-        for batch in kept(self._folder):
-            if not leases.enter_context(self._store.lease(f"batch-{batch.token}", wait=0)):
-                continue
-            if batch.batch_id is None:
-                batch = replace(batch, batch_id=self._find(batch.token))
-            if batch.batch_id is None:
-                batch.remove(self._folder)
-                continue
-            batch = replace(batch, writer=self._store.writer)
-            batch.write(self._folder)
-            if self._purse is not None:
-                self._purse.owe(batch.reserved_usd)
-            log.info("going on with batch %s of %d requests", batch.batch_id, batch.requests)
-            mine.append(batch)
+        for seen in kept(self._folder):
+            if leases.enter_context(self._store.lease(f"batch-{seen.token}", wait=0)):
+                batch = self._take_over(seen.token)
+                if batch is not None:
+                    mine.append(batch)
         return mine
 
+    def _take_over(self, token: str) -> Batch | None:
+        """Go on with a batch whose lease this process has; None where there is nothing to wait for."""
+        batch = Batch.read(self._folder / f"{token}.json")
+        if batch is None:  # who held the lease has read it since
+            return None
+        if batch.batch_id is None:
+            batch = replace(batch, batch_id=self._find(token))
+        if batch.batch_id is None or not self._has_answers_to_read(batch):
+            batch.remove(self._folder)
+            return None
+        if self._purse is not None:
+            self._purse.owe(batch.reserved_usd)  # counted twice until the batch names its new writer, but never not
+        batch = replace(batch, writer=self._store.writer)
+        batch.write(self._folder)
+        log.info("going on with batch %s of %d requests", batch.batch_id, batch.requests)
+        return batch
+
+    def _has_answers_to_read(self, batch: Batch) -> bool:
+        """Whether a batch has its requests, without which no answer can be stored.
+
+        They go last, so one without them that has ended was read. Raises ``FatalError`` where it runs still.
+        """
+        import openai
+
+        if batch.has_requests(self._folder):
+            return True
+        assert batch.batch_id is not None
+        with contextlib.suppress(openai.NotFoundError):
+            status = self._api.batches.retrieve(batch.batch_id).status
+            if status not in ENDED:
+                raise FatalError(
+                    f"batch {batch.batch_id} is {status}, but {self._folder / batch.token}.jsonl, without which its "
+                    "answers cannot be stored, is gone: put it back, or end the batch with `store.py batches --cancel` "
+                    "and run again once it has ended."
+                )
+        log.warning("the requests of batch %s are gone, so its answers are stored: forgetting it", batch.batch_id)
+        return False
+
     def _find(self, token: str) -> str | None:
-        """The id of the batch that was created for a token by a process that did not live to write it down."""
-        for number, batch in enumerate(self._api.batches.list(limit=100)):
-            if (batch.metadata or {}).get("openthoughts") == token:
-                return batch.id
-            if number >= 1000:
-                break
-        return None
+        """The id of the batch created for a token whose answer nobody noted; None once it would have been listed."""
+        deadline = time.monotonic() + LISTED_SECONDS
+        while (found := listed(self._api, token)) is None and time.monotonic() < deadline:
+            time.sleep(min(self._poll, LISTED_PAUSE))
+        return found
 
     def _parts(self, requests: Iterator[Request]) -> Iterator[tuple[list[Request], float]]:
         """Cut requests into what one file may hold, as long as there is money; with the dollars set aside."""
@@ -229,22 +282,54 @@ class Batches:
         try:
             content = b"\n".join(self._line(request) for request in requests) + b"\n"
             file = self._api.files.create(file=(f"{token}.jsonl", content), purpose="batch")
-            created = self._api.batches.create(
-                input_file_id=file.id,
-                endpoint="/v1/chat/completions",
-                completion_window="24h",
-                metadata={"openthoughts": token},
-            )
-        except Exception:
-            batch = replace(batch, batch_id=self._find(token))
-            if batch.batch_id is None:
-                batch.remove(self._folder)
-                raise
-        else:
-            batch = replace(batch, batch_id=created.id)
+        except BaseException:  # nothing is created yet
+            batch.remove(self._folder)
+            raise
+        batch = replace(batch, batch_id=self._create(batch, file.id))
         batch.write(self._folder)
         log.info("submitted batch %s of %d requests", batch.batch_id, batch.requests)
         return batch
+
+    def _create(self, batch: Batch, file: str) -> str:
+        """Have a batch created, once, and return its id.
+
+        The API would create, and charge, another for each attempt: where its answer is lost the batch is looked for
+        before the next. What may have been created stays on disk, for the next run to look for.
+        """
+        import openai
+
+        once = self._api.with_options(max_retries=0)
+        for _ in range(CREATE_ATTEMPTS):
+            try:
+                return once.batches.create(
+                    input_file_id=file,
+                    endpoint="/v1/chat/completions",
+                    completion_window="24h",
+                    metadata={"openthoughts": batch.token},
+                ).id
+            except (openai.APIError, ValueError, AttributeError) as error:  # the last two: the answer is no batch
+                if _is_refused(error):
+                    batch.remove(self._folder)
+                    raise
+                failure = error
+            except BaseException:  # a signal
+                self._note(batch)
+                raise
+            reason = _reason(self._endpoint, str(failure))
+            log.warning("a batch was perhaps not created (%s): looking for it", reason)
+            found = self._find(batch.token)
+            if found is not None:
+                return found
+        batch.remove(self._folder)
+        raise FatalError(_sentence(self._endpoint, reason)) from failure
+
+    def _note(self, batch: Batch) -> None:
+        """Write the id of a batch down if it is listed already, in the time that a signal leaves."""
+        import openai
+
+        with contextlib.suppress(openai.APIError):
+            found = listed(self._api.with_options(max_retries=0, timeout=10.0), batch.token)
+            replace(batch, batch_id=found).write(self._folder)
 
     def _harvest(self, batch: Batch, answered: Answered) -> bool:
         """Hand over the answers of a batch that has ended; whether it has."""
@@ -337,19 +422,46 @@ def _one_sentence(endpoint: Endpoint) -> Iterator[None]:
     try:
         yield
     except openai.APIError as error:
-        message = " ".join(str(error.message).split())[:300]
-        message = message.replace(endpoint.api_key, "***") if endpoint.api_key else message
-        raise FatalError(
-            f"the Batch API at {endpoint.base_url} fails ({message}): see to it, then run again."
-        ) from error
+        raise FatalError(_sentence(endpoint, str(error.message))) from error
+
+
+def _sentence(endpoint: Endpoint, reason: str) -> str:
+    """What fails and what to do."""
+    return f"the Batch API at {endpoint.base_url} fails ({_reason(endpoint, reason)}): see to it, then run again."
+
+
+def _reason(endpoint: Endpoint, text: str) -> str:
+    """An error's message on one line, without the key."""
+    text = " ".join(text.split())[:300]
+    return text.replace(endpoint.api_key, "***") if endpoint.api_key else text
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether the API says that it has not done, and will not do, what it was asked."""
+    import openai
+
+    if not isinstance(error, openai.APIStatusError):
+        return False
+    return not isinstance(judge_status(error.status_code, error.code, "", {}), PassingError)
+
+
+def listed(api: OpenAI, token: str) -> str | None:
+    """The id of the batch that was created for a token, where the API lists it (the latest come first)."""
+    for number, batch in enumerate(api.batches.list(limit=100)):
+        if (batch.metadata or {}).get("openthoughts") == token:
+            return batch.id
+        if number >= 1000:
+            break
+    return None
 
 
 def cancel(batch: Batch, key: str) -> str:
     """Ask the API to cancel a batch; its status."""
     from openai import OpenAI
 
-    if batch.batch_id is None:
-        return "never submitted"
     with OpenAI(base_url=batch.base_url, api_key=key, max_retries=4) as api:
-        state = api.batches.retrieve(batch.batch_id)
-        return state.status if state.status in ENDED else api.batches.cancel(batch.batch_id).status
+        batch_id = batch.batch_id or listed(api, batch.token)
+        if batch_id is None:
+            return "never submitted"
+        state = api.batches.retrieve(batch_id)
+        return state.status if state.status in ENDED else api.batches.cancel(batch_id).status
