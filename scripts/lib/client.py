@@ -288,7 +288,7 @@ class Client:
             if stopping.is_set() or self._is_broke:
                 return
             try:
-                answer = await self._ask_and_pay(request, pool)
+                answer = await self._ask_and_pay(request, pool, stopping)
             except ExhaustedError:
                 return
             except RefusedError as error:
@@ -341,10 +341,10 @@ class Client:
     def _name(self) -> str:
         return f"the server of {self._endpoint.model_name} at {self._endpoint.base_url}"
 
-    async def _ask_and_pay(self, request: Request, pool: Any) -> Answer:
+    async def _ask_and_pay(self, request: Request, pool: Any, stopping: asyncio.Event) -> Answer:
         if self._purse is None:
             return await self._ask(request, pool)
-        reserved = await self._reserve(request, self._purse)
+        reserved = await self._reserve(request, self._purse, stopping)
         answer = None
         try:
             answer = await self._ask(request, pool)
@@ -353,17 +353,21 @@ class Client:
             self._purse.settle(reserved, answer)
             self._paid.set()
 
-    async def _reserve(self, request: Request, purse: Purse) -> float:
-        while not self._is_broke:
+    async def _reserve(self, request: Request, purse: Purse, stopping: asyncio.Event) -> float:
+        """Dollars set aside for a request. Raises ``ExhaustedError`` where there are not enough, or it is too late."""
+        while not (self._is_broke or stopping.is_set()):
             self._paid.clear()
             try:
                 reserved = await asyncio.to_thread(purse.reserve, request)
             except ExhaustedError:
+                self._is_broke = True
                 break
-            if reserved is not None:
+            if reserved is None:
+                await self._paid.wait()  # what is in flight costs less than was set aside for it
+            elif stopping.is_set():
+                purse.settle(reserved, None)
+            else:
                 return reserved
-            await self._paid.wait()  # what is in flight costs less than was set aside for it
-        self._is_broke = True
         self._paid.set()
         raise ExhaustedError
 

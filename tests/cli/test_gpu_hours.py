@@ -7,8 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -16,7 +19,10 @@ from scripts import embed_questions, sample_answers
 from tests.asking_helpers import asking_arguments, write_model, write_questions
 from tests.fake_openai import MODEL
 
+from lib import gpu_hours
+from lib.cli import UserError
 from lib.gpu_hours import used_by_all
+from lib.store import Store
 
 ROOT = Path(__file__).parents[2]
 SECOND = 1 / 3600
@@ -83,6 +89,63 @@ def test_asking_stops_before_the_budget_is_passed(
 
     assert sample_answers.main(arguments(tmp_path, model, "--concurrency", "64", "--budget-gpu-hours", "1")) == 0
     assert pl.read_parquet(tmp_path / "answers.parquet").height == 400
+
+
+def test_an_engines_start_is_ended_before_the_budget_is_passed(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = tmp_path / "bin" / "vllm"
+    engine.write_text(ENGINE.replace("import os, sys, threading", "import os, sys, threading, time; time.sleep(12)"))
+    monkeypatch.setattr(gpu_hours, "BEAT_SECONDS", 0.2)
+    write_questions(tmp_path / "drawn.parquet", ["One?"])
+    cap = 4 * 8 * SECOND
+    assert sample_answers.main(arguments(tmp_path, model, "--grace", "5", "--budget-gpu-hours", str(cap))) == 1
+    assert "GPU-hours does not pay for more answers" in capsys.readouterr().err
+    assert 4 * 3 * SECOND <= used(tmp_path) <= cap
+
+
+def test_two_clients_that_start_together_see_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both_have_looked = threading.Barrier(2)
+
+    def look(store: Path) -> list[gpu_hours.Use]:
+        uses = used_by_all(store)
+        with suppress(threading.BrokenBarrierError):
+            both_have_looked.wait(1.0)
+        return uses
+
+    monkeypatch.setattr(gpu_hours, "used_by_all", look)
+    outcomes = []
+
+    def start(store: Store) -> None:
+        try:
+            with gpu_hours.GpuMeter(store, MODEL, cap=1.5, grace=3600.0).running(1):
+                outcomes.append("started")
+                decided.wait(20.0)
+        except UserError:
+            outcomes.append("refused")
+            decided.wait(20.0)
+
+    decided = threading.Barrier(2)
+    with Store(tmp_path) as one, Store(tmp_path) as other:
+        threads = [threading.Thread(target=start, args=(store,)) for store in (one, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(outcomes) == ["refused", "started"], "there is room for one hour, not for two"
+
+
+def test_the_rounds_of_a_client_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(gpu_hours, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with Store(tmp_path) as store:
+        for seconds in (3600.0, 360.0):
+            with gpu_hours.GpuMeter(store, MODEL, cap=10.0).running(2):
+                now[0] += seconds
+        assert [use.hours for use in used_by_all(tmp_path)] == [pytest.approx(2.2)]
+        meter = gpu_hours.GpuMeter(store, MODEL, cap=2.1)
+        with pytest.raises(UserError, match="does not pay for more answers"), meter.running(2):
+            pass
 
 
 EMBEDDER = f"""#!{sys.executable}

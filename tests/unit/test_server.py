@@ -11,6 +11,8 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,19 @@ def test_a_start_that_takes_too_long_is_ended(record: Path, model: Model) -> Non
     with (
         pytest.raises(UserError, match=r"the engine of tiny was not ready in 1 s"),
         engine(model, settings("never-ready", start_seconds=1.0)),
+    ):
+        pass
+    assert not psutil.pid_exists(starts(record)[0]["pid"])
+
+
+def test_a_start_that_must_not_go_on_is_ended(record: Path, model: Model) -> None:
+    @contextmanager
+    def running(_: int) -> Iterator[Callable[[], str | None]]:
+        yield lambda: "the hours are used up" if starts(record) else None
+
+    with (
+        pytest.raises(UserError, match=r"^the hours are used up$"),
+        engine(model, settings("never-ready", start_seconds=30.0), running),
     ):
         pass
     assert not psutil.pid_exists(starts(record)[0]["pid"])
