@@ -205,7 +205,7 @@ class Budget:
         grants = self._grants()
         batches += self._batches()
         granted = sum(float(grant["granted"]) for grant in grants.values())
-        holders = self._own_names().union(grants, *(grant["writers"] for grant in grants.values()))
+        holders = self._own_names().union(grants, *(grant.get("writers", ()) for grant in grants.values()))
         running = {one["token"]: float(one["reserved_usd"]) for one in batches if one["writer"] not in holders}
         return granted + sum(running.values()) + self._store.dollars(without=sorted(holders)) + self._before
 

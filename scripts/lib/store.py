@@ -350,13 +350,14 @@ class Store:
 
     def files(self) -> pl.DataFrame:
         """The table's files: path, partition.model_id, partition.bucket, min.question_id, max.question_id, sizes."""
-        if self._files is None:
+        files = self._files  # another thread may refresh
+        if files is None:
             from deltalake import DeltaTable
 
             if not DeltaTable.is_deltatable(str(self._table_path)):
                 return pl.DataFrame(schema={"path": pl.String, "partition.model_id": pl.String})
-            self._files = pl.DataFrame(DeltaTable(self._table_path).get_add_actions(flatten=True))
-        return self._files
+            files = self._files = pl.DataFrame(DeltaTable(self._table_path).get_add_actions(flatten=True))
+        return files
 
     def scan(self, model_id: str, first: str = "", last: str = "g") -> pl.LazyFrame | None:
         """The rows of a model whose question ids lie in [first, last]; None where no file can hold any.
