@@ -30,6 +30,7 @@ from lib.completions import complete_shard
 from lib.gpu_hours import GpuMeter
 from lib.hashing import question_id
 from lib.models import Model
+from lib.server import Objection
 from lib.store import Store
 from lib.tables import COMPLETIONS, LABELS, read_table
 
@@ -52,26 +53,29 @@ def embed(texts: Sequence[str], asking: Asking, folder: Path) -> Embedded:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".embed-", dir=folder) as temporary:
         if asking.model.local:
-            with metered(asking):
-                vectors = embed_here(texts, asking.model, asking.engine.accelerator, Path(temporary))
+            with metered(asking) as objection:
+                vectors = embed_here(texts, asking.model, asking.engine.accelerator, Path(temporary), objection)
             return Embedded(vectors, [None] * len(texts))
         return embed_hosted(texts, asking, Path(temporary))
 
 
 @contextmanager
-def metered(asking: Asking) -> Iterator[None]:
-    """Count the GPUs of what runs with those of all engines of the store. ``UserError`` where no GPU-hours are left."""
+def metered(asking: Asking) -> Iterator[Objection]:
+    """Count the GPUs of what runs with those of all engines of the store; yields what says that it must end.
+
+    Raises ``UserError`` where no GPU-hours are left.
+    """
     gpus = asking.engine.gpus
     if not gpus:
-        yield
+        yield lambda: None
         return
     with Store(asking.store) as store:
         meter = GpuMeter(store, asking.model.name, asking.budget_gpu_hours, asking.grace)
-        with meter.running(gpus):
-            yield
+        with meter.running(gpus) as objection:
+            yield objection
 
 
-def embed_here(texts: Sequence[str], model: Model, accelerator: str, temporary: Path) -> Any:
+def embed_here(texts: Sequence[str], model: Model, accelerator: str, temporary: Path, objection: Objection) -> Any:
     """Embed texts with a local model, in an engine's environment."""
     import numpy
 
@@ -82,7 +86,7 @@ def embed_here(texts: Sequence[str], model: Model, accelerator: str, temporary: 
     variables = environment.variables() | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
     log = temporary / "log"
     with log.open("wb") as output:
-        failed = processes.run(command, variables=variables, output=output)
+        failed = processes.run(command, variables=variables, output=output, objection=objection)
     if failed:
         sys.stderr.write(log.read_text(encoding="utf-8", errors="replace")[-4000:])
         raise UserError(f"{model.name} embeds nothing, its log is above: check that it is a sentence model.")

@@ -10,12 +10,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from lib.cli import UserError
+
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
+OBJECTION_SECONDS = 0.5
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -89,11 +93,12 @@ def run(
     output: IO[bytes] | int | None = None,
     cwd: Path | None = None,
     grace: float = 60.0,
+    objection: Callable[[], str | None] = lambda: None,
 ) -> int:
     """Run a command in the foreground to its end and return its exit status.
 
     Signals that are sent to this process are passed on; what the command leaves behind is ended. Call it from the
-    main thread.
+    main thread. Where ``objection`` gives a reason meanwhile the command is ended, and ``UserError`` raised with it.
     """
     process = Process(command, variables=variables, output=output, cwd=cwd, session=False, grace=grace)
 
@@ -102,7 +107,13 @@ def run(
 
     before = {number: signal.signal(number, forward) for number in FORWARDED}
     try:
-        return process.wait()
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(OBJECTION_SECONDS)
+            reason = objection()
+            if reason is not None:
+                process.stop()
+                raise UserError(reason)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -158,7 +158,7 @@ numpy.save(sys.argv[4], numpy.ones((len(open(sys.argv[3]).readlines()), 2), "flo
 
 
 def test_a_sentence_model_is_counted_and_stopped_by_the_budget_too(
-    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     python = tmp_path / "bin" / "python"
     python.unlink()
@@ -178,6 +178,14 @@ def test_a_sentence_model_is_counted_and_stopped_by_the_budget_too(
     assert embed_questions.main([*given, "--budget-gpu-hours", str(before)]) == 1
     assert "GPU-hours does not pay for more answers" in capsys.readouterr().err
     assert used(tmp_path) == before
+
+    monkeypatch.setattr(gpu_hours, "BEAT_SECONDS", 0.2)
+    python.write_text(EMBEDDER.replace("sleep(0.4)", "sleep(60)"))
+    cap = before + 2 * 6 * SECOND
+    options = ("--tensor-parallel", "2", "--grace", "3", "--budget-gpu-hours", str(cap))
+    assert embed_questions.main([*given, *options]) == 1
+    assert "GPU-hours does not pay for more answers" in capsys.readouterr().err
+    assert before < used(tmp_path) <= cap
 
 
 def test_what_a_killed_client_used_still_counts(tmp_path: Path, model: Path) -> None:
