@@ -114,7 +114,7 @@ def test_answers_that_could_not_be_stored_at_the_end_are_not_asked_for_again(
 
     def fail_late(store: Store, writer: str, segment: int, lines: Sequence[bytes]) -> None:
         if next(failures, False):
-            while len(server.served) < 2 * len(TEXTS):
+            while store.waiting() < 2 * len(TEXTS):
                 time.sleep(0.05)
             time.sleep(1.0)
             raise OSError(5, "Input/output error")
