@@ -140,7 +140,8 @@ class Round:
         while not ending.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ending.wait(), 1.0)
-            if time.monotonic() - last < FOLD_SECONDS and self._store.unfolded_bytes < FOLD_BYTES:
+            early = time.monotonic() - last < FOLD_SECONDS and self._store.unfolded_bytes < FOLD_BYTES
+            if early and not self._store.is_cut_off:
                 continue
             last = time.monotonic()
             closed = self._store.rotate()

@@ -196,6 +196,11 @@ class Store:
         """Size of the open segment of the journal."""
         return self._journal.size if self._journal else 0
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether this process was taken for dead and its journal folded by another: what it writes there is lost."""
+        return self._journal is not None and self._journal.is_lost()
+
     def rotate(self) -> tuple[str, int, list[bytes]] | None:
         """Close the journal's segment for ``commit_lines``; None where there is nothing to fold."""
         journal = self._journal

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -102,6 +103,29 @@ def test_a_shards_lease_goes_only_when_others_see_its_answers(
     monkeypatch.setattr(lib.leases, "release", look_and_release)
     assert sample(tmp_path, model) == 1
     assert seen == [server.served.total()], "who gets the lease would ask for the rest again"
+
+
+def test_a_client_that_was_taken_for_dead_soon_keeps_its_answers_elsewhere(
+    tmp_path: Path, model: Path, server: FakeServer
+) -> None:
+    write_questions(tmp_path / "drawn.parquet", TEXTS)
+    server.latency = 1.0
+    asking = threading.Thread(target=sample, args=(tmp_path, model, "--concurrency", "2"))
+    asking.start()
+    while server.served.total() < 4:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    for path in [*tmp_path.glob("store/journals/*"), *tmp_path.glob("store/writers/*")]:
+        path.unlink()
+    kept = 0
+    while kept < 4 and asking.is_alive():
+        with Store(tmp_path / "store") as store:
+            kept = int(store.statistics().get_column("answers").sum()) if store.files().height else 0
+        time.sleep(0.1)
+    assert server.served.total() < 2 * len(TEXTS), "well before the run ends"
+    asking.join()
+    assert answers_of(tmp_path).height == 2 * len(TEXTS)
+    assert set(server.asked.values()) == {1}
 
 
 def test_answers_that_could_not_be_stored_at_the_end_are_not_asked_for_again(
