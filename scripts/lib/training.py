@@ -308,7 +308,10 @@ def environment_of(where: Nodes) -> Environment:
 
 
 def launch(environment: Environment, run: Path, where: Nodes, meeting: Meeting) -> None:
-    """Run this node's training processes to their end. Raises ``UserError`` where they fail."""
+    """Run this node's training processes to their end.
+
+    Raises ``UserError`` where they fail, but for their very end: a training whose last checkpoint is whole is over.
+    """
     threads = max(1, len(os.sched_getaffinity(0)) // where.processes)
     variables = engine_variables(environment, where.accelerator, threads)
     if where.nodes == 1 and where.accelerator == "cpu":
@@ -316,7 +319,12 @@ def launch(environment: Environment, run: Path, where: Nodes, meeting: Meeting) 
     torchrun = ["-m", "torch.distributed.run", "--nnodes", str(where.nodes), "--node_rank", str(meeting.rank)]
     torchrun += ["--nproc_per_node", str(where.processes)]
     torchrun += ["--master_addr", meeting.address, "--master_port", str(meeting.port)]
-    run_engine([*environment.python, *torchrun, str(CHILD), str(run / "train.yaml")], variables, "training")
+    try:
+        run_engine([*environment.python, *torchrun, str(CHILD), str(run / "train.yaml")], variables, "training")
+    except UserError as error:
+        if last_checkpoint(run) is None:
+            raise
+        log.warning("the training is over, though its processes ended badly (%s)", error)
 
 
 def checkpoints(run: Path) -> list[Path]:

@@ -21,9 +21,11 @@ from lib.training import (
     Nodes,
     Training,
     checkpoints,
+    environment_of,
     finished,
     keep_model,
     last_checkpoint,
+    launch,
     prepare,
     publish,
     read_metrics,
@@ -266,6 +268,30 @@ def test_nodes_meet_at_the_first_host_of_the_step(tmp_path: Path, monkeypatch: p
 def test_several_nodes_without_as_many_tasks_are_refused(variables: dict[str, str]) -> None:
     with pytest.raises(UserError, match="srun --nodes 2 --ntasks 2 --ntasks-per-node 1"):
         rendezvous(variables, 2)
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_training_that_is_over_may_end_badly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_last: bool
+) -> None:
+    programs, run = tmp_path / "bin", tmp_path / "run-1"
+    programs.mkdir()
+    marker = run / "checkpoint-4" / MARKER
+    marker.parent.mkdir(parents=True)
+    # Stands for the environment's interpreter: writes its last checkpoint and is then aborted.
+    content = json.dumps({"last": is_last, "files": {}})
+    (programs / "python").write_text(
+        f"#!/bin/sh\necho '{content}' > {marker}\necho 'terminate called'\nkill -ABRT $$\n"
+    )
+    (programs / "python").chmod(0o755)
+    monkeypatch.setenv("OPENTHOUGHTS_ENVIRONMENT_LLAMAFACTORY_CPU", str(programs))
+    where = Nodes("cpu", 1, 1)
+    if is_last:
+        launch(environment_of(where), run, where, rendezvous({}, 1))
+        assert "ended badly" in caplog.text
+    else:
+        with pytest.raises(UserError, match="training failed with status 134"):
+            launch(environment_of(where), run, where, rendezvous({}, 1))
 
 
 def test_a_second_job_of_one_training_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
