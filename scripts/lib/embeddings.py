@@ -75,8 +75,10 @@ def metered(asking: Asking) -> Iterator[Objection]:
             yield objection
 
 
-def embed_here(texts: Sequence[str], model: Model, accelerator: str, temporary: Path, objection: Objection) -> Any:
-    """Embed texts with a local model, in an engine's environment."""
+def embed_here(
+    texts: Sequence[str], model: Model, accelerator: str, temporary: Path, objection: Objection = lambda: None
+) -> Any:
+    """Embed texts with a local model, in an engine's environment; ended, with ``UserError``, by an objection."""
     import numpy
 
     environment = environments.find("vllm" if accelerator == "cuda" else f"vllm-{accelerator}")
