@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lib.cli import UserError
@@ -94,7 +93,7 @@ class Budget:
 
     def __enter__(self) -> Budget:
         self._folder.mkdir(exist_ok=True)
-        self._before = _spent_by(self._store, self._store.writer)
+        self._before = self._store.dollars(of=[self._store.writer])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -237,18 +236,6 @@ def _read_if_there(path: Path) -> dict[str, Any] | None:
         return dict(json.loads(path.read_text()))
     except FileNotFoundError:
         return None
-
-
-def _spent_by(store: Store, writer: str) -> float:
-    """What a writer's answers in the store cost, by one look: others fold theirs at any time."""
-    store.refresh()
-    spent = 0.0
-    for model_id in set(store.files().get_column("partition.model_id")):
-        rows = store.scan(model_id)
-        if rows is not None:
-            costs = rows.filter(pl.col("writer") == writer).select(pl.col("usd").sum())
-            spent += costs.collect().item() or 0.0
-    return spent
 
 
 def worst_cost(price: Price, messages: Messages, max_tokens: int, in_batch: bool = False) -> float:

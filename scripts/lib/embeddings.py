@@ -30,7 +30,7 @@ from lib.completions import complete_shard
 from lib.gpu_hours import GpuMeter
 from lib.hashing import question_id
 from lib.models import Model
-from lib.server import Objection
+from lib.processes import Objection
 from lib.store import Store
 from lib.tables import COMPLETIONS, LABELS, read_table
 

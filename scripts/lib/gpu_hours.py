@@ -12,13 +12,14 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from lib.cli import UserError
 from lib.leases import KNOWN_DEAD_SECONDS, is_present
+from lib.processes import Objection
 from lib.store import Store
 
 FOLDER = "gpu-hours"
@@ -52,7 +53,7 @@ class GpuMeter:
         """Whether the cap leaves no more than what is needed to finish what is in flight."""
 
     @contextmanager
-    def running(self, gpus: int) -> Iterator[Callable[[], str | None]]:
+    def running(self, gpus: int) -> Iterator[Objection]:
         """An engine of so many GPUs runs; yields a function that says why it must end, None while it may go on.
 
         Raises ``UserError`` where the cap leaves nothing for it.

@@ -20,6 +20,9 @@ from lib.cli import UserError
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 OBJECTION_SECONDS = 0.5
+Objection = Callable[[], str | None]
+"""Why a program must not go on (one sentence), None while it may."""
+
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -93,7 +96,7 @@ def run(
     output: IO[bytes] | int | None = None,
     cwd: Path | None = None,
     grace: float = 60.0,
-    objection: Callable[[], str | None] = lambda: None,
+    objection: Objection = lambda: None,
 ) -> int:
     """Run a command in the foreground to its end and return its exit status.
 

@@ -37,7 +37,7 @@ from typing import Any
 from lib import environments
 from lib.cli import UserError
 from lib.models import Model
-from lib.processes import Process
+from lib.processes import Objection, Process
 
 SERVERS_VARIABLE = "OPENTHOUGHTS_SERVERS"
 LOOPBACK = "127.0.0.1"
@@ -122,10 +122,6 @@ class Endpoint:
         reason = self.failure()
         if reason is not None:
             raise UserError(reason)
-
-
-Objection = Callable[[], str | None]
-"""Why an engine must not go on (one sentence), None while it may."""
 
 
 @contextmanager

@@ -462,15 +462,17 @@ class Store:
             )
         return pl.concat(tables).sort("model", "model_id") if tables else pl.DataFrame(schema={"model": pl.String})
 
-    def dollars(self, without: Sequence[str] = ()) -> float:
-        """What the answers in the table cost, but for those of some writers."""
+    def dollars(self, of: Sequence[str] | None = None, without: Sequence[str] = ()) -> float:
+        """What the answers in the table cost: those of some writers (all), but for those of others."""
         self.refresh()
+        wanted = ~pl.col("writer").is_in(list(without))
+        if of is not None:
+            wanted &= pl.col("writer").is_in(list(of))
         total = 0.0
         for model_id in set(self.files().get_column("partition.model_id")):
             rows = self.scan(model_id)
             if rows is not None:
-                costs = rows.filter(~pl.col("writer").is_in(list(without))).select(pl.col("usd").sum())
-                total += costs.collect().item() or 0.0
+                total += rows.filter(wanted).select(pl.col("usd").sum()).collect().item() or 0.0
         return total
 
     def writers_waiting(self) -> set[str]:
