@@ -10,10 +10,10 @@ sys.path.insert(
 
 from snakemake.exceptions import WorkflowError
 
-from lib.catalog import read_catalog
-from lib.cli import UserError
-from lib.config import prepared
-from lib.estimates import (
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.base.cli import UserError
+from openthoughts.plan.config import prepared
+from openthoughts.costs.estimates import (
     budget_warnings,
     estimate,
     estimates_of_kinds,
@@ -21,10 +21,10 @@ from lib.estimates import (
     sensitive,
     total,
 )
-from lib.plan import make_plan
-from lib.problems import check_schema
-from lib.shards import shard_path
-from lib.source_keys import needs_pin
+from openthoughts.plan.planner import make_plan
+from openthoughts.plan.validation import check_schema
+from openthoughts.plan.shards import shard_path
+from openthoughts.plan.catalog_entries import needs_pin
 
 PINNED = ("source", "benchmark", "model")
 

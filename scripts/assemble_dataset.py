@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.assembly import DomainPart, assemble, counts_summary, dataset_card, dataset_info
-from lib.cli import UserError, command
-from lib.tables import write_text
+from openthoughts.answers.dataset import DomainPart, assemble, counts_summary, dataset_card, dataset_info
+from openthoughts.base.cli import UserError, command
+from openthoughts.base.tables import write_text
 
 
 def licences(text: str) -> dict[str, str]:

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.catalog import read_catalog
-from lib.cli import command
-from lib.config import read_config
-from lib.plan import KINDS, make_plan
+from openthoughts.base.cli import command
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import read_config
+from openthoughts.plan.planner import make_plan
+from openthoughts.plan.stages import KINDS
 
 
 def unused(results: Path, used: set[str]) -> Iterator[Path]:

@@ -15,10 +15,10 @@ from typing import Any
 
 import polars as pl
 
-from lib.cli import UserError, command
-from lib.comparison import AVERAGE, COMPARISON, Arm, compare, summary, with_points
-from lib.plots import error_bars, save_svg, score_curves, score_matrix, write_tsv
-from lib.tables import write_table, write_text
+from openthoughts.base.cli import UserError, command
+from openthoughts.base.tables import write_table, write_text
+from openthoughts.experiments.comparison import AVERAGE, COMPARISON, Arm, compare, summary, with_points
+from openthoughts.report.plots import error_bars, save_svg, score_curves, score_matrix, write_tsv
 
 
 @command

@@ -16,13 +16,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import command
+from openthoughts.base.cli import command
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    from lib.decontamination import Rule, decontaminate
-    from lib.tokens import load_tokenizer
+    from openthoughts.models.tokenizers import load_tokenizer
+    from openthoughts.questions.decontamination import Rule, decontaminate
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=Path, required=True, help="questions to clean")

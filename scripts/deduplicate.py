@@ -17,12 +17,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import UserError, command
+from openthoughts.base.cli import UserError, command
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    from lib.deduplication import deduplicate
+    from openthoughts.questions.deduplication import deduplicate
 
     arguments = parse(argv)
     deduplicate(

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import UserError, command
-from lib.manifest import link
-from lib.tables import write_text
+from openthoughts.base.cli import UserError, command
+from openthoughts.base.tables import write_text
+from openthoughts.report.manifest import link
 
 FILES = ("scores.tsv", "scores.parquet", "plot.svg", "summary.md")
 

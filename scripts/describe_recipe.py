@@ -13,14 +13,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import command
+from openthoughts.base.cli import command
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    from lib.funnel import funnel
-    from lib.manifest import Recipe, Stage, link, manifest
-    from lib.tables import write_text
+    from openthoughts.base.tables import write_text
+    from openthoughts.report.funnel import funnel
+    from openthoughts.report.manifest import Recipe, Stage, link, manifest
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", required=True, help="name of the recipe")

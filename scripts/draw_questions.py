@@ -11,13 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import command
+from openthoughts.base.cli import command
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw questions."""
-    from lib.selection import draw, wanted
+    from openthoughts.questions.selection import draw, wanted
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=Path, required=True)

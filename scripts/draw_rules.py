@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import UserError, command
-from lib.rule_graph import picture, read_dot, reduced, without
-from lib.tables import write_text
+from openthoughts.base.cli import UserError, command
+from openthoughts.base.tables import write_text
+from openthoughts.report.rule_graph import picture, read_dot, reduced, without
 
 
 @command

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.asking import add_arguments, read_asking
-from lib.cli import command
-from lib.embeddings import direction, embed
-from lib.examples import example_texts
-from lib.selection import wanted
-from lib.tables import write_text
+from openthoughts.base.cli import command
+from openthoughts.base.tables import write_text
+from openthoughts.inference.job import add_arguments, read_asking
+from openthoughts.questions.embeddings import direction, embed
+from openthoughts.questions.examples import example_texts
+from openthoughts.questions.selection import wanted
 
 
 @command

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.asking import add_arguments, read_asking
-from lib.cli import command
-from lib.embeddings import embed, labels
-from lib.requests import shard_questions
-from lib.tables import LABELS, write_table
+from openthoughts.base.cli import command
+from openthoughts.base.tables import LABELS, write_table
+from openthoughts.inference.job import add_arguments, read_asking
+from openthoughts.inference.request_source import shard_questions
+from openthoughts.questions.embeddings import embed, labels
 
 
 @command

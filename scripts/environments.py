@@ -1,7 +1,7 @@
 """Build the environments that engines run in.
 
-``environments.py NAME...`` builds each one that is not there yet (see ``lib/environments.py`` for the files that
-describe an environment); built ones are found in no time. ``--pin`` makes the exact pins of NAME anew instead.
+``environments.py NAME...`` builds each one that is not there yet (``openthoughts/base/environments.py`` says which
+files describe an environment); built ones are found in no time. ``--pin`` makes the exact pins of NAME anew instead.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lib.cli import command
-from lib.environments import build, names, pin
+from openthoughts.base.cli import command
+from openthoughts.base.environments import build, names, pin
 
 
 @command

@@ -13,12 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import command
+from openthoughts.base.cli import command
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    from lib.explanation import Look, Results, explain
+    from openthoughts.report.explanation import Look, Results, explain
 
     arguments = parse(argv)
     colour = sys.stdout.isatty() if arguments.colour == "auto" else arguments.colour == "always"

@@ -1,7 +1,7 @@
 """Fetch a model of the catalog: its weights, checked against their pin, and ``model.json``, which says who it is.
 
-The kinds of models and the keys of their entries are in ``lib/model_sources.py``. The weights go into a folder beside
-``model.json`` that nothing tracks; a rerun verifies them and downloads nothing.
+The kinds of models and the keys of their entries are in ``openthoughts/models/fetch.py``. The weights go into a folder
+beside ``model.json`` that nothing tracks; a rerun verifies them and downloads nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import UserError, command
-from lib.model_sources import fetch
+from openthoughts.base.cli import UserError, command
+from openthoughts.models.fetch import fetch
 
 
 @command

@@ -1,7 +1,7 @@
 """Fetch one question source of the catalog into a table of questions.
 
-The rows keep the source's own order. ``lib.source_keys`` and the connectors' docstrings say what an entry
-may hold.
+The rows keep the source's own order. ``openthoughts.plan.catalog_entries`` and the connectors' docstrings
+say what an entry may hold.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lib.cli import command
-from lib.sources.fetch import add_arguments, fetch
+from openthoughts.base.cli import command
+from openthoughts.sources.fetch import add_arguments, fetch
 
 
 @command

@@ -1,6 +1,7 @@
 """Keep the answers that a filter chooses, and say of every other one why it was dropped.
 
-The filter is one of lib.filters.FILTERS (``none`` keeps all); completions that failed for good are always dropped.
+The filter is one of ``openthoughts.answers.filters.FILTERS`` (``none`` keeps all); completions that failed for good are
+always dropped.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.cli import UserError, command
-from lib.filters import filter_answers
+from openthoughts.answers.filters import filter_answers
+from openthoughts.base.cli import UserError, command
 
 
 def options(text: str) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.catalog import read_catalog
-from lib.cli import UserError, command
-from lib.config import read_config
-from lib.plan import make_plan
-from lib.shards import Shard, asked_shards
+from openthoughts.base.cli import UserError, command
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import read_config
+from openthoughts.plan.planner import make_plan
+from openthoughts.plan.shards import Shard, asked_shards
 
 
 @command
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = read_config(options.config, options.set)
     plan = make_plan(config, read_catalog(config.get("catalog", ["catalog"])))
     store = Path(config.get("store", "store"))
-    logging.getLogger("lib.completions").setLevel(logging.WARNING)
+    logging.getLogger("openthoughts.inference.completions").setLevel(logging.WARNING)
     found = Counter(outcome(shard, store, config.get("max_failed", 0.01)) for shard in asked_shards(plan))
     print(
         f"{found['written']} shards written from {store}; {found['there']} were there, "

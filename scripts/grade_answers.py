@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import command
-from lib.evaluation import BenchmarkQuestions, grade_completions
-from lib.statistics import benchmark_scores
-from lib.tables import GRADES, SCORES, write_table
+from openthoughts.base.cli import command
+from openthoughts.base.tables import GRADES, SCORES, write_table
+from openthoughts.experiments.errors import benchmark_scores
+from openthoughts.grading.grade_completions import BenchmarkQuestions, grade_completions
 
 
 @command

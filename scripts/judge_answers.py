@@ -13,14 +13,14 @@ from pathlib import Path
 
 import polars as pl
 
-from lib.asking import Prompted, add_arguments, read_asking
-from lib.cli import command
-from lib.completions import complete_shard
-from lib.extraction import after_reasoning
-from lib.grading.judge import verdict_schema
-from lib.hashing import request_seed
-from lib.prompts import Prompt
-from lib.tables import EVALUATION_COMPLETIONS, QUESTIONS, read_table
+from openthoughts.base.cli import command
+from openthoughts.base.hashing import request_seed
+from openthoughts.base.tables import EVALUATION_COMPLETIONS, QUESTIONS, read_table
+from openthoughts.grading.extraction import after_reasoning
+from openthoughts.grading.judge import verdict_schema
+from openthoughts.inference.completions import complete_shard
+from openthoughts.inference.job import Prompted, add_arguments, read_asking
+from openthoughts.inference.prompts import Prompt
 
 
 @command

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import polars as pl
 
-from lib.asking import add_arguments, read_asking
-from lib.cli import UserError, command
-from lib.completions import complete_shard
-from lib.labels import METHODS, needs_prompt, read_label, response_schema
-from lib.prompts import Prompt
-from lib.requests import prompted, shard_questions
-from lib.tables import COMPLETIONS, read_table
+from openthoughts.base.cli import UserError, command
+from openthoughts.base.tables import COMPLETIONS, read_table
+from openthoughts.inference.completions import complete_shard
+from openthoughts.inference.job import add_arguments, read_asking
+from openthoughts.inference.prompts import Prompt
+from openthoughts.inference.request_source import prompted, shard_questions
+from openthoughts.questions.labels import METHODS, needs_prompt, read_label, response_schema
 
 
 @command

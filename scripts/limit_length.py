@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import UserError, command
+from openthoughts.base.cli import UserError, command
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Limit the length of questions."""
-    from lib.selection import limit_length
+    from openthoughts.questions.selection import limit_length
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=Path, required=True)

@@ -12,10 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.catalog import read_catalog
-from lib.cli import UserError, command
-from lib.plan import Plan, make_plan
-from lib.tables import write_text
+from openthoughts.base.cli import UserError, command
+from openthoughts.base.tables import write_text
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.planner import make_plan
+from openthoughts.plan.stages import Plan
 
 
 @command

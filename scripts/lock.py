@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import command
+from openthoughts.base.cli import command
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the lock."""
-    from lib.catalog import read_catalog
-    from lib.locking import lock, selected
+    from openthoughts.plan.catalog import read_catalog
+    from openthoughts.sources.lock import lock, selected
 
     arguments = parse(argv)
     catalog = read_catalog(arguments.catalog)

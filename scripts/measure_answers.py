@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import UserError, command
-from lib.measures import measure_answers
+from openthoughts.answers.consensus import measure_answers
+from openthoughts.base.cli import UserError, command
 
 SETTINGS = {"last_number", "programs"}
 

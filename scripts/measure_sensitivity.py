@@ -11,15 +11,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import command
+from openthoughts.base.cli import command
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    from lib.decontamination import Rule, distinct_texts, read_benchmarks
-    from lib.sensitivity import SENSITIVITY, sensitivity
-    from lib.tables import QUESTIONS, read_table, write_table
-    from lib.tokens import load_tokenizer
+    from openthoughts.base.tables import QUESTIONS, read_table, write_table
+    from openthoughts.models.tokenizers import load_tokenizer
+    from openthoughts.questions.decontamination import Rule, distinct_texts, read_benchmarks
+    from openthoughts.questions.sensitivity import SENSITIVITY, sensitivity
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=Path, required=True, help="questions before decontamination")

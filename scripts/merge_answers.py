@@ -15,11 +15,11 @@ from pathlib import Path
 
 import polars as pl
 
-from lib.cli import UserError, command
-from lib.models import Model
-from lib.requests import drawn_questions
-from lib.streams import TableWriter, read_batches
-from lib.tables import COMPLETIONS, scan_table
+from openthoughts.base.cli import UserError, command
+from openthoughts.base.streams import TableWriter, read_batches
+from openthoughts.base.tables import COMPLETIONS, scan_table
+from openthoughts.inference.request_source import drawn_questions
+from openthoughts.models.model import Model
 
 log = logging.getLogger(__name__)
 

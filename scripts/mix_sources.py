@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import command
+from openthoughts.base.cli import command
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Mix sources."""
-    from lib.selection import mix
+    from openthoughts.questions.selection import mix
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=Path, nargs="+", required=True, help="selected questions of each source")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import polars as pl
 
-from lib.cli import UserError, command
-from lib.labels import METHODS, UNITS, Label, read_label
-from lib.streams import read_batches
-from lib.tables import COMPLETIONS, LABELS, QUESTIONS, read_table, scan_table, write_table
+from openthoughts.base.cli import UserError, command
+from openthoughts.base.streams import read_batches
+from openthoughts.base.tables import COMPLETIONS, LABELS, QUESTIONS, read_table, scan_table, write_table
+from openthoughts.questions.labels import METHODS, UNITS, Label, read_label
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.catalog import read_catalog
-from lib.cli import command
-from lib.config import read_config
-from lib.estimates import (
+from openthoughts.base.cli import command
+from openthoughts.base.tables import write_text
+from openthoughts.costs.estimates import (
     Estimate,
     budget_warnings,
     by_name,
@@ -27,8 +26,10 @@ from lib.estimates import (
     rows_of_table,
     total,
 )
-from lib.plan import ExperimentPlan, Plan, Stage, make_plan
-from lib.tables import write_text
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import read_config
+from openthoughts.plan.planner import make_plan
+from openthoughts.plan.stages import ExperimentPlan, Plan, Stage
 
 
 @command
@@ -120,10 +121,10 @@ def show_spent(plan: Plan, stages: Sequence[Stage], store: Path, accelerator: st
     results = Path(plan.results)
     if not results.is_dir():
         return []
-    from lib.forecast import forecast
-    from lib.remaining import answers_there
-    from lib.shards import asked_shards
-    from lib.spending import Spent, price_of, spent
+    from openthoughts.costs.forecast import forecast
+    from openthoughts.costs.remaining import answers_there
+    from openthoughts.costs.spending import Spent, price_of, spent
+    from openthoughts.plan.shards import asked_shards
 
     there = answers_there((shard for shard in asked_shards(plan) if shard.stage in set(stages)), store)
     by_kind: dict[str, Spent] = {}

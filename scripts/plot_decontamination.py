@@ -9,9 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from lib.cli import command
-from lib.figures import decontaminated
-from lib.plots import message, save_svg, stacked_bars, write_tsv
+from openthoughts.base.cli import command
+from openthoughts.report.plot_data import decontaminated
+from openthoughts.report.plots import message, save_svg, stacked_bars, write_tsv
 
 
 @command

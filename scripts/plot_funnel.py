@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import command
-from lib.figures import funnel
-from lib.plots import counts_bars, save_svg, write_tsv
+from openthoughts.base.cli import command
+from openthoughts.report.plot_data import funnel
+from openthoughts.report.plots import counts_bars, save_svg, write_tsv
 
 
 @command

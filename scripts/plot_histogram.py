@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import command
-from lib.figures import binned
-from lib.plots import histograms, message, save_svg, write_tsv
+from openthoughts.base.cli import command
+from openthoughts.report.plot_data import binned
+from openthoughts.report.plots import histograms, message, save_svg, write_tsv
 
 
 @command

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import UserError, command
-from lib.figures import usage, usage_files
-from lib.plots import save_svg, side_by_side, write_tsv
+from openthoughts.base.cli import UserError, command
+from openthoughts.report.plot_data import usage, usage_files
+from openthoughts.report.plots import save_svg, side_by_side, write_tsv
 
 
 @command

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from lib.cli import command
-from lib.figures import model_scores
-from lib.plots import error_bars, save_svg, write_tsv
+from openthoughts.base.cli import command
+from openthoughts.report.plot_data import model_scores
+from openthoughts.report.plots import error_bars, save_svg, write_tsv
 
 
 @command

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from lib.cli import command
-from lib.plots import lines, save_svg, write_tsv
-from lib.tables import read_table
+from openthoughts.base.cli import command
+from openthoughts.base.tables import read_table
+from openthoughts.report.plots import lines, save_svg, write_tsv
 
 
 @command

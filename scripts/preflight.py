@@ -13,11 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.catalog import read_catalog
-from lib.cli import command
-from lib.config import read_config
-from lib.plan import make_plan
-from lib.preflight import (
+from openthoughts.base.cli import command
+from openthoughts.costs.preflight import (
     Check,
     Cluster,
     cluster_checks,
@@ -27,6 +24,9 @@ from lib.preflight import (
     key_checks,
     store_check,
 )
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import read_config
+from openthoughts.plan.planner import make_plan
 
 
 @command

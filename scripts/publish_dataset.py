@@ -10,13 +10,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from lib.cli import command
+from openthoughts.base.cli import command
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    from lib.publishing import DATASET, dataset_files
-    from lib.publishing_command import publish
+    from openthoughts.report.publishing import DATASET, dataset_files
+    from openthoughts.report.publishing_command import publish
 
     return publish(argv, __doc__, DATASET, dataset_files)
 

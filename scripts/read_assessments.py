@@ -14,10 +14,10 @@ from pathlib import Path
 
 import polars as pl
 
-from lib.cli import UserError, command
-from lib.streams import read_batches
-from lib.tables import ASSESSMENTS, COMPLETIONS, empty_table, read_table, scan_table, write_table
-from lib.verification import NOTHING, answer_of, read_verdict
+from openthoughts.answers.verification import NOTHING, answer_of, read_verdict
+from openthoughts.base.cli import UserError, command
+from openthoughts.base.streams import read_batches
+from openthoughts.base.tables import ASSESSMENTS, COMPLETIONS, empty_table, read_table, scan_table, write_table
 
 METHODS = ("fasttext", "llm_verification")
 KEYS = ("question_id", "sample")

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import UserError, command
-from lib.source_keys import WRITTEN_STEPS
-from lib.tables import QUESTIONS, write_table
-from lib.writing import WRITTEN_DROPPED, written_questions
+from openthoughts.base.cli import UserError, command
+from openthoughts.base.tables import QUESTIONS, write_table
+from openthoughts.plan.catalog_entries import WRITTEN_STEPS
+from openthoughts.questions.writing import WRITTEN_DROPPED, written_questions
 
 log = logging.getLogger(__name__)
 

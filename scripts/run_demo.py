@@ -11,10 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.catalog import read_catalog
-from lib.cli import command
-from lib.config import merged, read_yaml
-from lib.plan import Plan, make_plan
+from openthoughts.base.cli import command
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import merged, read_yaml
+from openthoughts.plan.planner import make_plan
+from openthoughts.plan.stages import Plan
 
 ROOT = Path(__file__).resolve().parent.parent
 SNAKEMAKE = (sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/demo")

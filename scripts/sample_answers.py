@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.asking import add_arguments, read_asking
-from lib.cli import command
-from lib.completions import complete_shard
-from lib.prompts import Prompt
-from lib.requests import drawn_questions, prompted
+from openthoughts.base.cli import command
+from openthoughts.inference.completions import complete_shard
+from openthoughts.inference.job import add_arguments, read_asking
+from openthoughts.inference.prompts import Prompt
+from openthoughts.inference.request_source import drawn_questions, prompted
 
 
 @command

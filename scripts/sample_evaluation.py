@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from lib.asking import Prompted, add_arguments, read_asking
-from lib.cli import UserError, command
-from lib.completions import complete_shard
-from lib.prompts import Prompt
-from lib.requests import prompted, shard_questions
+from openthoughts.base.cli import UserError, command
+from openthoughts.inference.completions import complete_shard
+from openthoughts.inference.job import Prompted, add_arguments, read_asking
+from openthoughts.inference.prompts import Prompt
+from openthoughts.inference.request_source import prompted, shard_questions
 
 
 @command

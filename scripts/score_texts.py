@@ -13,12 +13,12 @@ from pathlib import Path
 
 import polars as pl
 
-from lib.classifier import scorer
-from lib.cli import UserError, command
-from lib.hashing import shard_expression
-from lib.requests import shard_questions
-from lib.streams import TableWriter, read_batches
-from lib.tables import ASSESSMENTS, COMPLETIONS, LABELS, write_table
+from openthoughts.base.cli import UserError, command
+from openthoughts.base.hashing import shard_expression
+from openthoughts.base.streams import TableWriter, read_batches
+from openthoughts.base.tables import ASSESSMENTS, COMPLETIONS, LABELS, write_table
+from openthoughts.inference.request_source import shard_questions
+from openthoughts.questions.classifier import scorer
 
 
 @command
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     texts.add_argument("--answers", type=Path)
     scores = parser.add_mutually_exclusive_group(required=True)
     scores.add_argument("--classifier", type=Path, help="the probability of being like the good examples")
-    scores.add_argument("--score", help="name of a score in lib.question_scores")
+    scores.add_argument("--score", help="name of a score in openthoughts.questions.question_scores")
     parser.add_argument("--shard", type=int, required=True)
     parser.add_argument("--shards", type=int, required=True)
     parser.add_argument("--output", type=Path, required=True)
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def write_scores(options: argparse.Namespace) -> int:
     """Write the labels of one shard of questions that a function computes."""
-    from lib.question_scores import SCORES
+    from openthoughts.questions.question_scores import SCORES
 
     if options.questions is None or options.score not in SCORES:
         raise UserError(f"there is no score {options.score} of questions: use one of {', '.join(sorted(SCORES))}.")

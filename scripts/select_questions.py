@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import UserError, command
+from openthoughts.base.cli import UserError, command
 
 UNLABELLED = ("drop", "last", "first", "error")
 
@@ -20,7 +20,7 @@ UNLABELLED = ("drop", "last", "first", "error")
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Select questions."""
-    from lib.selection import select, wanted_part
+    from openthoughts.questions.selection import select, wanted_part
 
     arguments = parse(argv)
     keep = wanted_part(arguments.keep, "--keep")

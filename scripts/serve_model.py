@@ -14,10 +14,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import UserError, command
-from lib.models import Model
-from lib.processes import run
-from lib.server import SERVERS_VARIABLE, EngineSettings, add_engine_arguments, engine, running_servers
+from openthoughts.base.cli import UserError, command
+from openthoughts.base.processes import run
+from openthoughts.inference.server import (
+    SERVERS_VARIABLE,
+    EngineSettings,
+    add_engine_arguments,
+    engine,
+    running_servers,
+)
+from openthoughts.models.model import Model
 
 
 @command

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import polars as pl
 
-from lib.batches import cancel, kept
-from lib.cli import UserError, command
-from lib.store import ROWS, Store, blocks
-from lib.streams import TableWriter
+from openthoughts.base.cli import UserError, command
+from openthoughts.base.streams import TableWriter
+from openthoughts.inference.batch_api import cancel, kept
+from openthoughts.store.store import ROWS, Store, blocks
 
 log = logging.getLogger(__name__)
 

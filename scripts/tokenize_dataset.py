@@ -15,11 +15,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import command
-from lib.engine_child import ACCELERATORS
-from lib.models import Model
-from lib.scales import Packing, Scale, parse_settings
-from lib.tokenizing import Tokenization, tokenize, write_statistics
+from openthoughts.base.cli import command
+from openthoughts.base.engine_child import ACCELERATORS
+from openthoughts.models.model import Model
+from openthoughts.plan.scales import Packing, Scale, parse_settings
+from openthoughts.training.tokenize import Tokenization, tokenize, write_statistics
 
 log = logging.getLogger(__name__)
 

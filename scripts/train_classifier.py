@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.classifier import PARAMETERS, train
-from lib.cli import UserError, command
-from lib.examples import example_texts
-from lib.selection import wanted
-from lib.tables import write_text
+from openthoughts.base.cli import UserError, command
+from openthoughts.base.tables import write_text
+from openthoughts.questions.classifier import PARAMETERS, train
+from openthoughts.questions.examples import example_texts
+from openthoughts.questions.selection import wanted
 
 
 @command

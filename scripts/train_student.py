@@ -14,12 +14,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import command
-from lib.engine_child import ACCELERATORS
-from lib.models import Model
-from lib.scales import Scale, parse_settings
-from lib.tokenizing import read_statistics
-from lib.training import Nodes, Training, train
+from openthoughts.base.cli import command
+from openthoughts.base.engine_child import ACCELERATORS
+from openthoughts.models.model import Model
+from openthoughts.plan.scales import Scale, parse_settings
+from openthoughts.training.tokenize import read_statistics
+from openthoughts.training.training import Nodes, Training, train
 
 
 @command

@@ -1,4 +1,4 @@
-"""Ask a model about one shard of a source's documents, or of the questions made of them: one step of ``lib.writing``.
+"""Ask a model about one shard of a source's documents, or of the questions made of them: a writing step.
 
 One request a distinct text; the raw answers are the output, ``read_written`` reads the questions out of them.
 """
@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.asking import add_arguments, read_asking
-from lib.cli import command
-from lib.completions import complete_shard
-from lib.prompts import Prompt
-from lib.requests import prompted
-from lib.source_keys import WRITTEN_STEPS
-from lib.writing import shard_texts, step_schema
+from openthoughts.base.cli import command
+from openthoughts.inference.completions import complete_shard
+from openthoughts.inference.job import add_arguments, read_asking
+from openthoughts.inference.prompts import Prompt
+from openthoughts.inference.request_source import prompted
+from openthoughts.plan.catalog_entries import WRITTEN_STEPS
+from openthoughts.questions.writing import shard_texts, step_schema
 
 
 @command

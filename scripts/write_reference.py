@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import UserError, command
-from lib.config import schema
-from lib.reference import page
-from lib.tables import write_text
+from openthoughts.base.cli import UserError, command
+from openthoughts.base.tables import write_text
+from openthoughts.plan.config import schema
+from openthoughts.report.reference import page
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,15 +13,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.cli import command
+from openthoughts.base.cli import command
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    from lib.manifest import Recipe
-    from lib.report.page import render
-    from lib.report.sections import Sources, facts, sections
-    from lib.tables import write_text
+    from openthoughts.base.tables import write_text
+    from openthoughts.report.manifest import Recipe
+    from openthoughts.report.page.page import render
+    from openthoughts.report.page.sections import Sources, facts, sections
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.json of the recipe")

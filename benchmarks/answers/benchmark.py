@@ -28,10 +28,10 @@ import polars as pl
 import psutil
 from benchmarks import ROOT
 
-from lib.filters import FILTERS
-from lib.hashing import question_id
-from lib.streams import TableWriter
-from lib.tables import COMPLETIONS, DRAWN, QUESTIONS, write_table
+from openthoughts.answers.filters import FILTERS
+from openthoughts.base.hashing import question_id
+from openthoughts.base.streams import TableWriter
+from openthoughts.base.tables import COMPLETIONS, DRAWN, QUESTIONS, write_table
 
 SAMPLES = 16
 WORDS = [

@@ -29,13 +29,13 @@ from benchmarks import ROOT
 from tests.asking_helpers import write_model
 from tests.fake_openai import API_KEY, MODEL
 
-from lib.asking import Asking, Prompted
-from lib.client import Limits
-from lib.completions import complete_shard
-from lib.hashing import question_id, request_seed
-from lib.models import Model
-from lib.sampling import Sampling
-from lib.store import KeyMaker, Store, model_partition
+from openthoughts.base.hashing import question_id, request_seed
+from openthoughts.inference.client import Limits
+from openthoughts.inference.completions import complete_shard
+from openthoughts.inference.job import Asking, Prompted
+from openthoughts.inference.sampling import Sampling
+from openthoughts.models.model import Model
+from openthoughts.store.store import KeyMaker, Store, model_partition
 
 CONCURRENCY = 512
 SAMPLES = 16

@@ -22,18 +22,18 @@ from pathlib import Path
 
 from benchmarks import ROOT
 
-from lib import environments
-from lib.asking import Asking
-from lib.client import Limits
-from lib.completions import complete_shard
-from lib.config import read_yaml
-from lib.hashing import question_id
-from lib.model_sources import fetch
-from lib.models import Model
-from lib.prompts import Prompt
-from lib.requests import prompted
-from lib.sampling import Sampling
-from lib.server import Endpoint, EngineSettings, engine
+from openthoughts.base import environments
+from openthoughts.base.hashing import question_id
+from openthoughts.inference.client import Limits
+from openthoughts.inference.completions import complete_shard
+from openthoughts.inference.job import Asking
+from openthoughts.inference.prompts import Prompt
+from openthoughts.inference.request_source import prompted
+from openthoughts.inference.sampling import Sampling
+from openthoughts.inference.server import Endpoint, EngineSettings, engine
+from openthoughts.models.fetch import fetch
+from openthoughts.models.model import Model
+from openthoughts.plan.config import read_yaml
 
 NAME = "smollm2-135m-instruct"
 MISSING = ("pandas==2.3.3", "python-dateutil==2.9.0.post0", "pytz==2025.2", "tzdata==2025.2", "six==1.17.0")

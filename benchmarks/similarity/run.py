@@ -86,14 +86,14 @@ def templates() -> list[str]:
 
 
 def count_pairs(left: list[str], right: list[str], threshold: float) -> int:
-    from lib.similarity import join
+    from openthoughts.similarity import join
 
     return sum(len(batch) for batch in join(left, right, threshold, engine="compiled"))
 
 
 def warm_up() -> None:
     """Load the compiled kernels, so that they are not measured."""
-    from lib.similarity import first_similar
+    from openthoughts.similarity import first_similar
 
     count_pairs(["warm up", "warm"], ["warm up"], 75)
     first_similar(["warm up", "warm"], 75, engine="compiled")
@@ -124,7 +124,7 @@ def compare_join(left: list[str], right: list[str], threshold: float, rows: int)
 
 
 def deduplicate(texts: list[str], threshold: float) -> Result:
-    from lib.similarity import first_similar
+    from openthoughts.similarity import first_similar
 
     warm_up()
     texts = sorted(texts, key=len, reverse=True)
@@ -204,9 +204,9 @@ def ngrams_recombined() -> Result:
 
 
 def _ngrams(left: list[str], right: list[str]) -> Result:
-    from lib.ngrams import NgramIndex
-    from lib.runs import RunFinder
-    from lib.tokens import encode_stream, load_tokenizer
+    from openthoughts.models.tokenizers import encode_stream, load_tokenizer
+    from openthoughts.similarity.ngram_runs import RunFinder
+    from openthoughts.similarity.ngrams import NgramIndex
 
     tokenizer = load_tokenizer("qwen")
     NgramIndex(tokenizer, right[:10], 13, engine="compiled").find(right[:20])
@@ -250,8 +250,8 @@ def stage() -> Result:
 def _table(path: Path, source: str, texts: list[str]) -> str:
     import polars as pl
 
-    from lib.hashing import question_id
-    from lib.tables import QUESTIONS, write_table
+    from openthoughts.base.hashing import question_id
+    from openthoughts.base.tables import QUESTIONS, write_table
 
     rows = [(question_id(text), text, "math", source, str(row), None, "{}") for row, text in enumerate(texts)]
     write_table(pl.DataFrame(rows, schema=dict(QUESTIONS), orient="row"), path, QUESTIONS)
@@ -260,7 +260,7 @@ def _table(path: Path, source: str, texts: list[str]) -> str:
 
 def _published_ngrams(left: list[str], right: list[str], size: int) -> float:
     """CPU seconds of sets of 13-grams with the corpus tokenized for every benchmark, from 5,000 rows."""
-    from lib.tokens import load_tokenizer
+    from openthoughts.models.tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer("qwen")
     sample = random.Random(0).sample(left, 5000)
@@ -281,8 +281,9 @@ def startup() -> Result:
     result: Result = {}
     program = (
         "import sys, time; sys.path.insert(0, 'scripts'); start = time.process_time(); wall = time.perf_counter();"
-        "from lib.similarity import join, first_similar; from lib.ngrams import NgramIndex;"
-        "from lib.tokens import load_tokenizer;"
+        "from openthoughts.similarity import join, first_similar;"
+        "from openthoughts.similarity.ngrams import NgramIndex;"
+        "from openthoughts.models.tokenizers import load_tokenizer;"
         "list(join(['a b'], ['a b'], 75, engine='compiled')); first_similar(['ab'], 75, engine='compiled');"
         "NgramIndex(load_tokenizer('qwen'), ['a b'], 1, engine='compiled').find(['a b']);"
         "print(time.process_time() - start, time.perf_counter() - wall)"

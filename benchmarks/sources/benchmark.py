@@ -195,9 +195,9 @@ def stackexchange(folder: Path, size: int) -> list[Result]:
 
 def select(folder: Path, rows: int) -> list[Result]:
     """Select the best 180,000 of ``rows`` labelled questions."""
-    from lib.hashing import question_ids
-    from lib.streams import TableWriter
-    from lib.tables import LABELS, QUESTIONS
+    from openthoughts.base.hashing import question_ids
+    from openthoughts.base.streams import TableWriter
+    from openthoughts.base.tables import LABELS, QUESTIONS
 
     generator = random.Random(0)
     with TableWriter(folder / "q.parquet", QUESTIONS) as questions, TableWriter(folder / "l.parquet", LABELS) as labels:

@@ -1,6 +1,6 @@
 """Tokenises a ShareGPT dataset with LLaMA-Factory's own code. Runs in LLaMA-Factory's environment, as a child process.
 
-``llamafactory_tokenize.py REQUEST.json``, a request being written by ``lib/tokenizing.py``. The rows are cut into
+``llamafactory_tokenize.py REQUEST.json``, a request of ``openthoughts/training/tokenize.py``. The rows are cut into
 chunks of a fixed size, each chunk goes through LLaMA-Factory's ``get_dataset`` in one of several processes, and the
 tokenised chunks become one dataset that LLaMA-Factory loads by ``tokenized_path``. Chunks hold a whole number of
 LLaMA-Factory's batches (within which it packs), so that the result does not depend on the number of processes.

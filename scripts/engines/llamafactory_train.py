@@ -1,6 +1,6 @@
 """One process of a training. Runs in LLaMA-Factory's environment, started by ``torchrun``.
 
-``llamafactory_train.py TRAIN.yaml``: LLaMA-Factory's arguments, as written by ``lib/training.py``. Beside what
+``llamafactory_train.py TRAIN.yaml``: LLaMA-Factory's arguments (``openthoughts/training/training.py``). Beside what
 LLaMA-Factory does, it writes one line a step to ``steps.jsonl`` in the output folder, and marks a checkpoint as whole
 once every process has written its part.
 """
@@ -23,7 +23,7 @@ from typing import IO, Any
 import yaml
 
 MARKER = "complete.json"
-"""In a whole checkpoint: the sizes of its files. ``lib/training.py`` trusts only checkpoints that agree with it."""
+"""In a whole checkpoint: the sizes of its files. Only checkpoints that agree with it are trusted."""
 
 PEAK_FLOPS = {
     "H100 PCIe": 756e12,

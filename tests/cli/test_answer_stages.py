@@ -16,7 +16,7 @@ import compare_arms
 import filter_answers
 import grade_answers
 import measure_answers
-from lib.tables import GRADES, SCORES
+from openthoughts.base.tables import GRADES, SCORES
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDS = ("-drawn.parquet", ".kept", ".measured")

@@ -16,15 +16,15 @@ from tests.asking_helpers import asking_arguments, servers, write_model, write_q
 from tests.fake_openai import API_KEY, FakeServer, Fault
 
 import label_questions
-import lib.leases
-import lib.rounds
 import merge_answers
+import openthoughts.inference.runner
+import openthoughts.store.leases
 import parse_labels
 import sample_answers
 import sample_evaluation
-from lib.hashing import question_id, request_seed
-from lib.store import Store
-from lib.tables import COMPLETIONS, EVALUATION_COMPLETIONS, LABELS, read_table
+from openthoughts.base.hashing import question_id, request_seed
+from openthoughts.base.tables import COMPLETIONS, EVALUATION_COMPLETIONS, LABELS, read_table
+from openthoughts.store.store import Store
 
 TEXTS = [f"What is {number} + {number}? {{braces}} \U0001f600" for number in range(12)]
 CATALOG_PROMPTS = Path(__file__).parents[2] / "catalog" / "prompts"
@@ -91,7 +91,7 @@ def test_a_shards_lease_goes_only_when_others_see_its_answers(
 ) -> None:
     write_questions(tmp_path / "drawn.parquet", TEXTS)
     server.faults.append(Fault(status=401, where=lambda body: server.served.total() >= 5))
-    release, seen = lib.leases.release, []
+    release, seen = openthoughts.store.leases.release, []
 
     def look_and_release(lease: Path) -> None:
         if lease.name.startswith("shard-"):
@@ -100,7 +100,7 @@ def test_a_shards_lease_goes_only_when_others_see_its_answers(
                 seen.append(store.statistics().get_column("answers").sum())
         release(lease)
 
-    monkeypatch.setattr(lib.leases, "release", look_and_release)
+    monkeypatch.setattr(openthoughts.store.leases, "release", look_and_release)
     assert sample(tmp_path, model) == 1
     assert seen == [server.served.total()], "who gets the lease would ask for the rest again"
 
@@ -132,7 +132,7 @@ def test_answers_that_could_not_be_stored_at_the_end_are_not_asked_for_again(
     tmp_path: Path, model: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_questions(tmp_path / "drawn.parquet", TEXTS)
-    monkeypatch.setattr(lib.rounds, "FOLD_BYTES", 1)
+    monkeypatch.setattr(openthoughts.inference.runner, "FOLD_BYTES", 1)
     server.latency = 0.1
     commit, failures = Store.commit_lines, iter([True])
 

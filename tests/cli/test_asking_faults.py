@@ -17,9 +17,9 @@ import pytest
 from tests.asking_helpers import asking_arguments, servers, write_model, write_questions
 from tests.fake_openai import FakeServer, Fault, request_name
 
-from lib.hashing import question_id
-from lib.journal import read_segment
-from lib.tables import COMPLETIONS, read_table
+from openthoughts.base.hashing import question_id
+from openthoughts.base.tables import COMPLETIONS, read_table
+from openthoughts.store.journal import read_segment
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [f"What is {number} times {number}?" for number in range(1000)]

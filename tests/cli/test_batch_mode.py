@@ -18,12 +18,12 @@ from tests.fake_openai import API_KEY, MODEL, BatchFault, CreateFault, FakeServe
 
 import sample_answers
 import store as store_command
-from lib import batches
-from lib.batches import Batch, Batches
-from lib.budget import Budget
-from lib.models import Model
-from lib.store import Store
-from lib.tables import COMPLETIONS, read_table
+from openthoughts.base.tables import COMPLETIONS, read_table
+from openthoughts.inference import batch_api
+from openthoughts.inference.batch_api import Batch, Batches
+from openthoughts.models.model import Model
+from openthoughts.store.budget import Budget
+from openthoughts.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [f"What is {number} plus 1?" for number in range(20)]
@@ -40,7 +40,7 @@ def server() -> Iterator[FakeServer]:
 def folder(tmp_path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a hosted model and 20 questions."""
     monkeypatch.setenv("TEST_API_KEY", API_KEY)
-    monkeypatch.setattr(batches, "LISTED_SECONDS", 0.3)
+    monkeypatch.setattr(batch_api, "LISTED_SECONDS", 0.3)
     Model(
         "hosted",
         "test:hosted-2025-01-01",
@@ -191,7 +191,7 @@ def test_a_batch_created_by_a_client_that_did_not_live_to_note_it_is_found(
 ) -> None:
     leave_batches(folder, server)
     forget_the_id(folder)
-    monkeypatch.setattr(batches, "LISTED_SECONDS", 60.0)
+    monkeypatch.setattr(batch_api, "LISTED_SECONDS", 60.0)
     server.unlisted = unlisted
     assert sample_answers.main(arguments(folder)) == 0
     check_whole(folder)
@@ -229,7 +229,7 @@ def test_a_batch_whose_creation_got_no_answer_is_paid_once(
 def test_a_batch_that_is_listed_late_is_not_created_again(
     folder: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "LISTED_SECONDS", 60.0)
+    monkeypatch.setattr(batch_api, "LISTED_SECONDS", 60.0)
     server.create_faults = [CreateFault()]
     server.unlisted = 3
     assert sample_answers.main(arguments(folder)) == 0
@@ -285,7 +285,7 @@ def test_a_batch_that_another_job_reads_before_it_is_taken_over_is_let_go(
     folder: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_batches(folder, server)
-    original = batches.kept
+    original = batch_api.kept
     pending = ["Who is first?"]
 
     def outdated(place: Path) -> list[Batch]:
@@ -294,7 +294,7 @@ def test_a_batch_that_another_job_reads_before_it_is_taken_over_is_let_go(
             ask_something_else(folder, pending.pop())
         return found
 
-    monkeypatch.setattr(batches, "kept", outdated)
+    monkeypatch.setattr(batch_api, "kept", outdated)
     assert sample_answers.main(arguments(folder)) == 0
     check_whole(folder)
     assert max(server.asked.values()) == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from collect_garbage import configured_hashes, main
-from lib.config import read_config
+from openthoughts.plan.config import read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENT = {"seeds": {"base": "openthoughts3", "vary": {"training.seed": list(range(1000, 1003))}}}

@@ -14,8 +14,8 @@ from tests.unit.test_comparison import arm
 import compare_arms
 import describe_experiment
 import list_arms
-from lib.comparison import COMPARISON
-from lib.tables import read_table
+from openthoughts.base.tables import read_table
+from openthoughts.experiments.comparison import COMPARISON
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,8 +104,8 @@ def settings(arms: int) -> dict[str, Any]:
 
 
 def test_a_thousand_arms_are_listed_by_a_short_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from lib.catalog import read_catalog
-    from lib.plan import make_plan
+    from openthoughts.plan.catalog import read_catalog
+    from openthoughts.plan.planner import make_plan
 
     given = settings(1500)
     plan = make_plan({**given, "targets": ["many"]}, read_catalog(given["catalog"]))

@@ -10,8 +10,8 @@ from rapidfuzz import fuzz
 
 import decontaminate
 import measure_sensitivity
-from lib.hashing import question_id
-from lib.tables import QUESTIONS
+from openthoughts.base.hashing import question_id
+from openthoughts.base.tables import QUESTIONS
 
 LONG = (
     "A farmer has 17 sheep and 23 goats in two separate fields. Every morning she moves three sheep from the first "

@@ -9,8 +9,8 @@ import pytest
 from rapidfuzz import fuzz
 
 import deduplicate
-from lib.hashing import question_id
-from lib.tables import QUESTIONS
+from openthoughts.base.hashing import question_id
+from openthoughts.base.tables import QUESTIONS
 
 BASE = "Determine the number of ways to colour the 12 edges of a cube with three colours up to rotation."
 

@@ -12,10 +12,10 @@ from tests.finished_recipe import Finished, describe
 
 import describe_recipe
 import draw_questions
-from lib.cli import UserError
-from lib.funnel import by_stage, funnel
-from lib.manifest import Recipe
-from lib.report.sankey import LEVELS, sankey
+from openthoughts.base.cli import UserError
+from openthoughts.report.funnel import by_stage, funnel
+from openthoughts.report.manifest import Recipe
+from openthoughts.report.page.sankey import LEVELS, sankey
 
 
 def test_a_recipe_is_described_and_linked(tiny: Finished) -> None:

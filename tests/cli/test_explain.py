@@ -12,9 +12,9 @@ from tests.finished_recipe import LEAK, Finished
 import decontaminate
 import deduplicate
 import explain
-from lib.hashing import question_id
-from lib.side_by_side import common_parts, side_by_side
-from lib.tables import QUESTIONS
+from openthoughts.base.hashing import question_id
+from openthoughts.base.tables import QUESTIONS
+from openthoughts.report.side_by_side import common_parts, side_by_side
 
 BENCHMARK = "Find the largest integer n for which n^3 + 100 is divisible by n + 10, and prove that it is the largest."
 SIMILAR = "What is the largest integer n for which n^3 + 100 is divisible by n + 10? Prove that it is the largest."

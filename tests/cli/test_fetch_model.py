@@ -13,7 +13,7 @@ from tests.smollm2 import SMOLLM2
 from tests.tiny_model import make_tiny_model
 
 import fetch_model
-from lib.models import Model
+from openthoughts.models.model import Model
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,10 @@ from scripts import embed_questions, sample_answers
 from tests.asking_helpers import asking_arguments, write_model, write_questions
 from tests.fake_openai import MODEL
 
-from lib import gpu_hours
-from lib.cli import UserError
-from lib.gpu_hours import used_by_all
-from lib.store import Store
+from openthoughts.base.cli import UserError
+from openthoughts.store import gpu_hours
+from openthoughts.store.gpu_hours import used_by_all
+from openthoughts.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 SECOND = 1 / 3600

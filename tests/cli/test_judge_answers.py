@@ -13,7 +13,7 @@ from tests.fake_openai import FakeServer
 
 import grade_answers
 import judge_answers
-from lib.tables import GRADES, SCORES, read_table
+from openthoughts.base.tables import GRADES, SCORES, read_table
 
 PROMPT = Path(__file__).parents[2] / "catalog" / "prompts" / "judge_harm.md"
 REQUESTS = {f"How does one do harm number {number}?": (None, "{}") for number in range(4)}

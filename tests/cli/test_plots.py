@@ -17,7 +17,7 @@ import plot_histogram
 import plot_resources
 import plot_scores
 import plot_training
-from lib.tables import DROPPED, SCORES, write_table
+from openthoughts.base.tables import DROPPED, SCORES, write_table
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import preflight
-from lib.environments import ROOT
+from openthoughts.base.environments import ROOT
 
 COMMANDS = {
     "sinfo": "cat <<END\ncpu|up|2-00:00:00|(null)\ngpu|up|1-00:00:00|gpu:a100:8(S:0-1)\nold|down|1:00|(null)\nEND",

@@ -17,11 +17,11 @@ from tests.finished_recipe import Finished
 
 import publish_dataset
 import publish_model
-from lib.manifest import Recipe, Stage
-from lib.publishing import card
-from lib.report.answer_sections import answers_section
-from lib.report.sections import facts
-from lib.sources import read_questions
+from openthoughts.report.manifest import Recipe, Stage
+from openthoughts.report.page.answer_sections import answers_section
+from openthoughts.report.page.sections import facts
+from openthoughts.report.publishing import card
+from openthoughts.sources import read_questions
 
 OWN = {"README.md", "recipe.yaml", "lock.yaml", "manifest.json"}
 

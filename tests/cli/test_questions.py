@@ -14,7 +14,7 @@ import fetch_source
 import limit_length
 import mix_sources
 import select_questions
-from lib.tables import DRAWN, QUESTIONS
+from openthoughts.base.tables import DRAWN, QUESTIONS
 
 
 def fetch(folder: Path, name: str, entry: dict[str, object], program: object = fetch_source) -> int:

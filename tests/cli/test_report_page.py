@@ -15,8 +15,8 @@ from tests.browser import complaints, headless_chromium, keep_picture
 from tests.finished_recipe import HOSTILE, Finished
 
 import write_report
-from lib.estimates import estimates_of_kinds
-from lib.report.page import embedded
+from openthoughts.costs.estimates import estimates_of_kinds
+from openthoughts.report.page.page import embedded
 
 SECTIONS = (
     "funnel", "questions", "decontamination", "duplicates", "answers", "training", "scores", "experiments", "spending",
@@ -186,7 +186,7 @@ def test_it_is_one_file_that_fetches_nothing(page: Path) -> None:
 def test_scores_stand_beside_the_papers(tiny: Finished) -> None:
     import polars as pl
 
-    from lib.report.answer_sections import published
+    from openthoughts.report.page.answer_sections import published
 
     scores = pl.DataFrame({"model": ["student"] * 2, "benchmark": ["aime24", "exam"], "score": [50.0, 60.0]})
     assert published(scores).rows() == [("OpenThinker3-7B (paper)", "aime24", 69.0)]

@@ -27,10 +27,11 @@ import read_assessments
 import score_texts
 import select_questions
 import train_classifier
-from lib import classifier, environments
-from lib.catalog import read_catalog
-from lib.hashing import question_id
-from lib.models import API, Model
+from openthoughts.base import environments
+from openthoughts.base.hashing import question_id
+from openthoughts.models.model import API, Model
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.questions import classifier
 
 ROOT = Path(__file__).resolve().parents[2]
 MATHEMATICS = [
@@ -145,7 +146,7 @@ def test_a_scorer_that_is_killed_ends_the_job_with_a_sentence(
 SCORING = """
 import sys, time
 from pathlib import Path
-from lib.classifier import scorer
+from openthoughts.questions.classifier import scorer
 with scorer(Path(sys.argv[1]), 2) as score:
     print(len(list(score(["one", "two"] * 400))), flush=True)
     time.sleep(600)
@@ -276,8 +277,8 @@ def test_an_embedding_that_fails_is_null_and_dropped_unless_asked_otherwise(
 EMBEDDING = """
 import sys
 from pathlib import Path
-from lib.embeddings import embed_here
-from lib.models import Model
+from openthoughts.questions.embeddings import embed_here
+from openthoughts.models.model import Model
 folder = Path(sys.argv[1])
 embed_here(["one", "two"], Model("sentences", "x/y", path=str(folder)), "cpu", folder)
 """

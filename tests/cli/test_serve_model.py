@@ -17,7 +17,7 @@ import pytest
 from tests.stand_in_engine import install
 from tests.tiny_model import make_tiny_model
 
-from lib.models import Model
+from openthoughts.models.model import Model
 
 ROOT = Path(__file__).resolve().parents[2]
 

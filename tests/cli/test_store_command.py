@@ -9,8 +9,8 @@ import pytest
 from tests.unit.test_store import row
 
 import store as store_command
-from lib.store import ROWS, Store
-from lib.tables import read_table
+from openthoughts.base.tables import read_table
+from openthoughts.store.store import ROWS, Store
 
 
 @pytest.fixture

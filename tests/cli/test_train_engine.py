@@ -22,13 +22,13 @@ from tokenizers import Tokenizer
 
 import tokenize_dataset
 import train_student
-from lib.chat_templates import read_chat_template, render
-from lib.environments import find
-from lib.models import Model
-from lib.scales import Scale
-from lib.tables import DATASET
-from lib.tokenizing import read_statistics
-from lib.training import Nodes, Training, prepare
+from openthoughts.base.environments import find
+from openthoughts.base.tables import DATASET
+from openthoughts.models.chat_templates import read_chat_template, render
+from openthoughts.models.model import Model
+from openthoughts.plan.scales import Scale
+from openthoughts.training.tokenize import read_statistics
+from openthoughts.training.training import Nodes, Training, prepare
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -128,8 +128,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_packed_data_does_not_depend_on_the_processes(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lib.tokenizing.BATCH_ROWS", 3)
-    monkeypatch.setattr("lib.tokenizing.CHUNK_ROWS", 6)
+    monkeypatch.setattr("openthoughts.training.tokenize.BATCH_ROWS", 3)
+    monkeypatch.setattr("openthoughts.training.tokenize.CHUNK_ROWS", 6)
     packing = {"packing": True, "neat_packing": True}
     (data / "packed-1").mkdir()
     (data / "packed-1" / "old").write_text("what was there is replaced")

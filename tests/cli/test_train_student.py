@@ -11,7 +11,7 @@ from tests.tiny_model import make_tiny_model
 
 import tokenize_dataset
 import train_student
-from lib.tables import DATASET
+from openthoughts.base.tables import DATASET
 
 SCALE = {"global_batch": 4, "learning_rate": 1e-3, "cutoff": 512, "max_steps": 2}
 STATISTICS = {"packed_rows": 9, "template": "smollm2", "cutoff": 512, "digest": "0" * 64}

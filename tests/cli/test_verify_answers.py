@@ -17,10 +17,10 @@ import label_questions
 import parse_labels
 import read_assessments
 import verify_answers
-from lib import streams
-from lib.hashing import question_id
-from lib.labels import read_label
-from lib.verification import read_verdict
+from openthoughts.answers.verification import read_verdict
+from openthoughts.base import streams
+from openthoughts.base.hashing import question_id
+from openthoughts.questions.labels import read_label
 
 PROMPTS = Path(__file__).parents[2] / "catalog" / "prompts"
 TEXTS = [f"What is {number} and {number}?" for number in range(12)]

@@ -20,8 +20,8 @@ import pytest
 from pydantic import BaseModel
 from tests.smollm2 import SMOLLM2, fetch_smollm2
 
-from lib.models import Model, describe
-from lib.server import SERVERS_VARIABLE, EngineSettings, engine
+from openthoughts.inference.server import SERVERS_VARIABLE, EngineSettings, engine
+from openthoughts.models.model import Model, describe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

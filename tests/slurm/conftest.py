@@ -22,8 +22,8 @@ from tests.slurm.cluster import CONFIGURATION, GPU_TYPE, STATE, VirtualCluster, 
 from tests.tiny_model import make_tiny_model
 from tests.workflow.conftest import Checkout
 
-from lib.hashing import question_id, shard_of
-from lib.server import SERVERS_VARIABLE
+from openthoughts.base.hashing import question_id, shard_of
+from openthoughts.inference.server import SERVERS_VARIABLE
 
 ACCOUNT = "physics"
 SITE = {

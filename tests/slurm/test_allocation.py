@@ -11,7 +11,7 @@ from tests.fake_openai import MODEL, FakeServer
 from tests.slurm.cluster import GPU_TYPE, GPUS, VirtualCluster
 from tests.slurm.conftest import ACCOUNT, Site, tiny_recipe, wait_until
 
-from lib.environments import find
+from openthoughts.base.environments import find
 
 QUESTIONS = 6
 TEACHER_GPUS = 4

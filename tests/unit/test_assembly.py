@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 from tests.answer_tables import answers, drawn, hide_column
 
-from lib import assembly
-from lib.assembly import DomainPart, assemble, counts_summary, dataset_card
-from lib.cli import UserError
-from lib.filters import filter_answers
-from lib.measures import measure_answers
-from lib.tables import DATASET, MEASURES
+from openthoughts.answers import dataset
+from openthoughts.answers.consensus import measure_answers
+from openthoughts.answers.dataset import DomainPart, assemble, counts_summary, dataset_card
+from openthoughts.answers.filters import filter_answers
+from openthoughts.base.cli import UserError
+from openthoughts.base.tables import DATASET, MEASURES
 
 MEASURE = {"last_number": True, "programs": True}
 
@@ -37,7 +37,7 @@ def test_every_answer_stands_once_beside_its_question(tmp_path: Path) -> None:
     parts = [part(tmp_path / "m", "math", 5, 2, difficulty=True), part(tmp_path / "s", "science", 3, 4)]
     counts = assemble(parts, 42, tmp_path / "dataset.parquet")
     table = pl.read_parquet(tmp_path / "dataset.parquet")
-    assert dict(table.schema) == {**DATASET, **{name: MEASURES[name] for name in assembly.MEASURED_COLUMNS}}
+    assert dict(table.schema) == {**DATASET, **{name: MEASURES[name] for name in dataset.MEASURED_COLUMNS}}
     assert table.height == 6 * 2 + 4 * 4
     assert table.select("domain", "question_id", "sample").is_duplicated().sum() == 0
     for row in table.iter_rows(named=True):
@@ -63,8 +63,8 @@ def test_the_order_is_a_shuffle_that_does_not_depend_on_the_buckets(
 ) -> None:
     parts = [part(tmp_path / "m", "math", 60, 4), part(tmp_path / "s", "science", 60, 4)]
     assemble(parts, 42, tmp_path / "one.parquet")
-    monkeypatch.setattr(assembly, "BUCKET_BYTES", 300)
-    assert assembly._bucket_bits([part.answers for part in parts]) >= 4
+    monkeypatch.setattr(dataset, "BUCKET_BYTES", 300)
+    assert dataset._bucket_bits([part.answers for part in parts]) >= 4
     assemble(parts, 42, tmp_path / "many.parquet")
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "many.parquet").read_bytes()
     assemble(parts[::-1], 42, tmp_path / "swapped.parquet")

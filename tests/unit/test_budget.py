@@ -15,13 +15,13 @@ import pytest
 from tests.fake_openai import API_KEY, MODEL, FakeServer
 from tests.unit.test_store import row
 
-from lib import budget as budget_module
-from lib import leases
-from lib.budget import Budget, ExhaustedError
-from lib.cli import UserError
-from lib.client import Answer, Client, FatalError, Limits, Request
-from lib.server import Endpoint
-from lib.store import Store
+from openthoughts.base.cli import UserError
+from openthoughts.inference.client import Answer, Client, FatalError, Limits, Request
+from openthoughts.inference.server import Endpoint
+from openthoughts.store import budget as budget_module
+from openthoughts.store import leases
+from openthoughts.store.budget import Budget, ExhaustedError
+from openthoughts.store.store import Store
 
 CAP = 10.0
 

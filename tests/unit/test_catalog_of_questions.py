@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from lib.catalog import read_catalog
-from lib.cli import UserError
-from lib.grading import GRADERS
-from lib.plan import make_plan
-from lib.source_keys import entry_problems, fetched_entry
-from lib.sources import read_questions
-from lib.sources.columns import needed_columns
-from lib.sources.hub import entry_datasets, entry_parts
+from openthoughts.base.cli import UserError
+from openthoughts.grading import GRADERS
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.catalog_entries import entry_problems, fetched_entry
+from openthoughts.plan.planner import make_plan
+from openthoughts.sources import read_questions
+from openthoughts.sources.columns import needed_columns
+from openthoughts.sources.hub import entry_datasets, entry_parts
 
 
 def entries(section: str, folder: str = "catalog") -> dict[str, dict[str, Any]]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.chat_templates import opening, read_chat_template, render, special_tokens
-from lib.cli import UserError
+from openthoughts.base.cli import UserError
+from openthoughts.models.chat_templates import opening, read_chat_template, render, special_tokens
 
 CHATML = (
     "{%- for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{%- endfor %}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from tests.fake_openai import API_KEY, MODEL, FakeServer, Fault
 
-from lib.client import Answer, Client, FatalError, Limits, Request, duration, retry_after
+from openthoughts.inference.client import Answer, Client, FatalError, Limits, Request, duration, retry_after
 
 
 @dataclass

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from lib.grading import Task, grade_all
-from lib.grading.channel import decode, encode, same
-from lib.grading.code import code_of, passes
-from lib.sandbox import Limits
+from openthoughts.grading import Task, grade_all
+from openthoughts.grading.code import code_of, passes
+from openthoughts.grading.sandbox.channel import decode, encode, same
+from openthoughts.grading.sandbox.sandbox import Limits
 
 QUICK = Limits(cpu_seconds=2, wall_seconds=20, memory_bytes=512 << 20)
 SUM = {"tests": [{"input": "1 2\n", "output": "3\n"}, {"input": "10 -4\n", "output": "6"}]}

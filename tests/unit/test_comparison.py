@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lib.cli import UserError
-from lib.comparison import Arm, compare, difference, summary
-from lib.hashing import question_id
-from lib.statistics import benchmark_scores
-from lib.tables import GRADES, SCORES, write_table
+from openthoughts.base.cli import UserError
+from openthoughts.base.hashing import question_id
+from openthoughts.base.tables import GRADES, SCORES, write_table
+from openthoughts.experiments.comparison import Arm, compare, difference, summary
+from openthoughts.experiments.errors import benchmark_scores
 
 SIZES = {"easy": 100, "hard": 60}
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lib.grading import Task, grade_one
+from openthoughts.grading import Task, grade_one
 
 
 @cache

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lib import environments
-from lib.cli import UserError
+from openthoughts.base import environments
+from openthoughts.base.cli import UserError
 
 PINS = "iniconfig==2.3.0\n"
 

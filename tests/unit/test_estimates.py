@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from lib.catalog import read_catalog
-from lib.config import read_yaml, with_setting
-from lib.estimates import Estimate, budget_warnings, estimate, estimate_stage, request_hours, total
-from lib.forecast import forecast
-from lib.plan import Plan, expected_rows, make_plan
-from lib.spending import Spent
+from openthoughts.costs.estimates import Estimate, budget_warnings, estimate, estimate_stage, request_hours, total
+from openthoughts.costs.forecast import forecast
+from openthoughts.costs.spending import Spent
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import read_yaml, with_setting
+from openthoughts.plan.planner import make_plan
+from openthoughts.plan.stages import Plan, expected_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from lib.grading import Grade, Task, grade_one
-from lib.grading.exam import letters
-from lib.grading.judge import read_verdict
+from openthoughts.grading import Grade, Task, grade_one
+from openthoughts.grading.exam import letters
+from openthoughts.grading.judge import read_verdict
 
 
 @pytest.mark.parametrize(

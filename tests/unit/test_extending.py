@@ -11,13 +11,14 @@ import polars as pl
 import pytest
 import yaml
 
-from lib import grading, source_keys
-from lib.catalog import read_catalog
-from lib.cli import UserError
-from lib.config import merged, prepared, read_yaml
-from lib.estimates import estimate_stage
-from lib.plan import make_plan
-from lib.sources import read_questions
+from openthoughts import grading
+from openthoughts.base.cli import UserError
+from openthoughts.costs.estimates import estimate_stage
+from openthoughts.plan import catalog_entries
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import merged, prepared, read_yaml
+from openthoughts.plan.planner import make_plan
+from openthoughts.sources import read_questions
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,9 +37,9 @@ def module(name: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_connector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, keys = blocks("source.md", "python")
-    module("lib.sources.riddles", code, monkeypatch)
-    added = eval(f"{{{keys}}}", vars(source_keys))
-    monkeypatch.setattr(source_keys, "CONNECTORS", {**source_keys.CONNECTORS, **added})
+    module("openthoughts.sources.riddles", code, monkeypatch)
+    added = eval(f"{{{keys}}}", vars(catalog_entries))
+    monkeypatch.setattr(catalog_entries, "CONNECTORS", {**catalog_entries.CONNECTORS, **added})
     (tmp_path / "riddles.tsv").write_text("What has keys and opens nothing?\ta piano\nWhat is it?\n\n")
     entry = {"connector": "riddles", "path": str(tmp_path / "riddles.tsv")}
     table = pl.concat(read_questions("riddles", "science", entry))
@@ -59,7 +60,7 @@ def test_a_source_of_the_hub(tmp_path: Path) -> None:
 
 def test_a_grader(monkeypatch: pytest.MonkeyPatch) -> None:
     code, entry = blocks("grader.md", "python")
-    module("lib.grading.within", code, monkeypatch)
+    module("openthoughts.grading.within", code, monkeypatch)
     monkeypatch.setattr(grading, "GRADERS", {**grading.GRADERS, **eval(f"{{{entry}}}")})
     outcomes = [
         grading.grade_one(grading.Task("within", response, "200", "{}")).outcome

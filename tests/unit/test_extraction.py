@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.extraction import after_reasoning, choice_letter, final_answer, last_boxed, stated_answer
+from openthoughts.grading.extraction import after_reasoning, choice_letter, final_answer, last_boxed, stated_answer
 
 
 @pytest.mark.parametrize(

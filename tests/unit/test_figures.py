@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from tests.answer_tables import drawn
 
-from lib.cli import UserError
-from lib.figures import binned, decontaminated, funnel, model_scores, usage, usage_files
-from lib.plots import histogram
-from lib.tables import DROPPED, SCORES, write_table
+from openthoughts.base.cli import UserError
+from openthoughts.base.tables import DROPPED, SCORES, write_table
+from openthoughts.report.plot_data import binned, decontaminated, funnel, model_scores, usage, usage_files
+from openthoughts.report.plots import histogram
 
 
 def test_the_funnel_counts_rows_and_different_questions_by_domain(tmp_path: Path) -> None:

@@ -12,16 +12,18 @@ import pytest
 import yaml
 from tests.answer_tables import answers, completion, drawn, hide_column
 
-from lib import filter_options, filters, streams
-from lib.catalog import read_catalog
-from lib.cli import UserError
-from lib.config import schema, schema_problems
-from lib.filter_options import OPTIONS, checked_options
-from lib.filters import FILTERS, filter_answers
-from lib.hashing import question_id
-from lib.measures import measure_answers
-from lib.problems import example_problems
-from lib.tables import ASSESSMENTS, COMPLETIONS, DRAWN, MEASURES, write_table
+from openthoughts.answers import filters
+from openthoughts.answers.consensus import measure_answers
+from openthoughts.answers.filters import FILTERS, filter_answers
+from openthoughts.base import streams
+from openthoughts.base.cli import UserError
+from openthoughts.base.hashing import question_id
+from openthoughts.base.tables import ASSESSMENTS, COMPLETIONS, DRAWN, MEASURES, write_table
+from openthoughts.plan import filter_options
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import schema, schema_problems
+from openthoughts.plan.filter_options import OPTIONS, checked_options
+from openthoughts.plan.validation import example_problems
 
 ROOT = Path(__file__).resolve().parents[2]
 

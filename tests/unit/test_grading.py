@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lib.grading import GRADERS, PRELOAD, Task, grade_all
-from lib.grading.choice import right_letter
-from lib.grading.puzzles import answer_of, is_mathematics
+from openthoughts.grading import GRADERS, PRELOAD, Task, grade_all
+from openthoughts.grading.choice import right_letter
+from openthoughts.grading.puzzles import answer_of, is_mathematics
 
 FAMILIES = [
     "binary_matrix",

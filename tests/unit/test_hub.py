@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 from tests.fake_hub import FakeHub
 
-from lib.cli import UserError
-from lib.sources import hub as connector
-from lib.sources import read_questions
+from openthoughts.base.cli import UserError
+from openthoughts.sources import hub as connector
+from openthoughts.sources import read_questions
 
 CARD = """---
 configs:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lib.cli import UserError
-from lib.labels import read_label, read_structured, response_schema
-from lib.prompts import Prompt
-from lib.sampling import Sampling
+from openthoughts.base.cli import UserError
+from openthoughts.inference.prompts import Prompt
+from openthoughts.inference.sampling import Sampling
+from openthoughts.questions.labels import read_label, read_structured, response_schema
 
 CATALOG_PROMPTS = sorted((Path(__file__).parents[2] / "catalog" / "prompts").glob("*.md"))
 

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from tests.answer_tables import answers, drawn
 
-from lib.filters import filter_answers
-from lib.language import MANY, PIECE_LETTERS, PIECES, language, languages, prose
+from openthoughts.answers.filters import filter_answers
+from openthoughts.answers.language import MANY, PIECE_LETTERS, PIECES, language, languages, prose
 
 SENTENCES = {
     "en": "We need to find the number of ways to choose three points so that"

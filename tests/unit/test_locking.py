@@ -12,8 +12,8 @@ from tests.fake_hub import FakeHub
 
 import fetch_source
 import lock
-from lib.sources import hub as connector
-from lib.sources.stackexchange import sha256_of
+from openthoughts.sources import hub as connector
+from openthoughts.sources.stackexchange import sha256_of
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from fractions import Fraction
 
 import pytest
 
-from lib.grading import Task, grade_all
-from lib.grading.mathematics import equalities, equality_workers, number, quick_equality
+from openthoughts.grading import Task, grade_all
+from openthoughts.grading.mathematics import equalities, equality_workers, number, quick_equality
 
 EQUAL = [
     ("1/2", "0.5"),

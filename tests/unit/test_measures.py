@@ -13,12 +13,8 @@ import polars as pl
 import pytest
 from tests.answer_tables import answers, completion, drawn
 
-from lib import measures, streams
-from lib.cli import UserError
-from lib.grading import code
-from lib.grading.mathematics import equality_workers
-from lib.hashing import question_id
-from lib.measures import (
+from openthoughts.answers import consensus
+from openthoughts.answers.consensus import (
     Classes,
     Subject,
     elect,
@@ -29,9 +25,14 @@ from lib.measures import (
     run_program,
     whole,
 )
-from lib.sandbox import Limits
-from lib.streams import Spilled
-from lib.tables import COMPLETIONS, DRAWN, MEASURES, write_table
+from openthoughts.base import streams
+from openthoughts.base.cli import UserError
+from openthoughts.base.hashing import question_id
+from openthoughts.base.streams import Spilled
+from openthoughts.base.tables import COMPLETIONS, DRAWN, MEASURES, write_table
+from openthoughts.grading import code
+from openthoughts.grading.mathematics import equality_workers
+from openthoughts.grading.sandbox.sandbox import Limits
 
 SETTINGS = {"last_number": True, "programs": True}
 ONE, TWO = "What is a half?", "What is two?"
@@ -115,7 +116,7 @@ def test_a_pass_rate_counts_what_came_and_a_stated_answer_is_needed(tmp_path: Pa
 
 
 def test_what_math_verify_gives_up_on_is_unknown_and_not_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measures, "equality_workers", lambda: equality_workers(cpu_seconds=2))
+    monkeypatch.setattr(consensus, "equality_workers", lambda: equality_workers(cpu_seconds=2))
     tower = "9^{9^{9^9}}"
     table = measured(tmp_path, {ONE: boxed("x+1", "1+x", tower, "7")}, {ONE: "x+1"})
     rows = table.select("answer", "in_majority", "correct").rows()
@@ -125,7 +126,7 @@ def test_what_math_verify_gives_up_on_is_unknown_and_not_wrong(tmp_path: Path, m
 
 
 def test_unknown_pairs_are_told_from_different_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measures, "equality_workers", lambda: equality_workers(cpu_seconds=2))
+    monkeypatch.setattr(consensus, "equality_workers", lambda: equality_workers(cpu_seconds=2))
     (classes,) = equivalence_classes([["x+1", "9^{9^{9^9}}", "7"]])
     assert classes.of == {"x+1": 0, "9^{9^{9^9}}": 1, "7": 2}
     assert (0, 1) in classes.unknown
@@ -233,7 +234,7 @@ def test_programs_are_left_out_where_that_is_wanted(tmp_path: Path) -> None:
 
 
 def test_where_there_is_no_sandbox_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lib.sandbox.unavailable", lambda: "no namespaces")
+    monkeypatch.setattr("openthoughts.grading.sandbox.sandbox.unavailable", lambda: "no namespaces")
     with pytest.raises(UserError, match=r"set `measure.programs: false`"):
         measured(tmp_path, {ONE: ["x"]}, metadata={ONE: {"entry_point": "f", "test": ""}})
 
@@ -301,7 +302,7 @@ def test_neither_order_nor_pieces_matter(tmp_path: Path, monkeypatch: pytest.Mon
     rows = pl.read_parquet(tmp_path / "drawn.parquet").reverse()
     write_table(rows, tmp_path / "drawn.parquet", DRAWN)
     monkeypatch.setattr(streams.read_batches, "__defaults__", (None, 4))
-    assert measures.read_batches is streams.read_batches
+    assert consensus.read_batches is streams.read_batches
     again = tmp_path / "again.parquet"
     measure_answers(tmp_path / "drawn.parquet", tmp_path / "shuffled.parquet", SETTINGS, again)
     assert again.read_bytes() == whole

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.tiny_model import make_tiny_model
 
-from lib.cli import UserError
-from lib.models import Model, describe, weights_digest
+from openthoughts.base.cli import UserError
+from openthoughts.models.model import Model, describe, weights_digest
 
 API = Model(
     "mini", "openai:mini-2024-07-18", provider="api", base_url="https://api.openai.com/v1", api_model="mini-2024-07-18"

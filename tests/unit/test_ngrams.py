@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.cli import UserError
-from lib.ngrams import NgramIndex, SharedRun
-from lib.similarity import Engine
-from lib.tokens import Tokenizer, count_tokens, decode, load_tokenizer
+from openthoughts.base.cli import UserError
+from openthoughts.models.tokenizers import Tokenizer, count_tokens, decode, load_tokenizer
+from openthoughts.similarity import Engine
+from openthoughts.similarity.ngrams import NgramIndex, SharedRun
 
 PROSE = "the of a find number 12 7 x^2 = triangle ABC é 中文 😀 , . ( ) - - - \\frac{1}{2} e\u0301 <|im_end|>"
 WORDS = [*PROSE.split(), "\n", "\u2028"]

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from lib.arms import arm_overrides
-from lib.catalog import Catalog, Prompt
-from lib.cli import UserError
-from lib.config import ConfigurationError, prepared, with_setting
-from lib.plan import Plan, benchmark_groups, make_plan
-from lib.problems import signature_warnings
-from lib.shards import asked_shards
+from openthoughts.base.cli import UserError
+from openthoughts.plan.arms import arm_overrides
+from openthoughts.plan.catalog import Catalog, Prompt
+from openthoughts.plan.config import ConfigurationError, prepared, with_setting
+from openthoughts.plan.planner import benchmark_groups, make_plan
+from openthoughts.plan.shards import asked_shards
+from openthoughts.plan.stages import Plan
+from openthoughts.plan.validation import signature_warnings
 
 CATALOG = Catalog(
     sources={

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lib.processes import Process
+from openthoughts.base.processes import Process
 
 TREE = """
 import pathlib, subprocess, sys, time
@@ -115,7 +115,7 @@ def test_a_killed_parent_takes_the_tree_with_it(tmp_path: Path, number: int) -> 
     code = f"""
         import pathlib, sys, time
         sys.path[:0] = {sys.path!r}
-        from lib.processes import Process
+        from openthoughts.base.processes import Process
         Process({tree(tmp_path)!r}, grace=1.0, remove=[pathlib.Path({str(temporary)!r})])
         time.sleep(600)
     """
@@ -131,7 +131,7 @@ def test_a_parent_and_a_supervisor_killed_at_once_leave_nothing(tmp_path: Path) 
     code = f"""
         import sys, time
         sys.path[:0] = {sys.path!r}
-        from lib.processes import Process
+        from openthoughts.base.processes import Process
         print(Process({tree(tmp_path)!r}).pid, flush=True)
         time.sleep(600)
     """
@@ -150,7 +150,7 @@ def test_a_supervisor_that_is_held_up_at_its_start_still_takes_the_tree_with_it(
     code = f"""
         import subprocess, sys, time
         sys.path[:0] = {sys.path!r}
-        from lib import supervisor
+        from openthoughts.base import supervisor
         start = subprocess.Popen
         def start_and_dawdle(*arguments, **options):
             process = start(*arguments, **options)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from lib.cli import UserError
-from lib.grading import Task, grade_one
-from lib.sources.programs import cases_of, columns_of, metadata_of
+from openthoughts.base.cli import UserError
+from openthoughts.grading import Task, grade_one
+from openthoughts.sources.programs import cases_of, columns_of, metadata_of
 
 CASES = [{"input": "1", "output": "2"}]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import write_reference
-from lib.config import schema
+from openthoughts.plan.config import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 

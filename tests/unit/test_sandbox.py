@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lib.sandbox import Finished, Limits, run, sandboxed, unavailable
+from openthoughts.grading.sandbox.sandbox import Finished, Limits, run, sandboxed, unavailable
 
 QUICK = Limits(cpu_seconds=2, wall_seconds=20, memory_bytes=256 << 20, disk_bytes=4 << 20, output_bytes=100_000)
 
@@ -202,7 +202,7 @@ def test_time_is_limited_asleep_and_awake() -> None:
 
 @pytest.mark.parametrize("call", ["unshare", "mount", "chroot", "ptrace", "setns", "keyctl", "bpf", "io_uring_setup"])
 def test_the_kernel_refuses_what_could_lead_out(call: str) -> None:
-    from lib.sandbox_child import ARCHITECTURES, REFUSED
+    from openthoughts.grading.sandbox.sandbox_child import ARCHITECTURES, REFUSED
 
     number = {**ARCHITECTURES[os.uname().machine]["refused"], **REFUSED}[call]
     library = "import ctypes; c = ctypes.CDLL(None, use_errno=True)"

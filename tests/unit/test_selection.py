@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lib.cli import UserError
-from lib.hashing import question_id
-from lib.selection import draw, limit_length, mix, select
-from lib.tables import DRAWN, LABELLED, LABELS, QUESTIONS, write_table
+from openthoughts.base.cli import UserError
+from openthoughts.base.hashing import question_id
+from openthoughts.base.tables import DRAWN, LABELLED, LABELS, QUESTIONS, write_table
+from openthoughts.questions.selection import draw, limit_length, mix, select
 
 
 def table(texts: list[str], source: str = "one") -> pl.DataFrame:

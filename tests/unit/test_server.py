@@ -21,10 +21,10 @@ import pytest
 from tests.stand_in_engine import install
 from tests.tiny_model import make_tiny_model
 
-from lib import server
-from lib.cli import UserError
-from lib.models import Model
-from lib.server import SERVERS_VARIABLE, Endpoint, EngineSettings, diagnose, engine, probe
+from openthoughts.base.cli import UserError
+from openthoughts.inference import server
+from openthoughts.inference.server import SERVERS_VARIABLE, Endpoint, EngineSettings, diagnose, engine, probe
+from openthoughts.models.model import Model
 
 
 @pytest.fixture

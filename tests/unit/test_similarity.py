@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz import fuzz, process
 
-from lib.similarity import Engine, Rule, first_similar, join, joins
-from lib.similarity.bounds import largest_distances, length_window, score_of
+from openthoughts.similarity import Engine, Rule, first_similar, join, joins
+from openthoughts.similarity.bounds import largest_distances, length_window, score_of
 
 ALPHABETS = [
     "a",
@@ -133,7 +133,7 @@ def test_without_numba_the_result_is_the_same(
     chance = random.Random(9)
     left, right = ([text for _ in range(30) for text in related_texts(chance, 30, 20)] for _ in range(2))
     expected = joined(left, right, 80, engine="compiled")
-    monkeypatch.setitem(sys.modules, "lib.similarity.engine", None)
+    monkeypatch.setitem(sys.modules, "openthoughts.similarity.engine", None)
     assert joined(left, right, 80) == expected
     assert "Numba does not run here" in caplog.text
 

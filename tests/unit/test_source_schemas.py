@@ -17,9 +17,9 @@ import pytest
 import yaml
 from tests.fake_hub import FakeHub
 
-from lib.source_keys import fetched_entry
-from lib.sources import hub as connector
-from lib.sources import read_questions
+from openthoughts.plan.catalog_entries import fetched_entry
+from openthoughts.sources import hub as connector
+from openthoughts.sources import read_questions
 
 SOURCES = yaml.safe_load(Path("catalog/sources.yaml").read_text(encoding="utf-8"))
 BENCHMARKS = yaml.safe_load(Path("catalog/benchmarks.yaml").read_text(encoding="utf-8"))

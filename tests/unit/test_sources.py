@@ -12,14 +12,14 @@ import polars as pl
 import pytest
 from rapidfuzz import fuzz
 
-from lib.cli import UserError
-from lib.hashing import question_id
-from lib.source_keys import entry_problems
-from lib.sources import read_questions, repeats
-from lib.sources.columns import first_user_message, shuffled_choices
-from lib.sources.procedural import generate
-from lib.sources.text import answer_text, valid_text
-from lib.tables import QUESTIONS
+from openthoughts.base.cli import UserError
+from openthoughts.base.hashing import question_id
+from openthoughts.base.tables import QUESTIONS
+from openthoughts.plan.catalog_entries import entry_problems
+from openthoughts.sources import read_questions, repeats
+from openthoughts.sources.columns import first_user_message, shuffled_choices
+from openthoughts.sources.procedural import generate
+from openthoughts.sources.text import answer_text, valid_text
 
 
 def questions(entry: dict[str, Any], name: str = "one", revision: str | None = None) -> pl.DataFrame:

@@ -11,14 +11,14 @@ import polars as pl
 import pytest
 from tests.answer_tables import completion
 
-from lib.catalog import read_catalog
-from lib.config import read_yaml
-from lib.estimates import estimates_of_kinds
-from lib.manifest import Recipe, Stage
-from lib.plan import make_plan
-from lib.report.sections import Sources, spending_section
-from lib.spending import WITH_ENGINE, spent
-from lib.tables import COMPLETIONS, write_table
+from openthoughts.base.tables import COMPLETIONS, write_table
+from openthoughts.costs.estimates import estimates_of_kinds
+from openthoughts.costs.spending import WITH_ENGINE, spent
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import read_yaml
+from openthoughts.plan.planner import make_plan
+from openthoughts.report.manifest import Recipe, Stage
+from openthoughts.report.page.sections import Sources, spending_section
 
 ROOT = Path(__file__).resolve().parents[2]
 

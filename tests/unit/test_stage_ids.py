@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from lib.catalog import read_catalog
-from lib.config import read_config
-from lib.plan import make_plan
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import read_config
+from openthoughts.plan.planner import make_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST = ROOT / "tests/data/stage_ids.txt"

@@ -6,8 +6,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lib.statistics import Estimate, average, benchmark_scores, mean_over, paired_bootstrap, question_scores
-from lib.tables import GRADES
+from openthoughts.base.tables import GRADES
+from openthoughts.experiments.errors import (
+    Estimate,
+    average,
+    benchmark_scores,
+    mean_over,
+    paired_bootstrap,
+    question_scores,
+)
 
 
 def grades(rows: list[tuple[str, str, int, float | None, str]]) -> pl.DataFrame:

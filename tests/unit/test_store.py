@@ -15,11 +15,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lib.cli import UserError
-from lib.hashing import question_id
-from lib.journal import Journal, read_segment
-from lib.leases import Presence, is_present
-from lib.store import KeyMaker, Store, blocks, model_partition
+from openthoughts.base.cli import UserError
+from openthoughts.base.hashing import question_id
+from openthoughts.store.journal import Journal, read_segment
+from openthoughts.store.leases import Presence, is_present
+from openthoughts.store.store import KeyMaker, Store, blocks, model_partition
 
 MODEL_ID = model_partition({"identity": "test/model@1"})
 
@@ -55,7 +55,7 @@ def run_writer(code: str, folder: Path, *arguments: str) -> subprocess.Popen[str
     header = (
         "import os, sys, time\n"
         "from pathlib import Path\n"
-        "from lib.store import Store\n"
+        "from openthoughts.store.store import Store\n"
         "from tests.unit.test_store import row\n"
         "folder, arguments = Path(sys.argv[1]), sys.argv[2:]\n"
     )
@@ -177,7 +177,7 @@ def test_a_writer_whose_journal_cannot_be_reached_goes_on_in_another(
 
 
 def test_a_presence_that_was_taken_away_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lib.leases.HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("openthoughts.store.leases.HEARTBEAT_SECONDS", 0.05)
     presence = Presence(tmp_path)
     (tmp_path / f"{presence.name}.json").unlink()
     deadline = time.monotonic() + 10

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lib.cli import UserError
-from lib.streams import ROWS, TableWriter, read_batches
+from openthoughts.base.cli import UserError
+from openthoughts.base.streams import ROWS, TableWriter, read_batches
 
 SCHEMA = {"number": pl.Int64, "text": pl.String}
 

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from tests.tiny_model import make_tiny_model
 
-from lib.cli import UserError
-from lib.engine_child import failure, run_engine
-from lib.scales import Packing, Scale
-from lib.training import (
+from openthoughts.base.cli import UserError
+from openthoughts.base.engine_child import failure, run_engine
+from openthoughts.plan.scales import Packing, Scale
+from openthoughts.training.training import (
     MARKER,
     Nodes,
     Training,
@@ -295,7 +295,7 @@ def test_a_training_that_is_over_may_end_badly(
 
 
 def test_a_second_job_of_one_training_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lib.training.KNOWN_DEAD_SECONDS", 0.2)
+    monkeypatch.setattr("openthoughts.training.training.KNOWN_DEAD_SECONDS", 0.2)
     with sole_writer(tmp_path), pytest.raises(UserError, match="another job trains in"), sole_writer(tmp_path):
         pass
     with sole_writer(tmp_path):

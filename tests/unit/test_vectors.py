@@ -11,7 +11,7 @@ from llvmlite import binding
 from numba import njit
 from rapidfuzz.distance import LCSseq
 
-from lib.similarity.vectors import CODES, PACK, SEGMENT, STRIP, WORD, lookup_instruction, make_lcs
+from openthoughts.similarity.vectors import CODES, PACK, SEGMENT, STRIP, WORD, lookup_instruction, make_lcs
 
 
 def compiled(words: int, instruction: str) -> Any:

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lib import workers
-from lib.workers import Workers, usable_processors
+from openthoughts.base import workers
+from openthoughts.base.workers import Workers, usable_processors
 
 
 def work(task: object) -> object:
@@ -70,7 +70,7 @@ def test_a_killed_worker_a_raised_error_and_too_much_memory_cost_one_task_each()
 def test_workers_end_with_a_killed_grader(tmp_path: Path) -> None:
     program = """
 import os, sys
-from lib.workers import Workers
+from openthoughts.base.workers import Workers
 
 def spin(path):
     open(path, "w").write(str(os.getpid()))

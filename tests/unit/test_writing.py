@@ -11,17 +11,18 @@ import polars as pl
 import pytest
 from tests.asking_helpers import write_questions
 
-from lib.catalog import Catalog, Prompt, local_pins
-from lib.cli import UserError
-from lib.config import ConfigurationError
-from lib.hashing import question_id
-from lib.locking import pin_of
-from lib.plan import Stage, make_plan
-from lib.prompts import Prompt as CatalogPrompt
-from lib.source_keys import WRITTEN_STEPS, entry_problems
-from lib.sources import passages, read_questions
-from lib.tables import COMPLETIONS, QUESTIONS, read_table, write_table
-from lib.writing import read_step, shard_texts, step_schema, written_questions
+from openthoughts.base.cli import UserError
+from openthoughts.base.hashing import question_id
+from openthoughts.base.tables import COMPLETIONS, QUESTIONS, read_table, write_table
+from openthoughts.inference.prompts import Prompt as CatalogPrompt
+from openthoughts.plan.catalog import Catalog, Prompt, local_pins
+from openthoughts.plan.catalog_entries import WRITTEN_STEPS, entry_problems
+from openthoughts.plan.config import ConfigurationError
+from openthoughts.plan.planner import make_plan
+from openthoughts.plan.stages import Stage
+from openthoughts.questions.writing import read_step, shard_texts, step_schema, written_questions
+from openthoughts.sources import passages, read_questions
+from openthoughts.sources.lock import pin_of
 
 
 def pdf(*texts: str) -> bytes:

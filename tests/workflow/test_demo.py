@@ -30,8 +30,8 @@ from tests.browser import complaints, headless_chromium
 from tests.counting_proxy import CountingProxy
 from tests.workflow.conftest import ROOT, Checkout
 
-from lib.models import Model
-from lib.server import SERVERS_VARIABLE, EngineSettings, engine
+from openthoughts.inference.server import SERVERS_VARIABLE, EngineSettings, engine
+from openthoughts.models.model import Model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

@@ -16,10 +16,11 @@ import yaml
 from tests.fake_openai import FakeServer, default_answer
 from tests.workflow.conftest import Checkout
 
-from lib.catalog import read_catalog
-from lib.config import ConfigurationError, merged, read_yaml, schema
-from lib.filters import FILTERS
-from lib.plan import RecipePlan, make_plan
+from openthoughts.answers.filters import FILTERS
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import ConfigurationError, merged, read_yaml, schema
+from openthoughts.plan.planner import make_plan
+from openthoughts.plan.stages import RecipePlan
 
 EXAMPLES = {"positives": ["sums"], "negatives": ["tales"]}
 SMALL = {"dim": 16, "bucket": 1000, "min_count": 1}

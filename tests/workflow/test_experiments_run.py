@@ -21,12 +21,13 @@ from tests.fake_openai import API_KEY, FakeServer, default_answer
 from tests.tiny_model import make_tiny_model
 from tests.workflow.conftest import Checkout
 
-from lib.catalog import read_catalog
-from lib.comparison import COMPARISON
-from lib.config import read_config
-from lib.models import Model
-from lib.plan import Plan, make_plan
-from lib.tables import QUESTIONS, read_table
+from openthoughts.base.tables import QUESTIONS, read_table
+from openthoughts.experiments.comparison import COMPARISON
+from openthoughts.models.model import Model
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import read_config
+from openthoughts.plan.planner import make_plan
+from openthoughts.plan.stages import Plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -44,16 +44,18 @@ def add_name(checkout: Checkout, section: str, name: str) -> None:
 def config(checkout: Checkout, server: FakeServer) -> dict[str, Any]:
     """The small recipe in a checkout to which both filters of the page were added."""
     code, entry = blocks("A filter of questions", "python")
-    scores = checkout.folder / "scripts/lib/question_scores.py"
+    scores = checkout.folder / "scripts/openthoughts/questions/question_scores.py"
     insert(scores, "SCORES: Mapping", f"{code}\n\n")
     insert(scores, '"question_length": question_length', f"{entry.strip()} ")
     add_name(checkout, "select", "numbers")
     code, options = blocks("A filter of answers", "python")
     functions, _, entry = code.rpartition("\n\n")
-    filters = checkout.folder / "scripts/lib/filters.py"
+    filters = checkout.folder / "scripts/openthoughts/answers/filters.py"
     insert(filters, "FILTERS: Mapping", f"{functions}\n\n")
     insert(filters, '    "python": AnswerFilter(', f"    {entry.strip()}\n")
-    insert(checkout.folder / "scripts/lib/filter_options.py", '    "python": {}', f"    {options.strip()}\n")
+    insert(
+        checkout.folder / "scripts/openthoughts/plan/filter_options.py", '    "python": {}', f"    {options.strip()}\n"
+    )
     add_name(checkout, "filter", "wordy")
     config = small_config(checkout, server)
     (select,) = blocks("A filter of questions", "yaml")

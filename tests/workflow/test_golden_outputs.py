@@ -1,8 +1,8 @@
 """The contents of every stage that computes by itself, on a few questions, against what this version recorded.
 
 An id holds the version of its kind of stage. So when a test here fails because an output changed on purpose, raise the
-``version`` of that kind in ``scripts/lib/plan.py`` and record the new digest under it: otherwise results of before and
-after would share an id.
+``version`` of that kind in ``openthoughts/plan/stages.py`` and record the new digest under it: otherwise results
+of before and after would share an id.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ import parse_labels
 import read_assessments
 import read_written
 import select_questions
-from lib.filters import FILTERS
-from lib.hashing import question_id
-from lib.plan import KINDS
-from lib.tables import COMPLETIONS, write_table
+from openthoughts.answers.filters import FILTERS
+from openthoughts.base.hashing import question_id
+from openthoughts.base.tables import COMPLETIONS, write_table
+from openthoughts.plan.stages import KINDS
 
 RECORDED: Mapping[tuple[str, int], str] = {
     ("written", 1): "091f1c13e2b0e1b2",
@@ -205,5 +205,6 @@ def test_a_stage_makes_what_its_version_recorded(kind: str, outputs: dict[str, l
     assert all(not pl.read_parquet(path).is_empty() for path in outputs[kind] if "lost" not in path.name)
     found = digest(*outputs[kind])
     assert found == RECORDED.get((kind, KINDS[kind].version)), (
-        f"the output of the stage {kind!r} changed: raise its version in scripts/lib/plan.py and record {found!r}"
+        f"the output of the stage {kind!r} changed: raise its version in scripts/openthoughts/plan/stages.py "
+        f"and record {found!r}"
     )

@@ -14,8 +14,8 @@ import pytest
 from tests.fake_openai import API_KEY, FakeServer, Fault
 from tests.workflow.conftest import ROOT, Checkout, small_config
 
-from lib.config import with_setting
-from lib.shards import PROGRAMS
+from openthoughts.plan.config import with_setting
+from openthoughts.plan.shards import PROGRAMS
 
 Jobs = Callable[..., dict[str, int]]
 
@@ -66,7 +66,12 @@ def test_a_second_run_does_nothing(jobs: Jobs) -> None:
 
 
 def test_an_edited_comment_or_script_reruns_nothing(finished: Checkout, jobs: Jobs) -> None:
-    for path in ("rules/answers.smk", "scripts/sample_answers.py", "scripts/lib/selection.py", "Snakefile"):
+    for path in (
+        "rules/answers.smk",
+        "scripts/sample_answers.py",
+        "scripts/openthoughts/questions/selection.py",
+        "Snakefile",
+    ):
         file = finished.folder / path
         file.write_text(file.read_text() + "\n# a comment\n")
     assert jobs() == {}

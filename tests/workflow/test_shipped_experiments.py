@@ -11,11 +11,12 @@ import pytest
 import yaml
 from tests.workflow.conftest import Checkout
 
-from lib.arms import arm_overrides
-from lib.catalog import read_catalog
-from lib.config import read_config, schema, with_defaults
-from lib.estimates import estimate, total
-from lib.plan import Plan, make_plan
+from openthoughts.costs.estimates import estimate, total
+from openthoughts.plan.arms import arm_overrides
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import read_config, schema, with_defaults
+from openthoughts.plan.planner import make_plan
+from openthoughts.plan.stages import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path for path in (ROOT / "experiments").glob("*.yaml") if path.name != "base.yaml")

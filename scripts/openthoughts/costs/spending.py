@@ -1,0 +1,111 @@
+"""What stages have taken so far: requests, tokens, dollars and hours, from what they left behind."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import polars as pl
+
+from openthoughts.plan.stages import Stage
+from openthoughts.store.budget import Price
+
+WITH_ENGINE = frozenset(
+    {
+        "write_questions", "label_questions", "embed_examples", "embed_questions", "sample_answers", "verify_answers",
+        "train_student", "sample_evaluation", "judge_answers",
+    }
+)  # fmt: skip
+"""Rules whose jobs hold GPUs, where the model is a local one."""
+
+ANSWERED = frozenset({"written", "labels", "answers", "assessed", "evaluations", "judged"})
+"""Folders of the stages that ask a model."""
+
+SHARDS = ("completions", "shards")
+"""Folders of the shards of stages that ask a model (``openthoughts.plan.shards``)."""
+
+
+@dataclass
+class Spent:
+    """What some stages took."""
+
+    jobs: int = 0
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float = 0.0
+    hours: float = 0.0  # wall time of the jobs one after the other
+    gpu_hours: float = 0.0
+    failed: int = 0  # requests without an answer
+    squared_tokens: float = 0.0  # sum of the squares of the answers' lengths
+
+    @property
+    def length_deviation(self) -> float:
+        """Standard deviation of the lengths of the answers, in tokens."""
+        if self.requests < 2:
+            return 0.0
+        mean = self.output_tokens / self.requests
+        return math.sqrt(max(0.0, self.squared_tokens / self.requests - mean**2))
+
+    def __iadd__(self, other: Spent) -> Spent:
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        return self
+
+
+def spent(
+    folder: Path, usage: Path, price: Mapping[str, float] | None = None, gpus: float = 0, shards: int | None = None
+) -> Spent:
+    """What the stage in ``folder`` has taken so far; its finished shards count where the stage is not done.
+
+    ``usage``: the folder of the jobs' measurements; ``price``: the asked model's, in dollars per million tokens;
+    ``gpus``: GPUs that a job with an engine holds; ``shards``: how many the plan divides the stage into, null where it
+    is one job.
+    """
+    result = Spent()
+    for path in completion_tables(folder, shards):
+        columns = [pl.col(name).sum() for name in ("prompt_tokens", "completion_tokens")]
+        squares = pl.col("completion_tokens").cast(pl.Float64).pow(2).sum().alias("squares")
+        counted = pl.scan_parquet(path, glob=False).select(pl.len(), *columns, pl.col("error").count(), squares)
+        requests, asked, answered, failed, squared = counted.collect().row(0)
+        result += Spent(
+            requests=requests, input_tokens=asked, output_tokens=answered, failed=failed, squared_tokens=squared
+        )
+    if price is not None:
+        result.usd = Price(**price).of(result.input_tokens, result.output_tokens)
+    for rule, seconds in job_seconds(usage, folder.name):
+        result += Spent(jobs=1, hours=seconds / 3600, gpu_hours=gpus * seconds / 3600 if rule in WITH_ENGINE else 0.0)
+    return result
+
+
+def completion_tables(folder: Path, shards: int | None = None) -> list[Path]:
+    """The tables of a stage's completions, those of its shards where they are not merged; none where it asks nobody.
+
+    Shards of another division of the stage hold the same answers and are left out.
+    """
+    if folder.parent.name not in ANSWERED:
+        return []
+    if (whole := folder / "completions.parquet").is_file():
+        return [whole]
+    return [path for name in SHARDS for path in sorted(folder.glob(f"{name}/*-of-{shards}.parquet"))]
+
+
+def job_seconds(usage: Path, identity: str) -> Iterator[tuple[str, float]]:
+    """Rule and wall time of every measured job of a stage."""
+    for pattern in (f"*/{identity}.jsonl", f"*/{identity}/*.jsonl"):
+        for path in sorted(usage.glob(pattern)):
+            rule = path.relative_to(usage).parts[0]
+            for line in path.read_text(encoding="utf-8").splitlines():
+                if line.strip():
+                    yield rule, float(json.loads(line)["s"])
+
+
+def price_of(stage: Stage) -> Mapping[str, float] | None:
+    """The catalog's price of the hosted model that a stage asks; null for a local one, or where it has none."""
+    if "model" not in stage.inputs:
+        return None
+    price: Mapping[str, float] | None = stage.input("model").execution.get("price")
+    return price

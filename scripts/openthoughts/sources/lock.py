@@ -1,0 +1,124 @@
+"""The lock: each dataset and model of the catalog pinned to a commit or checksum.
+
+``lock.yaml`` maps ``sources``, ``benchmarks`` and ``models`` to names, and a name to ``{revision: …}``: a commit,
+several (``DATASET@COMMIT`` joined by commas) where an entry reads several datasets, or the SHA-256 of a file.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from openthoughts.base.cli import UserError
+from openthoughts.base.tables import write_text
+from openthoughts.plan.catalog_entries import fetched_entry, suggestion
+from openthoughts.sources import hub, stackexchange
+
+log = logging.getLogger(__name__)
+
+Pins = dict[str, dict[str, dict[str, str]]]
+Entry = Mapping[str, Any]
+
+HEAD = (
+    "# Written by `snakemake lock`: the commits and checksums of what the catalog names. Keep it in version control.\n"
+)
+
+
+def commit_of(repository: str, ref: str, kind: str) -> str:
+    """The commit that a branch of a repository of the hub (``dataset`` or ``model``) stands at now."""
+
+    def request() -> Any:
+        return hub.hub_api().repo_info(repository, revision=ref, repo_type=kind)
+
+    return str(hub.user_errors(repository, request).sha)
+
+
+def _dataset_pin(entry: Entry) -> dict[str, str]:
+    refs = {part["dataset"]: part.get("ref", "main") for part in hub.entry_parts(entry)}
+    commits = {name: commit_of(name, refs.get(name, "main"), "dataset") for name in hub.entry_datasets(entry)}
+    if len(commits) == 1:
+        return {"revision": next(iter(commits.values()))}
+    return {"revision": ",".join(f"{name}@{commit}" for name, commit in sorted(commits.items()))}
+
+
+def _archive_pin(entry: Entry) -> dict[str, str]:
+    address = stackexchange.archive_address(entry)
+    path = stackexchange.download(address) if "://" in address else Path(address)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: mend `url`.")
+    return {"revision": stackexchange.sha256_of(path)}
+
+
+def pin_of(entry: Entry) -> dict[str, str] | None:
+    """The pin of a catalog entry as it is now, None for what needs none (packages, local files, APIs).
+
+    Raises ``UserError`` when the hub or the dump's server does not have it.
+    """
+    entry = fetched_entry(entry)
+    kind = entry.get("connector", entry.get("kind"))
+    if kind == "hub":
+        if "repository" in entry:
+            return {"revision": commit_of(entry["repository"], "main", "model")}
+        return _dataset_pin(entry)
+    return _archive_pin(entry) if kind == "stackexchange" else None
+
+
+def read_lock(path: Path) -> Pins:
+    """The pins of a lock file, none where it does not exist."""
+    if not path.exists():
+        return {}
+    try:
+        pins = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: restore it from version control, or delete it and lock again.") from error
+    return {section: dict(names or {}) for section, names in pins.items()}
+
+
+def write_lock(pins: Pins, path: Path) -> None:
+    """Write pins sorted by section and name, so that the same pins give the same bytes."""
+    whole = {section: dict(sorted(names.items())) for section, names in sorted(pins.items()) if names}
+    write_text(HEAD + yaml.safe_dump(whole, sort_keys=True, width=1000), path)
+
+
+def selected(section: str, entries: Mapping[str, Entry], names: Iterable[str] | None) -> dict[str, Entry]:
+    """The entries of these names, all for None. Raises ``UserError`` for a name that the catalog does not have."""
+    if names is None:
+        return dict(entries)
+    for name in names:
+        if name not in entries:
+            raise UserError(f"the catalog's {section} have no {name!r}{suggestion(name, entries)}.")
+    return {name: entries[name] for name in names}
+
+
+def lock(wanted: Mapping[str, Mapping[str, Entry]], path: Path, update: bool) -> int:
+    """Pin the entries (section -> name -> entry) that the lock has no pin of, all of them with ``update``.
+
+    Each pin is written as soon as it is known, so what is cut short goes on. Returns the number of new pins. Raises
+    ``UserError`` with the names of those that cannot be pinned, after the others.
+    """
+    pins, new = read_lock(path), 0
+    failed: list[str] = []
+    for section, entries in sorted(wanted.items()):
+        known = pins.setdefault(section, {})
+        for name, entry in sorted(entries.items()):
+            if name in known and not update:
+                continue
+            try:
+                pin = pin_of(entry)
+            except UserError as error:
+                log.warning("%s %s: %s", section, name, error)
+                failed.append(name)
+                continue
+            if pin is not None and known.get(name) != pin:
+                log.info("%s %s: %s", section, name, pin["revision"])
+                known[name] = pin
+                new += 1
+                write_lock(pins, path)
+    write_lock(pins, path)
+    if failed:
+        raise UserError(f"not pinned: {', '.join(failed)}: the log says why; mend their entries and lock again.")
+    return new
