@@ -3,8 +3,11 @@ PYTHON ?= python3
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 SHELL := /bin/bash
+SIDE_BY_SIDE := --dist loadgroup --no-loadscope-reorder
+# Tests that failed are run once more, alone; those that pass then are named as flaky.
+REPEAT := $(BIN)/python -m pytest --last-failed --last-failed-no-failures none --flaky
 
-.PHONY: help setup environments demo test lint format clean
+.PHONY: help setup environments demo test check lint format clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -31,7 +34,10 @@ demo: environments ## run the whole recipe on this machine's CPU and say where t
 	$(BIN)/python scripts/run_demo.py
 
 test: environments .venv/test.stamp ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 4 $(SIDE_BY_SIDE) || { [ $$? -eq 1 ] && $(REPEAT); }
+
+check: lint ## check as `lint` does, and run the quick tests
+	$(BIN)/python -m pytest -n auto $(SIDE_BY_SIDE) -q -m "not slow" tests/unit tests/workflow/test_lint.py
 
 lint: .venv/test.stamp ## check style, types and the workflow's own rules
 	$(BIN)/ruff check

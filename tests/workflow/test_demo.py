@@ -1,4 +1,4 @@
-"""The demo, run for real, killed with -9 at ten moments on the way, and started again each time.
+"""The demo, run for real, killed with -9 at random moments on the way, and started again each time.
 
 vLLM serves the demo's model behind a proxy that counts; the student's evaluations start servers of their own. What the
 demo makes is then looked at stage by stage: every planted row's fate, the dataset, the student, the scores, the report.
@@ -35,7 +35,9 @@ from openthoughts.models.model import Model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-KILLS = 10
+KILLS = (3, pytest.param(10, marks=pytest.mark.exhaustive))
+LAST_JOBS = 8
+"""So many jobs at the end are too short to be met by a kill."""
 PROFILE = ("--workflow-profile", "profiles/demo")
 FSYNC_SECONDS = 2.0
 """Answers of at most this long before a kill may be lost: a second between two syncs, and one for the request."""
@@ -105,26 +107,29 @@ def run_until_killed(demo: Demo, variables: dict[str, str], jobs: int, delay: fl
     return True
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+@pytest.fixture(scope="module", params=KILLS, ids=lambda kills: f"{kills} kills")
+def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The demo, killed and restarted until it is done."""
     folder = tmp_path_factory.mktemp("demo")
     made = Demo(Checkout(folder))
+    seed = request.config.getoption("seed")
+    print(f"killed at moments drawn with --seed {seed}")
     run = made.checkout
     run.snakemake(*PROFILE, "--quiet", "rules", "--until", "fetch_model")
     (card,) = made.results.glob("models/*/model.json")
     model = Model.read(card)
-    moments = random.Random(20250604)
+    chance = random.Random(seed)
+    total = run.jobs(*PROFILE)["total"]
+    moments = sorted(chance.sample(range(total - LAST_JOBS), request.param))
     with (
         engine(model, EngineSettings(accelerator="cpu")) as endpoint,
         CountingProxy(endpoint.base_url) as proxy,
     ):
         entry = {"base_url": proxy.base_url, "api_key": endpoint.api_key, "model_name": endpoint.model_name}
         variables = {**run.variables, SERVERS_VARIABLE: json.dumps({model.key_digest(): entry})}
-        for kill in range(KILLS):
-            share = run.jobs(*PROFILE)["total"] / (KILLS - kill + 0.5)  # of the jobs that are left
-            more = round(moments.uniform(0.5, 1.0) * share)
-            delay = moments.uniform(0, 6)
+        for kill, moment in enumerate(moments):
+            more = moment - (total - run.jobs(*PROFILE)["total"])
+            delay = chance.uniform(0, 6)
             if not run_until_killed(made, variables, more, delay, folder / f"run-{kill}.log"):
                 break
             subprocess.run(
@@ -141,8 +146,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     yield made
 
 
-def test_the_demo_survives_ten_kills_and_asks_no_acknowledged_answer_again(demo: Demo) -> None:
-    assert len(demo.kills) == KILLS
+def test_the_demo_survives_kills_and_asks_no_acknowledged_answer_again(
+    demo: Demo, request: pytest.FixtureRequest
+) -> None:
+    assert len(demo.kills) == request.node.callspec.params["demo"]
     assert demo.asked_again == []
     assert demo.orphans == []
     asked = [
