@@ -83,7 +83,7 @@ if __name__ == "__main__":
 """
     (tmp_path / "grader.py").write_text(program)
     told = [tmp_path / "one", tmp_path / "two"]
-    scripts = str(Path(workers.__file__).resolve().parents[1])
+    scripts = str(Path(workers.__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": scripts}
     grader = subprocess.Popen([sys.executable, str(tmp_path / "grader.py"), *map(str, told)], env=environment)
     wait_until(lambda: all(path.exists() and path.read_text() != "" for path in told))
