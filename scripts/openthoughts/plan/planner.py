@@ -279,7 +279,7 @@ class Planner:
         most: int = wanted["answers_per_shard"]
         if self.shard_hours is None or not {"tokens_per_second", "tokens_per_answer"} <= set(speed):
             return most
-        answers_per_hour = 3600 * speed["tokens_per_second"] / speed["tokens_per_answer"]
+        answers_per_hour: float = 3600 * speed["tokens_per_second"] / speed["tokens_per_answer"]
         return max(1, min(most, math.floor(self.shard_hours * answers_per_hour)))
 
     def recipe(self, name: str, recipe: Settings) -> RecipePlan:
@@ -438,7 +438,7 @@ def _points(experiment: Settings, arms: Mapping[str, tuple[RecipePlan, ...]]) ->
 
 def expected_answers(dataset: Stage) -> int | None:
     """Answers that a dataset is made from: questions drawn, times samples, or what is kept, over its domains."""
-    known = []
+    known: list[int] = []
     for filtered in dataset.inputs["answers"]:
         answers = filtered.input("answers")
         questions = expected_rows(answers.input("questions"))

@@ -24,7 +24,7 @@ def largest_distances(totals: NDArray[np.int64], threshold: float) -> NDArray[np
     """
     totals = np.asarray(totals, dtype=np.int64)
     divisor = np.maximum(totals, 1)
-    distance = np.floor((1.0 - threshold / 100.0) * totals).astype(np.int64) + 2
+    distance: NDArray[np.int64] = np.floor((1.0 - threshold / 100.0) * totals).astype(np.int64) + 2
     distance = np.minimum(distance, totals)
     for _ in range(5):
         score = (1.0 - distance / divisor) * 100.0

@@ -78,7 +78,8 @@ class Pool:
 
     def tiles(self, members: Numbers) -> kernels.Tiles:
         """Tiles of the texts ``members`` (ascending positions)."""
-        return kernels.build_tiles(members[::-1].copy(), self._profile, self._distances, _WIDE_BUDGET)
+        tiles: kernels.Tiles = kernels.build_tiles(members[::-1].copy(), self._profile, self._distances, _WIDE_BUDGET)
+        return tiles
 
     def pairs(self, rows: Numbers, tiles: kernels.Tiles, earlier: bool) -> Pairs:
         """Similar pairs of texts ``rows`` and members of ``tiles`` (with ``earlier``, those before the row)."""
@@ -97,7 +98,8 @@ class Pool:
 
 def profile_of(texts: Sequence[str], alphabet: Alphabet) -> kernels.Profile:
     """Profile of the texts."""
-    return kernels.build_profile(*code_points(texts), alphabet.slots)
+    profile: kernels.Profile = kernels.build_profile(*code_points(texts), alphabet.slots)
+    return profile
 
 
 def find(
@@ -112,9 +114,10 @@ def find(
     """Pairs of ``rows`` (ascending lengths) of a profile and members of tiles that the bounds do not rule out."""
     narrow, wide = kernels.gather_counts(rows, profile)
     last = len(tiles.wide_start)
-    return kernels.find_candidates(
+    found: tuple[Numbers, Numbers] = kernels.find_candidates(
         rows, profile, narrow, wide, tiles, members, 0, last, distances, alphabet.order, earlier
     )
+    return found
 
 
 def _concatenated_profile(texts: Sequence[str], alphabet: Alphabet) -> kernels.Profile:

@@ -167,7 +167,8 @@ def _joined_blocks(column: pl.Series) -> pl.Series:
 def question_texts(batch: pl.DataFrame, entry: Entry) -> pl.Series:
     """The question of every row of a batch."""
     if "column" in entry:
-        return batch[entry["column"]].cast(pl.String)
+        column: str = entry["column"]
+        return batch[column].cast(pl.String)
     if "chat" in entry:
         return first_user_message(batch[entry["chat"]])
     if not isinstance(entry["text"], str):
