@@ -109,7 +109,8 @@ def experiment_paths(name):
 
 def judgement_paths(wildcards):
     """What judges said of the answers of an evaluation."""
-    return [PLAN.path(stage) for stage in JUDGED.get(wildcards.id, ())]
+    evaluation = PLAN.stage("evaluation", wildcards.id)
+    return [PLAN.path(stage) for stage in PLAN.judgements(evaluation)]
 
 
 def recipe_paths(recipe, kind, file=None):

@@ -45,12 +45,6 @@ if not workflow.remote_exec:
     ):
         logger.warning(warning)
 
-# Evaluation -> what judges say of its answers.
-JUDGED = {}
-for stage in PLAN.index.values():
-    if stage.kind == "judged":
-        JUDGED.setdefault(stage.input("evaluation").id, []).append(stage)
-
 # Constants in shell lines, never params: where things lie and which interpreter runs must not cause a rerun.
 PY = sys.executable
 STORE = config.get("store", "store")

@@ -15,6 +15,7 @@ import pytest
 from openthoughts.plan.catalog import read_catalog
 from openthoughts.plan.config import read_config
 from openthoughts.plan.planner import make_plan
+from openthoughts.plan.stages import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST = ROOT / "tests/data/stage_ids.txt"
@@ -50,6 +51,21 @@ def test_no_id_of_a_shipped_configuration_has_changed(monkeypatch: pytest.Monkey
     now, before = set(listing().splitlines()), set(LIST.read_text().splitlines())
     assert now - before == set(), "ids that are new"
     assert before - now == set(), "ids that are gone"
+
+
+def test_a_plan_is_the_same_after_it_was_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for name, files, size in (each for each in configurations() if not each[0].endswith(("@paper", "@small"))):
+        config = read_config(files, json.dumps({"size": size}))
+        plan = make_plan(config, read_catalog(config["catalog"]))
+        written = json.dumps(plan.to_json())
+        again = Plan.from_json(json.loads(written))
+        assert json.dumps(again.to_json()) == written, name
+        assert list(again.index) == list(plan.index)
+        for recipe, planned in plan.recipes.items():
+            assert [stage.name for stage in again.recipes[recipe].stages()] == [s.name for s in planned.stages()]
+        for experiment, arms in plan.experiments.items():
+            assert [s.name for s in again.experiments[experiment].stages()] == [s.name for s in arms.stages()]
 
 
 if __name__ == "__main__":

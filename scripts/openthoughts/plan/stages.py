@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from openthoughts.plan.recipes import Settings
 
@@ -69,6 +71,11 @@ class Stage:
     execution: Settings = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """KIND/ID, which no other stage of a plan has."""
+        return f"{self.kind}/{self.id}"
+
+    @property
     def folder(self) -> str:
         """The stage's folder, relative to the results."""
         return f"{KINDS[self.kind].folder}/{self.id}"
@@ -92,6 +99,30 @@ class Stage:
             yield stage
 
         yield from walk(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """The stage as JSON values; its inputs are names of other stages, by role."""
+        return {
+            "kind": self.kind,
+            "id": self.id,
+            "settings": self.settings,
+            "inputs": {role: [stage.name for stage in stages] for role, stages in self.inputs.items()},
+            "execution": self.execution,
+        }
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any], known: Mapping[str, Stage]) -> Stage:
+        """The stage that ``to_json`` wrote; ``known``: stages by name, among them its inputs."""
+        inputs = {role: tuple(known[name] for name in names) for role, names in record["inputs"].items()}
+        return Stage(record["kind"], record["id"], record["settings"], inputs, record["execution"])
+
+
+Stages = Mapping[str, Stage]
+"""Stages by some name."""
+
+
+def _names(stages: Stages) -> dict[str, str]:
+    return {key: stage.name for key, stage in stages.items()}
 
 
 @dataclass(frozen=True)
@@ -134,6 +165,32 @@ class RecipePlan:
             walk(stages["drawn"])
         return list(found)
 
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as JSON values, each stage by its name."""
+        return {
+            "name": self.name,
+            "domains": {domain: _names(stages) for domain, stages in self.domains.items()},
+            "dataset": self.dataset.name,
+            "student": self.student and self.student.name,
+            "evaluations": _names(self.evaluations),
+            "judged": [stage.name for stage in self.judged],
+        }
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any], known: Stages) -> RecipePlan:
+        """The recipe that ``to_json`` wrote; ``known``: stages by name."""
+        return RecipePlan(
+            record["name"],
+            {
+                domain: {key: known[name] for key, name in stages.items()}
+                for domain, stages in record["domains"].items()
+            },
+            known[record["dataset"]],
+            known[record["student"]] if record["student"] else None,
+            {key: known[name] for key, name in record["evaluations"].items()},
+            tuple(known[name] for name in record["judged"]),
+        )
+
 
 @dataclass(frozen=True)
 class ExperimentPlan:
@@ -159,6 +216,29 @@ class ExperimentPlan:
         arms = (stage for arm in self.evaluations for stage in self.arm_stages(arm))
         return list(dict.fromkeys((*arms, self.stage)))
 
+    def to_json(self) -> dict[str, Any]:
+        """The experiment as JSON values, each stage by its name."""
+        return {
+            "name": self.name,
+            "arms": {arm: [recipe.to_json() for recipe in recipes] for arm, recipes in self.arms.items()},
+            "evaluations": {arm: [stage.name for stage in stages] for arm, stages in self.evaluations.items()},
+            "judged": {arm: [stage.name for stage in stages] for arm, stages in self.judged.items()},
+            "stage": self.stage.name,
+            "about": self.about,
+        }
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any], known: Stages) -> ExperimentPlan:
+        """The experiment that ``to_json`` wrote; ``known``: stages by name."""
+        arms = {
+            arm: tuple(RecipePlan.from_json(each, known) for each in recipes) for arm, recipes in record["arms"].items()
+        }
+        evaluations, judged = (
+            {arm: tuple(known[name] for name in names) for arm, names in record[key].items()}
+            for key in ("evaluations", "judged")
+        )
+        return ExperimentPlan(record["name"], arms, evaluations, judged, known[record["stage"]], record["about"])
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -178,6 +258,45 @@ class Plan:
     def path(self, stage: Stage, file: str | None = None) -> str:
         """Path of a file of a stage; of its main file where none is named."""
         return f"{self.results}/{stage.folder}/{file or KINDS[stage.kind].file}"
+
+    def judgements(self, evaluation: Stage) -> tuple[Stage, ...]:
+        """What judges say of the answers of an evaluation: a stage per benchmark that has a judge."""
+        return self._judgements.get(evaluation, ())
+
+    @functools.cached_property
+    def _judgements(self) -> Mapping[Stage, tuple[Stage, ...]]:
+        found: dict[Stage, tuple[Stage, ...]] = {}
+        for stage in self.index.values():
+            for evaluation in stage.inputs.get("evaluation", ()):
+                found[evaluation] = (*found.get(evaluation, ()), stage)
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON values, from which ``from_json`` makes it again: every stage once, inputs first."""
+        return {
+            "results": self.results,
+            "stages": [stage.to_json() for stage in self.index.values()],
+            "recipes": {name: recipe.to_json() for name, recipe in self.recipes.items()},
+            "experiments": {name: experiment.to_json() for name, experiment in self.experiments.items()},
+            "targets": list(self.targets),
+            "warnings": list(self.warnings),
+        }
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> Plan:
+        """The plan that ``to_json`` wrote."""
+        known: dict[str, Stage] = {}
+        for each in record["stages"]:
+            stage = Stage.from_json(each, known)
+            known[stage.name] = stage
+        return Plan(
+            record["results"],
+            {name: RecipePlan.from_json(each, known) for name, each in record["recipes"].items()},
+            {name: ExperimentPlan.from_json(each, known) for name, each in record["experiments"].items()},
+            tuple(record["targets"]),
+            tuple(record["warnings"]),
+            {(stage.kind, stage.id): stage for stage in known.values()},
+        )
 
 
 def expected_rows(stage: Stage) -> int | None:
