@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import yaml
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.options import did_you_mean
 
 SCHEMAS = Path(__file__).resolve().parents[3] / "schemas"
 
@@ -119,15 +119,6 @@ def _with_included(config: Mapping[str, Any], opened: tuple[str, ...]) -> dict[s
 def schema(name: str) -> dict[str, Any]:
     """The schema ``schemas/NAME.schema.yaml``."""
     return read_yaml(SCHEMAS / f"{name}.schema.yaml")
-
-
-def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """`` (did you mean X?)`` for a near miss, else what there is."""
-    names = sorted(known)
-    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
-    if close:
-        return f" (did you mean {close[0]}?)"
-    return f" (known: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''})" if names else ""
 
 
 def schema_problems(value: Any, schema: Mapping[str, Any], root: str = "") -> list[str]:

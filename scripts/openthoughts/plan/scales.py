@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openthoughts.base.cli import UserError
-from openthoughts.plan.config import did_you_mean
+from openthoughts.base.options import did_you_mean
 
 EXECUTION = frozenset({"save_steps"})
 """Settings that change how a training runs, not what comes out."""

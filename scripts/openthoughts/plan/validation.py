@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.options import did_you_mean
 from openthoughts.plan.arms import arm_evaluation, arm_overrides, arm_recipe, colliding_arms, curve_points
 from openthoughts.plan.catalog import Catalog
 from openthoughts.plan.catalog_entries import written_prompt, written_steps
-from openthoughts.plan.config import ConfigurationError, did_you_mean, schema, schema_problems, with_defaults
+from openthoughts.plan.config import ConfigurationError, schema, schema_problems, with_defaults
 from openthoughts.plan.filter_options import checked_options
 from openthoughts.plan.recipes import MODEL_LABELS, Settings, resolved_domain, resolved_scale
 
