@@ -15,8 +15,8 @@ import polars as pl
 
 from openthoughts.base.cli import command
 from openthoughts.base.hashing import request_seed
+from openthoughts.base.reasoning import after_reasoning
 from openthoughts.base.tables import EVALUATION_COMPLETIONS, QUESTIONS, read_table
-from openthoughts.grading.extraction import after_reasoning
 from openthoughts.grading.judge import verdict_schema
 from openthoughts.inference.completions import complete_shard
 from openthoughts.inference.job import Prompted, add_arguments, read_asking

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import polars as pl
 
-from openthoughts.base.cli import UserError, command
-from openthoughts.base.streams import read_batches
-from openthoughts.base.tables import COMPLETIONS, LABELS, QUESTIONS, read_table, scan_table, write_table
+from openthoughts.base.cli import command
+from openthoughts.base.tables import LABELS, QUESTIONS, read_table, scan_table, write_table
+from openthoughts.inference.read_back import completion_rows, matched, require_any
 from openthoughts.questions.labels import METHODS, UNITS, Label, read_label
 
 log = logging.getLogger(__name__)
@@ -37,32 +37,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         labels = read_labels(options.completions, options.method, options.unit)
     else:
         labels = pl.concat([read_table(path, LABELS).select(*LABELS) for path in options.completions])
-    missing = wanted.join(labels, on="question_id", how="anti").height
-    if missing:
-        raise UserError(f"{missing} questions of {options.questions} have no answer: run label_questions for them.")
-    table = wanted.join(labels, on="question_id", how="left", maintain_order="left")
+    table = matched(wanted, labels, f"questions of {options.questions} have no answer: run label_questions for them.")
     write_table(table, options.output, LABELS)
     unread = table.filter(pl.col("value").is_null())
     log.info("%s: %d labels, %d without a value", options.output, table.height, unread.height)
-    if table.height and unread.height == table.height:
-        raise UserError(
-            f"no label could be read out of {table.height} answers (the first: {unread.item(0, 'error')}): "
-            "see to the prompt, the model or max_tokens."
-        )
+    require_any(table.height - unread.height, unread["error"], "label")
     return 0
 
 
 def read_labels(paths: Sequence[Path], method: str, unit: str = "tokens") -> pl.DataFrame:
     """The labels (columns of ``LABELS``) of every question that tables of completions hold."""
     labels: dict[str, tuple[int, Label]] = {}
-    for path in paths:
-        for batch in read_batches(path, COMPLETIONS):
-            for row in batch.iter_rows(named=True):
-                question, sample = row["question_id"], row["sample"]
-                label = read_label(method, row, unit)
-                known = labels.get(question)
-                if known is None or _is_better(sample, label, *known):
-                    labels[question] = (sample, label)
+    for row in completion_rows(paths):
+        question, sample = row["question_id"], row["sample"]
+        label = read_label(method, row, unit)
+        known = labels.get(question)
+        if known is None or _is_better(sample, label, *known):
+            labels[question] = (sample, label)
     rows = [(question, label.value, label.rationale, label.error) for question, (_, label) in labels.items()]
     return pl.DataFrame(rows, schema=dict(LABELS), orient="row")
 

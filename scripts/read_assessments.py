@@ -15,9 +15,10 @@ from pathlib import Path
 import polars as pl
 
 from openthoughts.answers.verification import NOTHING, answer_of, read_verdict
-from openthoughts.base.cli import UserError, command
+from openthoughts.base.cli import command
 from openthoughts.base.streams import read_batches
 from openthoughts.base.tables import ASSESSMENTS, COMPLETIONS, empty_table, read_table, scan_table, write_table
+from openthoughts.inference.read_back import matched, require_any
 
 METHODS = ("fasttext", "llm_verification")
 KEYS = ("question_id", "sample")
@@ -37,18 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         assessments = pl.concat([verdicts(options.assessed), not_asked_about(options.answers)])
     wanted = scan_table(options.answers, COMPLETIONS).filter(pl.col("text").is_not_null()).select(KEYS).collect()
-    missing = wanted.join(assessments, on=KEYS, how="anti").height
-    if missing:
-        raise UserError(f"{missing} answers of {options.answers} are not assessed: delete the shards and run again.")
-    table = wanted.join(assessments, on=KEYS, how="left").sort(KEYS)
+    lacking = f"answers of {options.answers} are not assessed: delete the shards and run again."
+    table = matched(wanted.sort(KEYS), assessments, lacking)
     write_table(table, options.output, ASSESSMENTS)
     unread = table.filter(pl.col("value").is_null() & (pl.col("error") != NOTHING))
     logging.info("%s: %d assessments, %d that could not be read", options.output, table.height, unread.height)
-    if unread.height and unread.height == table.height:
-        raise UserError(
-            f"no verdict could be read out of {table.height} answers (the first: {unread.item(0, 'error')}): "
-            "see to the prompt, the model or max_tokens."
-        )
+    require_any(table.height - unread.height, unread["error"], "verdict")
     return 0
 
 

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from openthoughts.base.cli import UserError, command
+from openthoughts.base.cli import command
 from openthoughts.base.tables import QUESTIONS, write_table
+from openthoughts.inference.read_back import require_any
 from openthoughts.plan.catalog_entries import WRITTEN_STEPS
 from openthoughts.questions.writing import WRITTEN_DROPPED, written_questions
 
@@ -30,9 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dropped", type=Path, required=True)
     options = parser.parse_args(argv)
     kept, dropped = written_questions(options.step, options.questions, options.completions)
-    if kept.is_empty():
-        first = dropped.item(0, "reason") if dropped.height else "there is none"
-        raise UserError(f"none of {dropped.height} texts gave a question ({first}): see to the prompt or the model.")
+    require_any(kept.height, dropped["reason"], "question")
     write_table(dropped, options.dropped, WRITTEN_DROPPED)
     write_table(kept, options.output, QUESTIONS)
     log.info("%s: %d questions, %d texts without one", options.output, kept.height, dropped.height)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from openthoughts.grading.extraction import after_reasoning, choice_letter, final_answer, last_boxed, stated_answer
+from openthoughts.base.reasoning import after_reasoning
+from openthoughts.grading.extraction import choice_letter, final_answer, last_boxed, stated_answer
 
 
 @pytest.mark.parametrize(

@@ -12,25 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict
 
 from openthoughts.base.hashing import request_seed, shard_expression
+from openthoughts.base.reasoning import after_reasoning
 from openthoughts.base.tables import COMPLETIONS, scan_table
-from openthoughts.grading.extraction import after_reasoning
 from openthoughts.inference.job import Prompted
 from openthoughts.inference.prompts import Prompt
 from openthoughts.inference.request_source import shard_questions
-from openthoughts.inference.structured import ResponseSchema, find_object
+from openthoughts.inference.structured import Form, ResponseSchema, Unreadable, failure, read_answer
 from openthoughts.questions.labels import Label
 
 NOTHING = "no answer after the reasoning"
 """Why an answer is not asked about."""
 
 
-class Verdict(BaseModel):
+class Verdict(Form):
     """Whether an answer is right."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(strict=True)
 
     reasoning: str = ""
     correct: bool
@@ -38,12 +38,7 @@ class Verdict(BaseModel):
 
 def verdict_schema() -> ResponseSchema:
     """The structured output that is asked for."""
-    schema = Verdict.model_json_schema()
-    for part in schema["properties"].values():
-        part.pop("default", None)
-    return ResponseSchema(
-        "llm_verification", {**schema, "required": list(schema["properties"]), "additionalProperties": False}
-    )
+    return ResponseSchema.of(Verdict, "llm_verification")
 
 
 def verdicts_wanted(
@@ -78,11 +73,10 @@ def answer_of(text: str) -> str | None:
 
 def read_verdict(completion: dict[str, Any]) -> Label:
     """The verdict in one row of completions: 1 (right), 0 (wrong), or null and why it cannot be read."""
-    if completion["error"] is not None or completion["text"] is None:
-        return Label(None, None, completion["error"] or "no answer")
-    found = find_object(completion["text"].rpartition("</think>")[2])
-    try:
-        verdict = Verdict.model_validate(found)
-    except ValidationError as error:
-        return Label(None, None, f"unparseable: {error.errors()[0]['msg']}")
+    failed = failure(completion)
+    if failed is not None:
+        return Label(None, None, failed)
+    verdict = read_answer(Verdict, completion["text"])
+    if isinstance(verdict, Unreadable):
+        return Label(None, None, f"unparseable: {verdict.reason}")
     return Label(float(verdict.correct), verdict.reasoning.strip() or None)

@@ -30,7 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from openthoughts.grading.extraction import after_reasoning
+from openthoughts.base.reasoning import after_reasoning
 from openthoughts.grading.item import Item
 from openthoughts.grading.sandbox.sandbox import Limits, run, sandboxed
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from openthoughts.base.reasoning import after_reasoning
+
 LONGEST_ANSWER = 4000
 """Characters: what is longer than this is no final answer (and an endless repetition is not searched for one)."""
 
@@ -27,17 +29,6 @@ _NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:
 _LETTER_ALONE = re.compile(r"^[\s*_$(\[{\"']*([A-Z])[\s*_$)\]}\"'.:]*$")
 _LETTER_FIRST = re.compile(r"^[\s*_$(\[{\"']*(?:(?:option|choice)\s+)?[\s*_$(\[{\"']*([A-Z])(?:[\s)*_$\]}\"'.:,;]|$)")
 _WRAPPER = re.compile(r"^\\(?:text|textbf|mathrm|mathbf|textit)\s*\{(.*)\}$", re.DOTALL)
-
-
-def after_reasoning(text: str) -> str | None:
-    """The part of a response after its reasoning; null where the reasoning was never closed.
-
-    A response without think tags is returned whole.
-    """
-    _, closed, answer = text.rpartition("</think>")
-    if closed:
-        return answer
-    return None if "<think>" in text else text
 
 
 def last_boxed(text: str) -> str | None:

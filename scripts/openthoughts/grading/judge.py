@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-from openthoughts.grading.extraction import after_reasoning
+from pydantic import BeforeValidator, ConfigDict
+
+from openthoughts.base.reasoning import after_reasoning
 from openthoughts.grading.item import Item
+from openthoughts.inference.structured import Form, ResponseSchema, Unreadable, read_answer
 
-if TYPE_CHECKING:
-    from openthoughts.inference.structured import ResponseSchema
 
-PASSES = "passes"
+def _bare(schema: dict[str, Any]) -> None:
+    """Leave out the titles and the description: judges have been asked without them."""
+    for part in (schema, *schema["properties"].values()):
+        part.pop("title", None)
+        part.pop("description", None)
+
+
+class Verdict(Form):
+    """Whether an answer passes."""
+
+    model_config = ConfigDict(strict=True, json_schema_extra=_bare)
+
+    reasoning: Annotated[str, BeforeValidator(lambda told: told if isinstance(told, str) else "")] = ""
+    passes: bool
 
 
 def verdict_schema() -> ResponseSchema:
     """The structured output that a judge is asked for."""
-    from openthoughts.inference.structured import ResponseSchema
-
-    properties = {"reasoning": {"type": "string"}, PASSES: {"type": "boolean"}}
-    schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-    return ResponseSchema("verdict", schema)
+    return ResponseSchema.of(Verdict, "verdict")
 
 
 def read_verdict(text: str) -> bool | None:
     """Whether a judge lets an answer pass; null where that cannot be read."""
-    from openthoughts.inference.structured import find_object
-
-    verdict: Any = (find_object(text.rpartition("</think>")[2]) or {}).get(PASSES)
-    return verdict if isinstance(verdict, bool) else None
+    verdict = read_answer(Verdict, text)
+    return None if isinstance(verdict, Unreadable) else verdict.passes
 
 
 def grade(response: str, item: Item) -> tuple[str | None, float | None]:

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
+from openthoughts.base.reasoning import after_reasoning
 from openthoughts.base.workers import Workers
-from openthoughts.grading.extraction import LONGEST_ANSWER, after_reasoning, final_answer
+from openthoughts.grading.extraction import LONGEST_ANSWER, final_answer
 from openthoughts.grading.item import Item
 
 PRELOAD = ("sympy", "latex2sympy2_extended", "math_verify")

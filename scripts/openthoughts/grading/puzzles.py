@@ -15,7 +15,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from openthoughts.grading.extraction import after_reasoning, final_answer
+from openthoughts.base.reasoning import after_reasoning
+from openthoughts.grading.extraction import final_answer
 from openthoughts.grading.item import Item
 
 _TAGGED = re.compile(r"<answer>\s?(.*?)\s?</answer>", re.DOTALL | re.IGNORECASE)

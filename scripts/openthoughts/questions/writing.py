@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import question_ids
-from openthoughts.base.streams import read_batches
-from openthoughts.base.tables import COMPLETIONS, DROPPED, QUESTIONS, Schema, read_table
+from openthoughts.base.tables import DROPPED, QUESTIONS, Schema, read_table
+from openthoughts.inference.read_back import completion_rows, matched
 from openthoughts.inference.request_source import shard_questions
-from openthoughts.inference.structured import ResponseSchema, find_object
+from openthoughts.inference.structured import Form, ResponseSchema, Unreadable, failure, read_answer
 from openthoughts.sources.text import valid_text
 
 AUGMENTATIONS = frozenset({"rephrase", "self_verify", "backward"})
@@ -34,19 +32,15 @@ WRITTEN_DROPPED: Schema = {**DROPPED, "rationale": pl.String}
 """``reason``: no question, not answerable, not of the domain, or why no answer could be read."""
 
 
-class Written(BaseModel):
+class Written(Form):
     """A question, or null where there is none to be had."""
-
-    model_config = ConfigDict(extra="ignore")
 
     reasoning: str = ""
     question: str | None
 
 
-class Verdict(BaseModel):
+class Verdict(Form):
     """Whether a question is worth keeping."""
-
-    model_config = ConfigDict(extra="ignore")
 
     reasoning: str = ""
     answerable: bool
@@ -64,29 +58,25 @@ class Outcome:
 
 def step_schema(step: str) -> ResponseSchema:
     """The structured output that a step asks for."""
-    schema = (Verdict if step == "check" else Written).model_json_schema()
-    for part in schema["properties"].values():
-        part.pop("default", None)
-    return ResponseSchema(step, {**schema, "required": list(schema["properties"]), "additionalProperties": False})
+    return ResponseSchema.of(Verdict if step == "check" else Written, step)
 
 
 def read_step(step: str, text: str, completion: dict[str, Any]) -> Outcome:
     """What the answer (a row of ``COMPLETIONS``) to a step says about ``text``."""
-    if completion["error"] is not None or completion["text"] is None:
-        return Outcome(None, completion["error"] or "no answer")
+    failed = failure(completion)
+    if failed is not None:
+        return Outcome(None, failed)
     if completion["finish_reason"] == "length":
         return Outcome(None, "unparseable: the answer was cut off")
-    found = find_object(completion["text"].rpartition("</think>")[2])
-    try:
-        if step == "check":
-            verdict = Verdict.model_validate(found)
-            wrong = "not answerable" if not verdict.answerable else None if verdict.of_domain else "not of the domain"
-            return Outcome(None if wrong else text, wrong, verdict.reasoning)
-        written = Written.model_validate(found)
-    except ValidationError as error:
-        return Outcome(None, f"unparseable: {error.errors()[0]['msg']}")
-    question = valid_text(written.question or "").strip()
-    return Outcome(question, None, written.reasoning) if question else Outcome(None, "no question", written.reasoning)
+    form: type[Verdict | Written] = Verdict if step == "check" else Written
+    answer = read_answer(form, completion["text"])
+    if isinstance(answer, Unreadable):
+        return Outcome(None, f"unparseable: {answer.reason}")
+    if isinstance(answer, Verdict):
+        wrong = "not answerable" if not answer.answerable else None if answer.of_domain else "not of the domain"
+        return Outcome(None if wrong else text, wrong, answer.reasoning)
+    question = valid_text(answer.question or "").strip()
+    return Outcome(question or None, None if question else "no question", answer.reasoning)
 
 
 def shard_texts(paths: Iterable[Path], shard: int, shards: int, domain: str) -> pl.DataFrame:
@@ -103,18 +93,16 @@ def shard_texts(paths: Iterable[Path], shard: int, shards: int, domain: str) -> 
 def read_outcomes(step: str, texts: pl.DataFrame, completions: Sequence[Path]) -> pl.DataFrame:
     """One row a distinct text: question_id, written, reason, rationale. Raises ``UserError`` where an answer lacks."""
     known = dict(texts.select("question_id", "question").iter_rows())
-    outcomes: dict[str, Outcome] = {}
-    for path in completions:
-        for batch in read_batches(path, COMPLETIONS):
-            for row in batch.iter_rows(named=True):
-                if row["question_id"] in known:
-                    outcomes[row["question_id"]] = read_step(step, known[row["question_id"]], row)
-    missing = len(known) - len(outcomes)
-    if missing:
-        raise UserError(f"{missing} texts have no answer: run write_questions for them.")
+    outcomes = {
+        row["question_id"]: read_step(step, known[row["question_id"]], row)
+        for row in completion_rows(completions)
+        if row["question_id"] in known
+    }
     rows = [(key, one.question, one.reason, one.rationale) for key, one in outcomes.items()]
     schema = dict.fromkeys(("question_id", "written", "reason", "rationale"), pl.String)
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    found = pl.DataFrame(rows, schema=schema, orient="row")
+    wanted = pl.DataFrame({"question_id": list(known)}, schema={"question_id": pl.String})
+    return matched(wanted, found, "texts have no answer: run write_questions for them.")
 
 
 def written_questions(

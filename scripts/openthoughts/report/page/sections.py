@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from openthoughts.base.reasoning import split_reasoning
 from openthoughts.base.tables import DATASET, scan_table
 from openthoughts.costs.spending import Spent, spent
 from openthoughts.report.funnel import by_stage, repeats
@@ -205,9 +206,8 @@ def rows_section(recipe: Recipe) -> Section:
 
 def _row(row: Mapping[str, Any]) -> dict[str, str]:
     question, text = (row["conversations"][turn]["value"] for turn in (0, 1))
-    before, closed, answer = text.rpartition("</think>")
-    if not closed and text.lstrip().startswith("<think>"):
-        before, answer = text, "(cut off before the reasoning ended)"
+    reasoning, answer = split_reasoning(text)
+    answer = "(cut off before the reasoning ended)" if answer is None else answer
     told = [row["domain"], row["source"], row["question_id"], f"sample {row['sample']}"]
     if row["difficulty"] is not None:
         told.append(f"difficulty {row['difficulty']}")
@@ -215,7 +215,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, str]:
         "group": row["domain"],
         "title": ", ".join(told),
         "question": _shortened(question),
-        "reasoning": _shortened(before.replace("<think>", "", 1).strip()),
+        "reasoning": _shortened(reasoning),
         "answer": _shortened(answer.strip()),
     }
 
