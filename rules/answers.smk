@@ -11,11 +11,10 @@ rule sample_answers:
     benchmark:
         "<usage>/sample_answers/{id}/{shard}-of-{shards}.jsonl"
     localrule: INTERNET_HERE and asks_only_apis("answers")
-    threads: engine_threads("answers")
+    threads: asking_threads("answers")
     resources:
         **asking("answers"),
-        mem_mb=lambda wildcards, attempt: asking_memory("answers", wildcards)
-        * min(attempt, 2),
+        mem_mb=asking_memory("answers"),
         runtime=lambda wildcards, attempt: answers_runtime(wildcards) * attempt,
     params:
         prompt=prompt_flag("answers"),
@@ -106,11 +105,10 @@ rule verify_answers:
     benchmark:
         "<usage>/verify_answers/{id}/{shard}-of-{shards}.jsonl"
     localrule: INTERNET_HERE and asks_only_apis("assessed")
-    threads: engine_threads("assessed")
+    threads: asking_threads("assessed")
     resources:
         **asking("assessed"),
-        mem_mb=lambda wildcards, attempt: asking_memory("assessed", wildcards)
-        * min(attempt, 2),
+        mem_mb=asking_memory("assessed"),
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
         prompt=prompt_flag("assessed"),

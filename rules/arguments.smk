@@ -34,11 +34,6 @@ def example_files(kind, role):
     ]
 
 
-def embedding_threads(kind):
-    """Threads function: a sentence model that runs in the job takes some cores, a hosted one none."""
-    return lambda wildcards: 1 if asks_api(kind, wildcards) else 4
-
-
 def selection_policy(wildcards):
     """The threshold of a selection by label, and what becomes of questions without one."""
     settings = PLAN.stage("selected", wildcards.id).settings
@@ -225,18 +220,11 @@ def funnel_flags(wildcards):
     stages = recipe.questions()
     funnel = [
         (label, PLAN.path(stage))
-        for label, kind in (
-            ("sourced", "source"),
-            ("decontaminated", "clean"),
-            ("selected", "selected"),
-            ("short enough", "limited"),
-            ("deduplicated", "deduplicated"),
-            ("drawn", "drawn"),
-        )
+        for kind, label in LEVELS.items()
         for stage in stages
         if stage.kind == kind
     ]
-    funnel.append(("dataset rows", PLAN.path(recipe.dataset)))
+    funnel.append((LABELS["dataset"], PLAN.path(recipe.dataset)))
     return " ".join(f"--stage '{label}' {path}" for label, path in funnel)
 
 
@@ -282,9 +270,9 @@ def lockable(wildcards):
         kind: sorted(
             {s.settings["name"] for s in PLAN.index.values() if s.kind == kind}
         )
-        for kind in PINNED
+        for kind in FETCHED
     }
-    return " ".join(f"--{kind}s {' '.join(names[kind])}" for kind in PINNED)
+    return " ".join(f"--{kind}s {' '.join(names[kind])}" for kind in FETCHED)
 
 
 def publications(kind):

@@ -44,11 +44,7 @@ def internet():
 
 def asks_only_apis(kind):
     """Whether every model that stages of a kind ask is a hosted one."""
-    return all(
-        catalog_entry(stage.input("model"))["kind"] == "api"
-        for stage in PLAN.index.values()
-        if stage.kind == kind and "model" in stage.inputs
-    )
+    return all(is_api(entry) for entry in asked_models(kind))
 
 
 def gres(gpus):

@@ -23,10 +23,10 @@ from openthoughts.costs.estimates import (
 )
 from openthoughts.plan.planner import make_plan
 from openthoughts.plan.validation import check_schema
+from openthoughts.plan.expectations import engine_gpus, served_entry
+from openthoughts.plan.register import FETCHED, LABELS, LEVELS, inference
 from openthoughts.plan.shards import shard_path
 from openthoughts.plan.catalog_entries import needs_pin
-
-PINNED = ("source", "benchmark", "model")
 
 try:
     config.update(prepared(config))
@@ -131,7 +131,7 @@ def refuse_unpinned():
     fetches = {
         (job.rule.name.removeprefix("fetch_"), job.wildcards.id)
         for job in workflow.dag.needrun_jobs()
-        if job.rule.name in {f"fetch_{kind}" for kind in PINNED}
+        if job.rule.name in {f"fetch_{kind}" for kind in FETCHED}
     }
     stages = [PLAN.stage(kind, id) for kind, id in fetches]
     loose = sorted(
@@ -155,16 +155,9 @@ def prompt_flag(kind):
     return lookup
 
 
-def catalog_entry(model):
-    """The catalog's entry of a model; a student is served like the model it was trained from."""
-    return (
-        model.input("model").execution if model.kind == "student" else model.execution
-    )
-
-
 def served(kind, wildcards):
     """The catalog's entry of the model that a stage asks."""
-    return catalog_entry(PLAN.stage(kind, wildcards.id).input("model"))
+    return served_entry(PLAN.stage(kind, wildcards.id).input("model"))
 
 
 def asks_api(kind, wildcards):
@@ -183,9 +176,9 @@ def asked_models(kind):
     asked = {
         stage.input("model")
         for stage in PLAN.index.values()
-        if stage.kind == kind and "model" in stage.inputs
+        if stage.kind == kind and inference(stage)
     }
-    return [catalog_entry(model) for model in asked]
+    return [served_entry(model) for model in asked]
 
 
 def of_model(kind, value):
@@ -213,20 +206,27 @@ def entry_json(kind, name):
 
 def entry_gpus(entry):
     """GPUs of the engine that serves a model of the catalog."""
-    if ACCELERATOR == "cpu" or is_api(entry):
-        return 0
-    sizes = entry.get("serving", {})
-    return sizes.get("tensor_parallel", 1) * sizes.get("data_parallel", 1)
+    return 0 if ACCELERATOR == "cpu" else engine_gpus(entry)
 
 
-def engine_gpus(kind, wildcards):
-    """GPUs of the engine that a job may start."""
-    return entry_gpus(served(kind, wildcards))
+def asking_threads(kind):
+    """Threads function: cores of a job that asks a model, and of the engine that it may start."""
+
+    def lookup(wildcards):
+        stage, entry = PLAN.stage(kind, wildcards.id), served(kind, wildcards)
+        return inference(stage).threads(entry, entry_gpus(entry))
+
+    return lookup
 
 
-def engine_threads(kind):
-    """Threads function: an engine on GPUs needs some cores of its own."""
-    return lambda wildcards: 1 + 3 * max(1, engine_gpus(kind, wildcards))
+def asking_memory(kind):
+    """Resource function: memory (MB) of a job that asks a model, and of the engine that it may start."""
+
+    def lookup(wildcards, attempt):
+        gpus = entry_gpus(served(kind, wildcards))
+        return inference(PLAN.stage(kind, wildcards.id)).memory_mb(gpus, attempt)
+
+    return lookup
 
 
 def asking(kind):
@@ -265,12 +265,6 @@ ASKING = (
     " --budget-gpu-hours {resources.budget_gpu_hours}"
     " > {log} 2>&1"
 )
-
-
-def asking_memory(kind, wildcards):
-    """Memory (MB) of a client and of the engine it may start: 64 GB and 32 GB a GPU, 8 GB without one."""
-    gpus = engine_gpus(kind, wildcards)
-    return 64000 + 32000 * gpus if gpus else 8000
 
 
 def answers_runtime(wildcards):

@@ -11,11 +11,10 @@ rule sample_evaluation:
     benchmark:
         "<usage>/sample_evaluation/{id}.jsonl"
     localrule: INTERNET_HERE and asks_only_apis("evaluation")
-    threads: engine_threads("evaluation")
+    threads: asking_threads("evaluation")
     resources:
         **asking("evaluation"),
-        mem_mb=lambda wildcards, attempt: asking_memory("evaluation", wildcards)
-        * min(attempt, 2),
+        mem_mb=asking_memory("evaluation"),
         runtime=lambda wildcards, attempt: 720 * attempt,
     params:
         benchmarks=sampling_tasks,
@@ -40,11 +39,10 @@ rule judge_answers:
     benchmark:
         "<usage>/judge_answers/{id}.jsonl"
     localrule: INTERNET_HERE and asks_only_apis("judged")
-    threads: engine_threads("judged")
+    threads: asking_threads("judged")
     resources:
         **asking("judged"),
-        mem_mb=lambda wildcards, attempt: asking_memory("judged", wildcards)
-        * min(attempt, 2),
+        mem_mb=asking_memory("judged"),
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         benchmark=setting("judged", "benchmark"),

@@ -37,10 +37,10 @@ rule embed_examples:
     benchmark:
         "<usage>/embed_examples/{id}.jsonl"
     localrule: INTERNET_HERE and asks_only_apis("direction")
-    threads: embedding_threads("direction")
+    threads: asking_threads("direction")
     resources:
         **asking("direction"),
-        mem_mb=8000,
+        mem_mb=asking_memory("direction"),
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         most=all_if_none("direction", "most"),
@@ -63,9 +63,10 @@ rule label_questions:
     benchmark:
         "<usage>/label_questions/{id}/{shard}-of-{shards}.jsonl"
     localrule: INTERNET_HERE and asks_only_apis("labels")
+    threads: asking_threads("labels")
     resources:
         **asking("labels"),
-        mem_mb=8000,
+        mem_mb=asking_memory("labels"),
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
         method=setting("labels", "method"),
@@ -120,10 +121,10 @@ rule embed_questions:
     benchmark:
         "<usage>/embed_questions/{id}/{shard}-of-{shards}.jsonl"
     localrule: INTERNET_HERE and asks_only_apis("labels")
-    threads: embedding_threads("labels")
+    threads: asking_threads("labels")
     resources:
         **asking("labels"),
-        mem_mb=8000,
+        mem_mb=asking_memory("labels"),
         runtime=lambda wildcards, attempt: 360 * attempt,
     shell:
         "{PY} scripts/embed_questions.py --questions {input.questions} --direction {input.direction}"

@@ -11,9 +11,10 @@ rule write_questions:
     benchmark:
         "<usage>/write_questions/{id}/{shard}-of-{shards}.jsonl"
     localrule: INTERNET_HERE and asks_only_apis("written")
+    threads: asking_threads("written")
     resources:
         **asking("written"),
-        mem_mb=8000,
+        mem_mb=asking_memory("written"),
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
         step=setting("written", "step"),

@@ -17,7 +17,7 @@ from openthoughts.base.cli import command
 from openthoughts.plan.catalog import read_catalog
 from openthoughts.plan.config import read_config
 from openthoughts.plan.planner import make_plan
-from openthoughts.plan.stages import KINDS
+from openthoughts.plan.register import KINDS
 
 
 def unused(results: Path, used: set[str]) -> Iterator[Path]:

@@ -32,11 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     most = wanted(options.most, "--most")
     good, bad = (example_texts(paths, most, options.seed) for paths in (options.positives, options.negatives))
     both = embed([*good, *bad], asking, options.output.parent)
+    if both is None:
+        return 0
     parts = [
-        type(both)(both.vectors[part], both.errors[part])
+        type(both)(both.vectors[part], both.errors[part], both.usage)
         for part in (slice(0, len(good)), slice(len(good), len(good) + len(bad)))
     ]
-    found = {"direction": direction(*parts), "good": len(good), "bad": len(bad)}
+    found = {"direction": direction(*parts), "good": len(good), "bad": len(bad), **both.usage.to_json()}
     write_text(json.dumps(found) + "\n", options.output)
     logging.info("%s: %d good and %d bad examples", options.output, len(good), len(bad))
     return 0

@@ -30,8 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     towards = json.loads(options.direction.read_text(encoding="utf-8"))["direction"]
     questions = shard_questions(options.questions, options.shard, options.shards)
     embedded = embed(questions["question"].to_list(), read_asking(options), options.output.parent)
+    if embedded is None:
+        return 0
     table = labels(questions["question_id"].to_list(), embedded, towards)
-    write_table(table, options.output, LABELS)
+    write_table(table, options.output, LABELS, embedded.usage.metadata())
     logging.info("%s: %d labels", options.output, table.height)
     return 0
 

@@ -12,8 +12,9 @@ from openthoughts.costs.forecast import forecast
 from openthoughts.costs.spending import Spent
 from openthoughts.plan.catalog import read_catalog
 from openthoughts.plan.config import read_yaml, with_setting
+from openthoughts.plan.expectations import expected_rows
 from openthoughts.plan.planner import make_plan
-from openthoughts.plan.stages import Plan, expected_rows
+from openthoughts.plan.stages import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,10 +13,11 @@ from tests.answer_tables import completion
 
 from openthoughts.base.tables import COMPLETIONS, write_table
 from openthoughts.costs.estimates import estimates_of_kinds
-from openthoughts.costs.spending import WITH_ENGINE, spent
+from openthoughts.costs.spending import spent
 from openthoughts.plan.catalog import read_catalog
 from openthoughts.plan.config import read_yaml
 from openthoughts.plan.planner import make_plan
+from openthoughts.plan.register import engine_programs
 from openthoughts.report.manifest import Recipe, Stage
 from openthoughts.report.page.sections import Sources, spending_section
 
@@ -61,7 +62,7 @@ def test_every_rule_that_asks_a_model_may_hold_gpus() -> None:
     rules = re.findall(r"^rule (\w+):\n((?:(?: .*)?\n)+)", text, re.MULTILINE)
     asking = {name for name, body in rules if "+ ASKING" in body}
     assert len(asking) == 8
-    assert asking | {"train_student"} == WITH_ENGINE
+    assert asking | {"train_student"} == engine_programs()
 
 
 def two_teachers(accelerator: str) -> list[dict[str, Any]]:

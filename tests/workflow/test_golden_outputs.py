@@ -33,7 +33,7 @@ import select_questions
 from openthoughts.answers.filters import FILTERS
 from openthoughts.base.hashing import question_id
 from openthoughts.base.tables import COMPLETIONS, write_table
-from openthoughts.plan.stages import KINDS
+from openthoughts.plan.register import KINDS
 
 RECORDED: Mapping[tuple[str, int], str] = {
     ("written", 1): "091f1c13e2b0e1b2",

@@ -15,7 +15,7 @@ from tests.fake_openai import API_KEY, FakeServer, Fault
 from tests.workflow.conftest import ROOT, Checkout, small_config
 
 from openthoughts.plan.config import with_setting
-from openthoughts.plan.shards import PROGRAMS
+from openthoughts.plan.register import KINDS
 
 Jobs = Callable[..., dict[str, int]]
 
@@ -175,11 +175,8 @@ def test_what_the_store_holds_is_written_before_anything_is_submitted(
 def test_every_program_that_asks_is_known_to_from_store() -> None:
     rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
     asking = [rule for rule in re.split(r"^rule ", rules, flags=re.MULTILINE) if "+ ASKING" in rule]
-    assert {re.findall(r"scripts/(\w+)\.py", rule)[0] for rule in asking} == set(PROGRAMS.values()) | {
-        # Short jobs: embeddings of questions.
-        "embed_examples",
-        "embed_questions",
-    }
+    known = {asks.program for kind in KINDS.values() for asks in kind.asks}
+    assert {re.findall(r"scripts/(\w+)\.py", rule)[0] for rule in asking} == known
 
 
 def test_more_samples_ask_only_for_those_that_are_missing(

@@ -147,8 +147,13 @@ def write_text(text: str, path: Path | str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_table(table: pl.DataFrame | pl.LazyFrame, path: Path | str, schema: Schema) -> None:
-    """Write a table atomically: the columns of ``schema`` in its order and types, then any further ones."""
+def write_table(
+    table: pl.DataFrame | pl.LazyFrame, path: Path | str, schema: Schema, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a table atomically: the columns of ``schema`` in its order and types, then any further ones.
+
+    ``metadata`` is noted in the file beside the rows.
+    """
     names = table.collect_schema().names()
     missing = [name for name in schema if name not in names]
     if missing:
@@ -157,11 +162,12 @@ def write_table(table: pl.DataFrame | pl.LazyFrame, path: Path | str, schema: Sc
         *[pl.col(name).cast(dtype) for name, dtype in schema.items()],
         *[pl.col(name) for name in names if name not in schema],
     )
+    noted = dict(metadata) if metadata else None
     with atomic_path(path) as temporary:
         if isinstance(ordered, pl.LazyFrame):
-            ordered.sink_parquet(temporary, compression="zstd")
+            ordered.sink_parquet(temporary, compression="zstd", metadata=noted)
         else:
-            ordered.write_parquet(temporary, compression="zstd")
+            ordered.write_parquet(temporary, compression="zstd", metadata=noted)
 
 
 def scan_table(path: Path | str, schema: Schema) -> pl.LazyFrame:

@@ -21,6 +21,7 @@ from openthoughts.base.cli import UserError
 from openthoughts.base.environments import find
 from openthoughts.costs.estimates import estimate, total
 from openthoughts.plan.catalog_entries import needs_pin
+from openthoughts.plan.register import FETCHED, KINDS, inference
 from openthoughts.plan.stages import Plan, Stage
 
 LONGEST_POLL = 180
@@ -30,9 +31,6 @@ RACES = 200
 """Files that two processes race for."""
 
 COMMAND_SECONDS = 20
-
-ASKING = frozenset({"written", "direction", "labels", "answers", "assessed", "judged", "evaluation"})
-"""Kinds of stages that may ask a model."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +203,7 @@ def environment_checks(plan: Plan, accelerator: str) -> Iterator[Check]:
     suffix = "" if accelerator == "cuda" else f"-{accelerator}"
     stages = plan.index.values()
     engines = ["vllm"] if any(model.settings["entry"].get("kind") != "api" for model in asked(stages)) else []
-    engines += ["llamafactory"] if any(stage.kind == "student" for stage in stages) else []
+    engines += ["llamafactory"] if any(KINDS[stage.kind].trained_by for stage in stages) else []
     for engine in engines:
         name = f"{engine}{suffix}"
         try:
@@ -221,9 +219,9 @@ def asked(stages: Iterable[Stage]) -> list[Stage]:
     """The models of the catalog that stages ask (a student counts as the model that it was trained from)."""
     found = []
     for stage in stages:
-        if stage.kind in ASKING and "model" in stage.inputs:
+        if inference(stage):
             model = stage.input("model")
-            found.append(model.input("model") if model.kind == "student" else model)
+            found.append(model.input("model") if "model" in model.inputs else model)
     return list(dict.fromkeys(found))
 
 
@@ -244,7 +242,7 @@ def key_checks(plan: Plan, environ: Mapping[str, str]) -> Iterator[Check]:
 
 def fetched_checks(plan: Plan) -> Iterator[Check]:
     """Whether what comes from the hub is pinned, and how much of what the plan uses is here already."""
-    for kind, words in (("source", "question sources"), ("benchmark", "benchmarks"), ("model", "models")):
+    for kind, words in FETCHED.items():
         stages = [stage for stage in plan.index.values() if stage.kind == kind]
         if not stages:
             continue

@@ -9,10 +9,9 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-import polars as pl
-
 from openthoughts.plan.shards import Shard
 from openthoughts.plan.stages import Stage
+from openthoughts.store.usage import Usage
 
 
 def answers_there(shards: Iterable[Shard], store: Path) -> dict[Stage, int]:
@@ -26,23 +25,17 @@ def answers_there(shards: Iterable[Shard], store: Path) -> dict[Stage, int]:
     known = (store / "store.json").exists()
     for shard in shards:
         stage, output = shard.stage, Path(shard.output)
-        whole = output.parent.parent / "completions.parquet" if stage.kind == "answers" else output
         there.setdefault(stage, 0)
         if stage in merged:
             continue
-        if stage.kind == "answers" and whole.is_file():
-            there[stage] = _rows(whole)
+        if shard.merged and Path(shard.merged).is_file():
+            there[stage] = Usage.of(Path(shard.merged)).requests
             merged.add(stage)
         elif output.is_file():
-            there[stage] += _rows(output)
+            there[stage] += Usage.of(output).requests
         elif known and all(Path(path).exists() for path in shard.inputs):
             there[stage] += _stored(shard, store)
     return there
-
-
-def _rows(path: Path) -> int:
-    rows: int = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
-    return rows
 
 
 def _stored(shard: Shard, store: Path) -> int:

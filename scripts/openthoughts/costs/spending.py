@@ -10,22 +10,10 @@ from pathlib import Path
 
 import polars as pl
 
+from openthoughts.plan.register import engine_programs, kind_in
 from openthoughts.plan.stages import Stage
 from openthoughts.store.budget import Price
-
-WITH_ENGINE = frozenset(
-    {
-        "write_questions", "label_questions", "embed_examples", "embed_questions", "sample_answers", "verify_answers",
-        "train_student", "sample_evaluation", "judge_answers",
-    }
-)  # fmt: skip
-"""Rules whose jobs hold GPUs, where the model is a local one."""
-
-ANSWERED = frozenset({"written", "labels", "answers", "assessed", "evaluations", "judged"})
-"""Folders of the stages that ask a model."""
-
-SHARDS = ("completions", "shards")
-"""Folders of the shards of stages that ask a model (``openthoughts.plan.shards``)."""
+from openthoughts.store.usage import Usage
 
 
 @dataclass
@@ -66,31 +54,44 @@ def spent(
     is one job.
     """
     result = Spent()
-    for path in completion_tables(folder, shards):
-        columns = [pl.col(name).sum() for name in ("prompt_tokens", "completion_tokens")]
-        squares = pl.col("completion_tokens").cast(pl.Float64).pow(2).sum().alias("squares")
-        counted = pl.scan_parquet(path, glob=False).select(pl.len(), *columns, pl.col("error").count(), squares)
-        requests, asked, answered, failed, squared = counted.collect().row(0)
-        result += Spent(
-            requests=requests, input_tokens=asked, output_tokens=answered, failed=failed, squared_tokens=squared
-        )
+    for path, embeds in answer_tables(folder, shards):
+        result += _embedded(path) if embeds else _completed(path)
     if price is not None:
         result.usd = Price(**price).of(result.input_tokens, result.output_tokens)
+    engines = engine_programs()
     for rule, seconds in job_seconds(usage, folder.name):
-        result += Spent(jobs=1, hours=seconds / 3600, gpu_hours=gpus * seconds / 3600 if rule in WITH_ENGINE else 0.0)
+        result += Spent(jobs=1, hours=seconds / 3600, gpu_hours=gpus * seconds / 3600 if rule in engines else 0.0)
     return result
 
 
-def completion_tables(folder: Path, shards: int | None = None) -> list[Path]:
-    """The tables of a stage's completions, those of its shards where they are not merged; none where it asks nobody.
+def answer_tables(folder: Path, shards: int | None = None) -> Iterator[tuple[Path, bool]]:
+    """The files of a stage's answers, and whether they are embeddings; none where it asks nobody.
 
-    Shards of another division of the stage hold the same answers and are left out.
+    Where shards are merged as they are, or one job asked, that is one file. Shards of another division of the stage
+    hold the same answers and are left out.
     """
-    if folder.parent.name not in ANSWERED:
-        return []
-    if (whole := folder / "completions.parquet").is_file():
-        return [whole]
-    return [path for name in SHARDS for path in sorted(folder.glob(f"{name}/*-of-{shards}.parquet"))]
+    kind = kind_in(folder.parent.name)
+    for asks in kind.asks if kind else ():
+        if (whole := folder / asks.file).is_file():
+            yield whole, asks.embeds
+        elif asks.folder is not None:
+            for path in sorted(folder.glob(f"{asks.folder}/*-of-{shards}.parquet")):
+                yield path, asks.embeds
+
+
+def _completed(path: Path) -> Spent:
+    """Requests and tokens of a table of completions."""
+    columns = [pl.col(name).sum() for name in ("prompt_tokens", "completion_tokens")]
+    squares = pl.col("completion_tokens").cast(pl.Float64).pow(2).sum().alias("squares")
+    counted = pl.scan_parquet(path, glob=False).select(pl.len(), *columns, pl.col("error").count(), squares)
+    requests, asked, answered, failed, squared = counted.collect().row(0)
+    return Spent(requests=requests, input_tokens=asked, output_tokens=answered, failed=failed, squared_tokens=squared)
+
+
+def _embedded(path: Path) -> Spent:
+    """Requests and tokens of embeddings, as their job noted them beside what it made of them."""
+    took = Usage.of(path)
+    return Spent(requests=took.requests, input_tokens=took.input_tokens, failed=took.failed)
 
 
 def job_seconds(usage: Path, identity: str) -> Iterator[tuple[str, float]]:

@@ -20,18 +20,10 @@ from openthoughts.plan.arms import arm_evaluation, arm_recipes, curve_points
 from openthoughts.plan.catalog import Catalog, ContentOf, content_of, local_pins
 from openthoughts.plan.catalog_entries import DESCRIPTIVE, ROLE, fetched_entry, written_prompt, written_steps
 from openthoughts.plan.config import ConfigurationError, schema, with_defaults
+from openthoughts.plan.expectations import expected_rows
 from openthoughts.plan.recipes import MODEL_LABELS, Settings, resolved_domain, resolved_scale
-from openthoughts.plan.stages import (
-    ASSESSED_FILTERS,
-    EXAMPLES,
-    KINDS,
-    MEASURED_FILTERS,
-    ExperimentPlan,
-    Plan,
-    RecipePlan,
-    Stage,
-    expected_rows,
-)
+from openthoughts.plan.register import EXAMPLES, KINDS
+from openthoughts.plan.stages import ASSESSED_FILTERS, MEASURED_FILTERS, ExperimentPlan, Plan, RecipePlan, Stage
 from openthoughts.plan.validation import check_schema, recipe_warnings, reference_problems
 
 NOT_FETCHED = (

@@ -1,53 +1,14 @@
-"""What a stage is: every kind in the order the data flows, and the plan as stages with their settings and inputs."""
+"""The plan: stages with their settings and inputs, and the recipes and experiments that they make up."""
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from openthoughts.plan.recipes import Settings
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of stage: its folder and main file, and a version raised when its output changes for equal settings."""
-
-    folder: str
-    file: str = "questions.parquet"
-    version: int = 1
-
-
-KINDS: Mapping[str, Kind] = {
-    "source": Kind("sources"),
-    "benchmark": Kind("benchmarks"),
-    "model": Kind("models", "model.json"),
-    "written": Kind("written"),
-    "clean": Kind("clean"),
-    "classifier": Kind("classifiers", "classifier.bin"),
-    "direction": Kind("directions", "direction.json"),
-    "labels": Kind("labels", "labels.parquet"),
-    "selected": Kind("selected"),
-    "mixed": Kind("mixed"),
-    "limited": Kind("limited"),
-    "deduplicated": Kind("deduplicated"),
-    "drawn": Kind("drawn"),
-    "answers": Kind("answers", "completions.parquet"),
-    "measured": Kind("measured", "measures.parquet", version=2),
-    "assessed": Kind("assessed", "assessments.parquet"),
-    "filtered": Kind("filtered", "completions.parquet", version=2),
-    "dataset": Kind("datasets", "dataset.parquet", version=2),
-    "tokenized": Kind("tokenized", "statistics.json"),
-    "student": Kind("students", "model.json"),
-    "evaluation": Kind("evaluations", "scores.parquet"),
-    "judged": Kind("judged", "completions.parquet"),
-    "experiment": Kind("experiments", "scores.parquet", version=2),
-}
-"""In the order the data flows."""
-
-EXAMPLES = ("positives", "negatives")
+from openthoughts.plan.register import KINDS
 
 MEASURED_FILTERS = frozenset({"majority", "columns"})
 """Answer filters that look at what was computed from all answers to a question."""
@@ -297,20 +258,3 @@ class Plan:
             tuple(record["warnings"]),
             {(stage.kind, stage.id): stage for stage in known.values()},
         )
-
-
-def expected_rows(stage: Stage) -> int | None:
-    """Question rows that a stage of questions is expected to give; null where the catalog does not say."""
-    if stage.kind in {"source", "benchmark"}:
-        rows = stage.execution.get("rows")
-        return None if rows is None else int(rows)
-    limit = stage.settings.get("keep") if stage.kind == "selected" else None
-    limit = stage.settings.get("count") if stage.kind == "drawn" else limit
-    if stage.settings.get("fill"):
-        return limit
-    inputs = [expected_rows(each) for each in stage.inputs["questions"]]
-    known = [rows for rows in inputs if rows is not None]
-    before = sum(known) if len(known) == len(inputs) else None
-    if limit is not None and limit < 1:
-        return None if before is None else math.ceil(limit * before)
-    return min((rows for rows in (limit, before) if rows is not None), default=None)

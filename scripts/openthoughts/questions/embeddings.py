@@ -33,6 +33,7 @@ from openthoughts.inference.job import Asking, Prompted
 from openthoughts.models.model import Model
 from openthoughts.store.gpu_hours import GpuMeter
 from openthoughts.store.store import Store
+from openthoughts.store.usage import Usage
 
 DECIMALS = 5
 """Of a label: a vector's last digits depend on which texts it was computed beside."""
@@ -42,20 +43,32 @@ PROGRAM = Path(__file__).resolve().parents[2] / "engines" / "embed_texts.py"
 
 @dataclasses.dataclass(frozen=True)
 class Embedded:
-    """The embeddings of texts: a row of ``vectors`` each (zeros where it failed), and why it failed, or null."""
+    """The embeddings of texts: a row of ``vectors`` each (zeros where it failed), and why it failed, or null.
+
+    ``usage`` is what they took of the model; the tokens of a local one are not counted.
+    """
 
     vectors: Any
     errors: list[str | None]
+    usage: Usage
 
 
-def embed(texts: Sequence[str], asking: Asking, folder: Path) -> Embedded:
-    """Embed texts with the model that is asked; ``folder`` is for temporary files."""
+def embed(texts: Sequence[str], asking: Asking, folder: Path) -> Embedded | None:
+    """Embed texts with the model that is asked; ``folder`` is for temporary files.
+
+    Null where nobody may be asked and the completion store does not hold them all: it never holds a local model's.
+    """
+    nobody = asking.from_store or asking.count
+    if asking.model.local and nobody:
+        if asking.count:
+            print(f"0 of {len(texts)}")
+        return None
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".embed-", dir=folder) as temporary:
         if asking.model.local:
             with metered(asking) as objection:
                 vectors = embed_here(texts, asking.model, asking.engine.accelerator, Path(temporary), objection)
-            return Embedded(vectors, [None] * len(texts))
+            return Embedded(vectors, [None] * len(texts), Usage(len(texts)))
         return embed_hosted(texts, asking, Path(temporary))
 
 
@@ -95,8 +108,8 @@ def embed_here(
     return numpy.load(target)
 
 
-def embed_hosted(texts: Sequence[str], asking: Asking, temporary: Path) -> Embedded:
-    """Embed texts with a hosted model, each distinct text once, through the completion store."""
+def embed_hosted(texts: Sequence[str], asking: Asking, temporary: Path) -> Embedded | None:
+    """Embed texts with a hosted model, each distinct text once, through the completion store; null as in ``embed``."""
     import numpy
 
     ids = [question_id(text) for text in texts]
@@ -106,8 +119,10 @@ def embed_hosted(texts: Sequence[str], asking: Asking, temporary: Path) -> Embed
         for identifier, text in distinct:
             yield Prompted(identifier, 0, 0, [{"role": "user", "content": text}])
 
-    complete_shard(wanted, dataclasses.replace(asking, embeds=True), temporary / "embeddings.parquet")
-    rows = read_table(temporary / "embeddings.parquet", COMPLETIONS).select("question_id", "text", "error").rows()
+    if not complete_shard(wanted, dataclasses.replace(asking, embeds=True), temporary / "embeddings.parquet"):
+        return None
+    answers = read_table(temporary / "embeddings.parquet", COMPLETIONS)
+    rows = answers.select("question_id", "text", "error").rows()
     found = {identifier: (None if text is None else decoded(text), error) for identifier, text, error in rows}
     size = next((len(vector) for vector, _ in found.values() if vector is not None), 0)
     vectors = numpy.zeros((len(texts), size), dtype=numpy.float32)
@@ -115,7 +130,8 @@ def embed_hosted(texts: Sequence[str], asking: Asking, temporary: Path) -> Embed
         vector = found[identifier][0]
         if vector is not None:
             vectors[place] = vector
-    return Embedded(vectors, [found[identifier][1] for identifier in ids])
+    usage = Usage(answers.height, int(answers["prompt_tokens"].sum()), answers["error"].count())
+    return Embedded(vectors, [found[identifier][1] for identifier in ids], usage)
 
 
 def decoded(text: str) -> Any:

@@ -10,13 +10,11 @@ from typing import Any
 import polars as pl
 
 from openthoughts.base.cli import UserError
+from openthoughts.plan.register import KINDS
 from openthoughts.report.manifest import Recipe, Stage
 from openthoughts.report.side_by_side import common_parts, occurrences, side_by_side
 
-FLOW = (
-    "sources", "written", "clean", "labels", "selected", "mixed", "limited", "deduplicated", "drawn", "answers",
-    "measured", "assessed", "filtered",
-)  # fmt: skip
+FLOW = tuple(kind.folder for kind in KINDS.values())
 """Folders of the results in the order in which the data flows; others come after them."""
 
 Row = dict[str, Any]

@@ -10,10 +10,8 @@ import polars as pl
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.tables import scan_table
+from openthoughts.plan.register import DROPPING
 from openthoughts.report.manifest import Recipe, Stage
-
-DROPPING = ("clean", "selected", "limited", "deduplicated", "drawn")
-"""Kinds of stages that keep some rows of questions and write the others to their dropped table."""
 
 Counts = dict[str, int]
 Row = dict[str, Any]

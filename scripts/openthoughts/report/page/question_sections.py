@@ -11,6 +11,7 @@ import polars as pl
 
 from openthoughts.base.tables import LABELLED, LABELS, read_table, scan_table
 from openthoughts.models.tokenizers import count_tokens, load_tokenizer
+from openthoughts.plan.register import LEVELS
 from openthoughts.questions.sensitivity import ANY, BUCKETS, SENSITIVITY
 from openthoughts.report.manifest import Recipe, Stage
 from openthoughts.report.page import pairs
@@ -22,7 +23,6 @@ from openthoughts.report.page.figures import (
 )
 from openthoughts.report.page.page import Browser, Figure, Section, Table
 from openthoughts.report.page.rows import SAMPLE, sampled, source_of
-from openthoughts.report.page.sankey import LEVELS
 from openthoughts.report.plot_data import decontaminated
 
 PAIRS = 80

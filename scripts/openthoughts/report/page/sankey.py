@@ -8,17 +8,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from openthoughts.plan.register import DROPPING, LEVELS
 from openthoughts.report.plots import COLOURS
-
-LEVELS = {
-    "source": "sourced",
-    "clean": "decontaminated",
-    "selected": "selected",
-    "limited": "short enough",
-    "deduplicated": "deduplicated",
-    "drawn": "drawn",
-}
-"""Kinds of stages that are a level, and what their questions then are."""
 
 WIDTH, FLOW_WIDTH = 360.0, 318.0
 ROW, BAR, GAP = 74.0, 9.0, 5.0
@@ -46,7 +37,8 @@ def sankey(funnel: Sequence[Mapping[str, Any]]) -> Markup:
     scale = (FLOW_WIDTH - GAP * (len(domains) + 1)) / max(1, total)
     shapes: list[Markup] = []
     above: Mapping[Thread, Segment] = {}
-    for row, level in enumerate(LEVELS):
+    levels = [level for level in LEVELS if kept[level] or dropped[level]]
+    for row, level in enumerate(levels):
         y = 26 + ROW * row
         bars, gone = _segments(threads, kept[level], dropped[level], scale)
         for thread in threads:
@@ -59,7 +51,7 @@ def sankey(funnel: Sequence[Mapping[str, Any]]) -> Markup:
             shapes.append(_bar(gone[thread], y, DROPPED))
         shapes.append(_label(LEVELS[level], sum(kept[level].values()), sum(dropped[level].values()), y))
         above = bars
-    height = 26 + ROW * (len(LEVELS) - 1) + BAR + 8
+    height = 26 + ROW * (len(levels) - 1) + BAR + 8
     legend = Markup("").join(
         Markup('<tspan fill="{}">■</tspan><tspan> {}  </tspan>').format(colours[domain], domain) for domain in domains
     )
@@ -77,8 +69,9 @@ def _threads(
 ) -> tuple[dict[str, dict[Thread, int]], dict[str, dict[Thread, int]]]:
     """Rows kept and dropped at each level by thread, without what a draw repeats: no level is wider than the one above.
 
-    What is sourced is what decontamination was given.
+    What is sourced is what the first level was given.
     """
+    first = next((level for level in DROPPING if any(row["stage"] == level for row in funnel)), None)
     kept: dict[str, dict[Thread, int]] = {level: {} for level in LEVELS}
     dropped: dict[str, dict[Thread, int]] = {level: {} for level in LEVELS}
     for row in funnel:
@@ -87,7 +80,7 @@ def _threads(
             continue
         kept[level][thread] = row["rows"] - row.get("repeated", 0)
         dropped[level][thread] = sum(row["dropped"].values())
-        if level == "clean":
+        if level == first:
             kept["source"][thread] = kept[level][thread] + dropped[level][thread]
     return kept, dropped
 

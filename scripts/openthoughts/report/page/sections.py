@@ -13,6 +13,7 @@ import polars as pl
 from openthoughts.base.reasoning import split_reasoning
 from openthoughts.base.tables import DATASET, scan_table
 from openthoughts.costs.spending import Spent, spent
+from openthoughts.plan.register import LABELS
 from openthoughts.report.funnel import by_stage, repeats
 from openthoughts.report.manifest import Recipe, Stage
 from openthoughts.report.page.answer_sections import (
@@ -25,7 +26,7 @@ from openthoughts.report.page.figures import counted_bars
 from openthoughts.report.page.page import Browser, Figure, Fold, Section, Table
 from openthoughts.report.page.question_sections import decontamination_section, duplicates_section, questions_section
 from openthoughts.report.page.rows import name_of
-from openthoughts.report.page.sankey import LEVELS, sankey
+from openthoughts.report.page.sankey import sankey
 from openthoughts.report.plot_data import usage, usage_files
 
 ROWS = 300
@@ -33,9 +34,6 @@ ROWS = 300
 
 MOST_CHARACTERS = 12_000
 """Characters of a reasoning that the page holds."""
-
-NAMES = {**LEVELS, "written": "written", "mixed": "mixed", "answers": "answered", "filtered": "filtered"}
-"""Kinds of stages in the page's words."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +92,11 @@ def funnel_section(recipe: Recipe) -> Section:
     section.figures.append(Figure("Questions", str(sankey(recipe.funnel)), inline=True))
     for domain in recipe.domains():
         rows = [
-            (NAMES[row["stage"]] + repeats(row), row["rows"], row["questions"], _reasons(row["dropped"]))
+            (LABELS[row["stage"]] + repeats(row), row["rows"], row["questions"], _reasons(row["dropped"]))
             for row in by_stage(recipe.funnel, domain)
         ]
         rows += [
-            (NAMES[row["stage"]], row["rows"], row["questions"], _reasons(row["dropped"]))
+            (LABELS[row["stage"]], row["rows"], row["questions"], _reasons(row["dropped"]))
             for row in recipe.funnel
             if row["domain"] == domain and row["source"] is None
         ]

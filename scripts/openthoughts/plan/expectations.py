@@ -1,0 +1,112 @@
+"""What a stage is expected to give: rows, tokens and gigabytes, from the catalog and the constants below."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openthoughts.plan.stages import Stage
+
+QUESTION_TOKENS = 150
+"""Tokens of a question as it is asked."""
+
+EVALUATION_TOKENS = 10_000
+"""Tokens of an answer to a benchmark question by a reasoning model, where the catalog has no length for it."""
+
+TOKENIZED_BYTES = 16
+"""Bytes a token of packed training data takes (measured; 9 where rows are not packed)."""
+
+CHECKPOINT_BYTES = 16
+"""Bytes a parameter takes in a checkpoint of mixed-precision AdamW."""
+
+
+def expected_rows(stage: Stage) -> int | None:
+    """Question rows that a stage of questions is expected to give; null where the catalog does not say.
+
+    A stage that keeps a number or a fraction of its questions says so in its setting ``keep`` or ``count``, one that
+    repeats them up to that number in ``fill``, and one that takes at most so many of each input in ``most``.
+    """
+    if "questions" not in stage.inputs:
+        rows = stage.execution.get("rows")
+        return None if rows is None else int(rows)
+    limit = stage.settings.get("keep", stage.settings.get("count"))
+    if stage.settings.get("fill"):
+        return int(limit)
+    inputs = [expected_rows(each) for each in stage.inputs["questions"]]
+    known = [rows for rows in inputs if rows is not None]
+    before = sum(known) if len(known) == len(inputs) else None
+    if limit is not None and limit < 1:
+        return None if before is None else math.ceil(limit * before)
+    return min((rows for rows in (limit, before) if rows is not None), default=None)
+
+
+def sources_without_rows(stage: Stage) -> Iterator[str]:
+    """Names of the sources and benchmarks below a stage of questions whose rows the catalog does not say."""
+    if "questions" not in stage.inputs and stage.execution.get("rows") is None:
+        yield stage.settings["name"]
+    for each in stage.inputs.get("questions", ()):
+        yield from sources_without_rows(each)
+
+
+def served_entry(model: Stage) -> Mapping[str, Any]:
+    """The catalog's entry of a model; a student is served like the model it was trained from."""
+    return model.input("model").execution if "model" in model.inputs else model.execution
+
+
+def engine_gpus(entry: Mapping[str, Any]) -> int:
+    """GPUs of the engine that serves the model of a catalog entry; none for a hosted one."""
+    serving = entry.get("serving", {})
+    return 0 if entry["kind"] == "api" else serving.get("tensor_parallel", 1) * serving.get("data_parallel", 1)
+
+
+def answer_tokens(stage: Stage) -> float | None:
+    """Expected tokens of one of a stage's answers: the catalog's, bounded by what may be sampled."""
+    expected = served_entry(stage.input("model")).get("serving", {}).get("tokens_per_answer")
+    longest = stage.settings["sampling"]["max_tokens"]
+    return None if expected is None else min(expected, longest)
+
+
+def dataset_tokens(dataset: Stage, cutoff: int) -> float:
+    """Expected tokens of a dataset, each row cut at ``cutoff``."""
+    tokens = 0.0
+    for filtered in dataset.inputs["answers"]:
+        answers = filtered.input("answers")
+        rows = expected_rows(answers.input("questions")) or 0
+        length = QUESTION_TOKENS + (answer_tokens(answers) or 0.0)
+        kept = min(rows * answers.settings["samples"], filtered.settings["options"].get("keep") or math.inf)
+        tokens += kept * min(cutoff, length)
+    return tokens
+
+
+def trained_tokens(student: Stage) -> float:
+    """Tokens that a training goes through."""
+    scale = student.settings["settings"]
+    tokens = dataset_tokens(student.input("tokenized").input("dataset"), scale["cutoff"])
+    if scale.get("epochs") is not None:
+        return float(tokens * scale["epochs"])
+    if scale.get("max_steps") is not None:
+        return float(min(tokens, scale["max_steps"] * scale["global_batch"] * scale["cutoff"]))
+    return tokens
+
+
+def classifier_gigabytes(stage: Stage) -> float:
+    """Disk of a fastText classifier: its vectors."""
+    parameters = stage.settings["parameters"]
+    return float(4 * parameters["bucket"] * parameters["dim"] / 1e9)
+
+
+def model_gigabytes(stage: Stage) -> float:
+    """Disk of a model's weights in bfloat16; nothing for a hosted one."""
+    return float(2 * stage.execution.get("parameters", 0.0) / 1e9)
+
+
+def tokenized_gigabytes(stage: Stage) -> float:
+    """Disk of tokenised training data."""
+    return dataset_tokens(stage.input("dataset"), stage.settings["cutoff"]) * TOKENIZED_BYTES / 1e9
+
+
+def training_gigabytes(stage: Stage) -> float:
+    """Disk of a student's weights and of one checkpoint."""
+    return float((2 + CHECKPOINT_BYTES) * stage.input("model").execution.get("parameters", 0.0) / 1e9)
