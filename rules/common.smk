@@ -26,7 +26,7 @@ from openthoughts.plan.validation import check_schema
 from openthoughts.plan.expectations import engine_gpus, served_entry
 from openthoughts.plan.register import FETCHED, LABELS, LEVELS, inference
 from openthoughts.plan.shards import shard_path
-from openthoughts.plan.catalog_entries import needs_pin
+from openthoughts.sources.entries import needs_pin
 
 try:
     config.update(prepared(config))

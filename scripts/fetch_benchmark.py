@@ -1,6 +1,6 @@
 """Fetch one benchmark of the catalog into a table of questions.
 
-The rows keep the benchmark's own order. ``openthoughts.plan.catalog_entries`` and the connectors' docstrings
+The rows keep the benchmark's own order. ``openthoughts.sources.entries`` and the connectors' docstrings
 say what an entry may hold.
 """
 

@@ -1,6 +1,6 @@
 """Keep the answers that a filter chooses, and say of every other one why it was dropped.
 
-The filter is one of ``openthoughts.answers.filters.FILTERS`` (``none`` keeps all); completions that failed for good are
+The filter is one of ``openthoughts.answers.filters`` (``none`` keeps all); completions that failed for good are
 always dropped.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from openthoughts.answers.filters import filter_answers
+from openthoughts.answers.filtering import filter_answers
 from openthoughts.base.cli import UserError, command
 
 

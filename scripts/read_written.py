@@ -14,8 +14,8 @@ from pathlib import Path
 from openthoughts.base.cli import command
 from openthoughts.base.tables import QUESTIONS, write_table
 from openthoughts.inference.read_back import require_any
-from openthoughts.plan.catalog_entries import WRITTEN_STEPS
 from openthoughts.questions.writing import WRITTEN_DROPPED, written_questions
+from openthoughts.sources.entries import WRITTEN_STEPS
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from openthoughts.base.cli import command
 from openthoughts.base.engine_child import ACCELERATORS
 from openthoughts.models.model import Model
-from openthoughts.plan.scales import Packing, Scale, parse_settings
+from openthoughts.training.scales import Packing, Scale, parse_settings
 from openthoughts.training.tokenize import Tokenization, tokenize, write_statistics
 
 log = logging.getLogger(__name__)

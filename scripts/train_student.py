@@ -17,7 +17,7 @@ from pathlib import Path
 from openthoughts.base.cli import command
 from openthoughts.base.engine_child import ACCELERATORS
 from openthoughts.models.model import Model
-from openthoughts.plan.scales import Scale, parse_settings
+from openthoughts.training.scales import Scale, parse_settings
 from openthoughts.training.tokenize import read_statistics
 from openthoughts.training.training import Nodes, Training, train
 

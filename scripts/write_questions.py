@@ -15,8 +15,8 @@ from openthoughts.inference.completions import complete_shard
 from openthoughts.inference.job import add_arguments, read_asking
 from openthoughts.inference.prompts import Prompt
 from openthoughts.inference.request_source import prompted
-from openthoughts.plan.catalog_entries import WRITTEN_STEPS
 from openthoughts.questions.writing import shard_texts, step_schema
+from openthoughts.sources.entries import WRITTEN_STEPS
 
 
 @command

@@ -21,7 +21,7 @@ from openthoughts.report.manifest import Recipe, Stage
 from openthoughts.report.page.answer_sections import answers_section
 from openthoughts.report.page.sections import facts
 from openthoughts.report.publishing import card
-from openthoughts.sources import read_questions
+from openthoughts.sources.reading import read_questions
 
 OWN = {"README.md", "recipe.yaml", "lock.yaml", "manifest.json"}
 

@@ -26,7 +26,7 @@ from openthoughts.base.environments import find
 from openthoughts.base.tables import DATASET
 from openthoughts.models.chat_templates import read_chat_template, render
 from openthoughts.models.model import Model
-from openthoughts.plan.scales import Scale
+from openthoughts.training.scales import Scale
 from openthoughts.training.tokenize import read_statistics
 from openthoughts.training.training import Nodes, Training, prepare
 

@@ -11,7 +11,7 @@ from tests.answer_tables import answers, drawn, hide_column
 from openthoughts.answers import dataset
 from openthoughts.answers.consensus import measure_answers
 from openthoughts.answers.dataset import DomainPart, assemble, counts_summary, dataset_card
-from openthoughts.answers.filters import filter_answers
+from openthoughts.answers.filtering import filter_answers
 from openthoughts.base.cli import UserError
 from openthoughts.base.tables import DATASET, MEASURES
 

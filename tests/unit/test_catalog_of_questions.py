@@ -12,11 +12,11 @@ import yaml
 from openthoughts.base.cli import UserError
 from openthoughts.grading import GRADERS
 from openthoughts.plan.catalog import read_catalog
-from openthoughts.plan.catalog_entries import entry_problems, fetched_entry
 from openthoughts.plan.planner import make_plan
-from openthoughts.sources import read_questions
 from openthoughts.sources.columns import needed_columns
+from openthoughts.sources.entries import entry_problems, fetched_entry
 from openthoughts.sources.hub import entry_datasets, entry_parts
+from openthoughts.sources.reading import read_questions
 
 
 def entries(section: str, folder: str = "catalog") -> dict[str, dict[str, Any]]:

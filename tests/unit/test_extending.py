@@ -14,11 +14,11 @@ import yaml
 from openthoughts import grading
 from openthoughts.base.cli import UserError
 from openthoughts.costs.estimates import estimate_stage
-from openthoughts.plan import catalog_entries
 from openthoughts.plan.catalog import read_catalog
 from openthoughts.plan.config import merged, prepared, read_yaml
 from openthoughts.plan.planner import make_plan
-from openthoughts.sources import read_questions
+from openthoughts.sources import entries as catalog_entries
+from openthoughts.sources.reading import read_questions
 
 ROOT = Path(__file__).resolve().parents[2]
 

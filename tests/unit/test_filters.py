@@ -14,15 +14,14 @@ from tests.answer_tables import answers, completion, drawn, hide_column
 
 from openthoughts.answers import filters
 from openthoughts.answers.consensus import measure_answers
-from openthoughts.answers.filters import FILTERS, filter_answers
+from openthoughts.answers.filtering import filter_answers
+from openthoughts.answers.filters import FILTERS, AnswerFilter, configured_filter
 from openthoughts.base import streams
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import question_id
 from openthoughts.base.tables import ASSESSMENTS, COMPLETIONS, DRAWN, MEASURES, write_table
-from openthoughts.plan import filter_options
 from openthoughts.plan.catalog import read_catalog
 from openthoughts.plan.config import schema, schema_problems
-from openthoughts.plan.filter_options import OPTIONS, checked_options
 from openthoughts.plan.validation import example_problems
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -294,12 +293,12 @@ def test_measured_columns_are_asked_for_values_and_ranges(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "needs the option where"),
-        ({"where": {"agrement": 1}}, "has no column 'agrement': use agreement"),
+        ({}, "give where"),
+        ({"where": {"agrement": 1}}, r"no column 'agrement' \(did you mean agreement\?\)"),
         ({"where": {"agreement": [1]}}, r"give a value, or a range \[least, most\]"),
         ({"where": {"agreement": "high"}}, "give a value, or a range"),
         ({"where": {"agreement": [None, None]}}, "give a value, or a range"),
-        ({"where": {"ties": 1}, "nulls": "maybe"}, "use drop or keep"),
+        ({"where": {"ties": 1}, "nulls": "maybe"}, "is not one of the choices"),
     ],
 )
 def test_conditions_that_make_no_sense_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -328,7 +327,7 @@ def test_scores_rank_have_a_threshold_and_may_be_missing(tmp_path: Path) -> None
     assert kept_samples(keep=3, unlabelled="keep") == [0, 2, 3], "what has no score comes last"
     with pytest.raises(UserError, match="keep_per_question or at_least"):
         kept_samples()
-    with pytest.raises(UserError, match="use drop or keep"):
+    with pytest.raises(UserError, match="is not one of the choices"):
         kept_samples(keep=1, unlabelled="last")
     with pytest.raises(UserError, match="'fasttext' needs --assessed"):
         filter_answers(questions, given, "fasttext", {"keep": 1}, *outputs)
@@ -371,24 +370,28 @@ def test_the_hidden_tests_of_the_questions_are_not_loaded(tmp_path: Path) -> Non
 
 
 def test_unknown_filters_and_options_name_what_there_is() -> None:
-    with pytest.raises(UserError, match=r"no answer filter 'best': use one of .*majority"):
-        checked_options("best", {})
-    with pytest.raises(UserError, match="'longest' has no option 'kep': use keep, keep_per_question, seed, unit"):
-        checked_options("longest", {"kep": 1})
+    with pytest.raises(UserError, match=r"no answer filter 'longst' \(did you mean longest\?\)"):
+        configured_filter("longst", {})
+    with pytest.raises(UserError, match=r"'longest': options: unknown key 'kep' \(did you mean keep\?\)"):
+        configured_filter("longest", {"kep": 1})
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("longest", {}, "needs the option keep"),
-        ("longest", {"keep": 0}, "a whole number from 1"),
-        ("longest", {"keep": 1, "unit": "words"}, "tokens or characters"),
-        ("majority", {"ties": "both"}, "first or drop"),
-        ("short_paragraphs", {"max_characters": 2.5}, r"max_characters is 2.5: give a whole number from 1"),
-        ("language", {"language": False}, "language is False: give a text"),
-        ("fasttext", {}, "needs the option keep or keep_per_question or at_least"),
-        ("majority", {"min_agreement": "high"}, "min_agreement is 'high': give a number"),
-        ("short_paragraphs", {}, "needs the option max_characters"),
+        ("longest", {}, "options: give keep or keep_per_question"),
+        ("longest", {"keep": 0}, "options.keep: 0 must be above 0"),
+        (
+            "longest",
+            {"keep": 1, "unit": "words"},
+            r"options.unit: 'words' is not one of the choices \(known: characters, tokens\)",
+        ),
+        ("majority", {"ties": "both"}, "options.ties: 'both' is not one of the choices"),
+        ("short_paragraphs", {"max_characters": 2.5}, "options.max_characters: 2.5 should be of type integer"),
+        ("language", {"language": False}, "options.language: False should be of type string"),
+        ("fasttext", {}, "give keep or keep_per_question or at_least"),
+        ("majority", {"min_agreement": "high"}, "options.min_agreement: 'high' should be of type number"),
+        ("short_paragraphs", {}, "options: give max_characters"),
     ],
 )
 def test_options_out_of_range_are_refused(tmp_path: Path, name: str, options: dict[str, Any], message: str) -> None:
@@ -398,13 +401,9 @@ def test_options_out_of_range_are_refused(tmp_path: Path, name: str, options: di
 
 def test_the_filter_of_the_documentation_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "extending" / "filter.md").read_text(encoding="utf-8")
-    code, options = (part.split("```")[0] for part in page.split("```python\n")[1:3])
-    functions, _, entry = code.rpartition("\n\n")
-    namespace = dict(vars(filters))
-    exec(functions, namespace)
-    added = eval(f"{{{entry}}}", namespace)
-    monkeypatch.setattr(filters, "FILTERS", {**FILTERS, **added})
-    monkeypatch.setattr(filter_options, "OPTIONS", {**OPTIONS, **eval(f"{{{options}}}")})
+    (tmp_path / "added").mkdir()
+    (tmp_path / "added/wordy.py").write_text(page.split("```python\n")[1].split("```")[0])
+    monkeypatch.setattr(filters, "__path__", [*filters.__path__, str(tmp_path / "added")])
     texts = {ONE: ["one two three", "one", "", None]}
     pairs, _, dropped = kept(tmp_path, texts, "wordy", at_least=2)
     assert pairs == [(ONE, 0)]
@@ -412,10 +411,11 @@ def test_the_filter_of_the_documentation_works(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_configuration_and_the_documentation_know_every_filter() -> None:
-    assert sorted(schema("config")["$defs"]["filter"]["properties"]["by"]["enum"]) == sorted(FILTERS) == sorted(OPTIONS)
+    assert sorted(schema("config")["$defs"]["filter"]["properties"]["by"]["enum"]) == sorted(FILTERS)
     page = (ROOT / "docs" / "filters.md").read_text(encoding="utf-8").split("## Filters of answers")[1]
-    for name, options in OPTIONS.items():
+    for name, chosen in FILTERS.items():
         [row] = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        options = set(chosen.model_fields) - set(AnswerFilter.model_fields)
         assert all(f"`{option}`" in row for option in options) or "as `shortest`" in row
 
 
@@ -431,4 +431,4 @@ def test_the_examples_of_the_documentation_are_valid() -> None:
             assert example_problems("here", {"by": "fasttext", **settings}, catalog) == [] or "examples" not in settings
             if section == "filter":
                 keep = {name: settings[name] for name in ("keep",) if name in settings}
-                checked_options(settings["by"], {**settings.get("options", {}), **keep})
+                configured_filter(settings["by"], {**settings.get("options", {}), **keep})

@@ -16,7 +16,7 @@ from tests.fake_hub import FakeHub
 
 from openthoughts.base.cli import UserError
 from openthoughts.sources import hub as connector
-from openthoughts.sources import read_questions
+from openthoughts.sources.reading import read_questions
 
 CARD = """---
 configs:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from tests.answer_tables import answers, drawn
 
-from openthoughts.answers.filters import filter_answers
+from openthoughts.answers.filtering import filter_answers
 from openthoughts.answers.language import MANY, PIECE_LETTERS, PIECES, language, languages, prose
 
 SENTENCES = {

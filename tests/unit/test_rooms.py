@@ -10,10 +10,12 @@ LIBRARY = Path(__file__).resolve().parents[2] / "scripts/openthoughts"
 
 FLOORS = (
     {"base"},
-    {"experiments", "models", "plan", "store"},
-    {"costs", "inference", "similarity", "sources", "training"},
+    {"experiments", "models", "store"},
+    {"inference", "similarity", "sources", "training"},
     {"grading", "questions"},
     {"answers"},
+    {"plan"},
+    {"costs"},
     {"report"},
 )
 """From the ground up. A room may use every room of a lower floor, and none of its own."""

@@ -17,9 +17,9 @@ import pytest
 import yaml
 from tests.fake_hub import FakeHub
 
-from openthoughts.plan.catalog_entries import fetched_entry
 from openthoughts.sources import hub as connector
-from openthoughts.sources import read_questions
+from openthoughts.sources.entries import fetched_entry
+from openthoughts.sources.reading import read_questions
 
 SOURCES = yaml.safe_load(Path("catalog/sources.yaml").read_text(encoding="utf-8"))
 BENCHMARKS = yaml.safe_load(Path("catalog/benchmarks.yaml").read_text(encoding="utf-8"))

@@ -15,10 +15,10 @@ from rapidfuzz import fuzz
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import question_id
 from openthoughts.base.tables import QUESTIONS
-from openthoughts.plan.catalog_entries import entry_problems
-from openthoughts.sources import read_questions, repeats
 from openthoughts.sources.columns import first_user_message, shuffled_choices
+from openthoughts.sources.entries import entry_problems
 from openthoughts.sources.procedural import generate
+from openthoughts.sources.reading import read_questions, repeats
 from openthoughts.sources.text import answer_text, valid_text
 
 

@@ -19,8 +19,8 @@ import py7zr
 import pytest
 
 from openthoughts.base.cli import UserError
-from openthoughts.sources import read_questions
 from openthoughts.sources.markup import html_to_text, single_blanks
+from openthoughts.sources.reading import read_questions
 from openthoughts.sources.stackexchange import sha256_of
 
 
@@ -153,7 +153,7 @@ class TestDump:
         archive(path, posts([row(number, f"{body}{number}", 1 + number % 2) for number in range(200_000)]))
         program = (
             "import re, sys; sys.path.insert(0, 'scripts')\n"
-            "from openthoughts.sources import read_questions, write_questions\n"
+            "from openthoughts.sources.reading import read_questions, write_questions\n"
             "entry = {'connector': 'human_eval'}\n"
             "write_questions('x', 'code', entry, None, sys.argv[2])\n"
             "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"

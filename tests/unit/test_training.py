@@ -15,7 +15,7 @@ from tests.tiny_model import make_tiny_model
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.engine_child import failure, run_engine
-from openthoughts.plan.scales import Packing, Scale
+from openthoughts.training.scales import Packing, Scale
 from openthoughts.training.training import (
     MARKER,
     Nodes,

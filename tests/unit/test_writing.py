@@ -16,13 +16,13 @@ from openthoughts.base.hashing import question_id
 from openthoughts.base.tables import COMPLETIONS, QUESTIONS, read_table, write_table
 from openthoughts.inference.prompts import Prompt as CatalogPrompt
 from openthoughts.plan.catalog import Catalog, Prompt, local_pins
-from openthoughts.plan.catalog_entries import WRITTEN_STEPS, entry_problems
 from openthoughts.plan.config import ConfigurationError
 from openthoughts.plan.planner import make_plan
 from openthoughts.plan.stages import Stage
 from openthoughts.questions.writing import read_step, shard_texts, step_schema, written_questions
-from openthoughts.sources import passages, read_questions
+from openthoughts.sources.entries import WRITTEN_STEPS, entry_problems
 from openthoughts.sources.lock import pin_of
+from openthoughts.sources.reading import passages, read_questions
 
 
 def pdf(*texts: str) -> bytes:

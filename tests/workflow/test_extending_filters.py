@@ -48,14 +48,8 @@ def config(checkout: Checkout, server: FakeServer) -> dict[str, Any]:
     insert(scores, "SCORES: Mapping", f"{code}\n\n")
     insert(scores, '"question_length": question_length', f"{entry.strip()} ")
     add_name(checkout, "select", "numbers")
-    code, options = blocks("A filter of answers", "python")
-    functions, _, entry = code.rpartition("\n\n")
-    filters = checkout.folder / "scripts/openthoughts/answers/filters.py"
-    insert(filters, "FILTERS: Mapping", f"{functions}\n\n")
-    insert(filters, '    "python": AnswerFilter(', f"    {entry.strip()}\n")
-    insert(
-        checkout.folder / "scripts/openthoughts/plan/filter_options.py", '    "python": {}', f"    {options.strip()}\n"
-    )
+    (code,) = blocks("A filter of answers", "python")
+    (checkout.folder / "scripts/openthoughts/answers/filters/wordy.py").write_text(code)
     add_name(checkout, "filter", "wordy")
     config = small_config(checkout, server)
     (select,) = blocks("A filter of questions", "yaml")

@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openthoughts.answers.filters import FILTERED
+from openthoughts.answers.filtering import FILTERED
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import keyed_hash
 from openthoughts.base.streams import TableWriter, read_batches

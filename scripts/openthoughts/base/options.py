@@ -111,13 +111,17 @@ def _members(annotation: Any) -> Iterator[Any]:
         yield origin or annotation
 
 
+def suggestion(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`` (did you mean X?)`` for a near miss, or nothing."""
+    close = difflib.get_close_matches(str(word), sorted(known), n=1, cutoff=cutoff)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """`` (did you mean X?)`` for a near miss, else what there is."""
     names = sorted(known)
-    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
-    if close:
-        return f" (did you mean {close[0]}?)"
-    return f" (known: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''})" if names else ""
+    listed = f" (known: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''})" if names else ""
+    return suggestion(word, names, 0.5) or listed
 
 
 Model = TypeVar("Model", bound=BaseModel)

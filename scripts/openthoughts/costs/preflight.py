@@ -20,9 +20,9 @@ from pathlib import Path
 from openthoughts.base.cli import UserError
 from openthoughts.base.environments import find
 from openthoughts.costs.estimates import estimate, total
-from openthoughts.plan.catalog_entries import needs_pin
 from openthoughts.plan.register import FETCHED, KINDS, inference
 from openthoughts.plan.stages import Plan, Stage
+from openthoughts.sources.entries import needs_pin
 
 LONGEST_POLL = 180
 """Seconds between two looks at a job's state at the most, which `squeue` must remember an ended job for."""

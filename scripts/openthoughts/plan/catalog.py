@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from openthoughts.base.cli import UserError
-from openthoughts.plan.catalog_entries import entry_problems
 from openthoughts.plan.config import ConfigurationError, read_yaml, schema, schema_problems
+from openthoughts.sources.entries import entry_problems
 
 Entry = Mapping[str, Any]
 

@@ -15,16 +15,17 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from openthoughts.answers.filters import FILTERS
 from openthoughts.base.hashing import digest
 from openthoughts.plan.arms import arm_evaluation, arm_recipes, curve_points
 from openthoughts.plan.catalog import Catalog, ContentOf, content_of, local_pins
-from openthoughts.plan.catalog_entries import DESCRIPTIVE, ROLE, fetched_entry, written_prompt, written_steps
 from openthoughts.plan.config import ConfigurationError, schema, with_defaults
 from openthoughts.plan.expectations import expected_rows
 from openthoughts.plan.recipes import MODEL_LABELS, Settings, resolved_domain, resolved_scale
 from openthoughts.plan.register import EXAMPLES, KINDS
-from openthoughts.plan.stages import ASSESSED_FILTERS, MEASURED_FILTERS, ExperimentPlan, Plan, RecipePlan, Stage
+from openthoughts.plan.stages import ExperimentPlan, Plan, RecipePlan, Stage
 from openthoughts.plan.validation import check_schema, recipe_warnings, reference_problems
+from openthoughts.sources.entries import DESCRIPTIVE, ROLE, fetched_entry, written_prompt, written_steps
 
 NOT_FETCHED = (
     DESCRIPTIVE | (ROLE - {"domain"}) | {"price", "serving", "endpoint", "parameters", "template", "tokenizer"}
@@ -218,9 +219,9 @@ class Planner:
         """The answers that a filter chooses."""
         by = block["by"]
         inputs = {"questions": [drawn], "answers": [answers]}
-        if by in MEASURED_FILTERS:
+        if FILTERS[by].needs == "measured":
             inputs["measured"] = [measured]
-        if by in ASSESSED_FILTERS:
+        if FILTERS[by].needs == "assessed":
             inputs["assessed"] = [self.assessed(name, drawn, answers, block)]
         options = block["options"] if block["keep"] is None else {**block["options"], "keep": block["keep"]}
         return self.add("filtered", name, {"by": by, "options": options}, inputs)
@@ -229,9 +230,9 @@ class Planner:
         """An assessment of every answer: a classifier's score, or a model's verdict."""
         shards = max(1, math.ceil(answers.execution["expected"] / block["answers_per_shard"]))
         inputs = {"questions": [drawn], "answers": [answers]}
-        if block["by"] == "fasttext":
+        if FILTERS[block["by"]].assessed_by == "classifier":
             inputs["classifier"] = [self.classifier(block)]
-            return self.add("assessed", name, {"method": "fasttext"}, inputs, {"shards": shards})
+            return self.add("assessed", name, {"method": block["by"]}, inputs, {"shards": shards})
         inputs["model"] = [self.model(block["model"])]
         prompt, path = self.prompt(block["prompt"])
         settings = {"method": block["by"], "prompt": prompt, "sampling": block["sampling"], "seed": block["seed"]}

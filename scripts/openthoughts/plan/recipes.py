@@ -8,7 +8,7 @@ from typing import Any
 
 from openthoughts.plan.catalog import Catalog
 from openthoughts.plan.config import merged, schema, with_defaults
-from openthoughts.plan.scales import Scale
+from openthoughts.training.scales import Scale
 
 Settings = Mapping[str, Any]
 

@@ -10,12 +10,6 @@ from typing import Any
 from openthoughts.plan.recipes import Settings
 from openthoughts.plan.register import KINDS
 
-MEASURED_FILTERS = frozenset({"majority", "columns"})
-"""Answer filters that look at what was computed from all answers to a question."""
-
-ASSESSED_FILTERS = frozenset({"fasttext", "llm_verification"})
-"""Answer filters that need an assessment of every answer first."""
-
 
 @dataclass(frozen=True, eq=False)
 class Stage:

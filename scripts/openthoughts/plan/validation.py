@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from openthoughts.answers.filters import FILTERS
 from openthoughts.base.cli import UserError
 from openthoughts.base.options import did_you_mean
+from openthoughts.base.options import problems as option_problems
 from openthoughts.plan.arms import arm_evaluation, arm_overrides, arm_recipe, colliding_arms, curve_points
 from openthoughts.plan.catalog import Catalog
-from openthoughts.plan.catalog_entries import written_prompt, written_steps
 from openthoughts.plan.config import ConfigurationError, schema, schema_problems, with_defaults
-from openthoughts.plan.filter_options import checked_options
 from openthoughts.plan.recipes import MODEL_LABELS, Settings, resolved_domain, resolved_scale
+from openthoughts.sources.entries import written_prompt, written_steps
 
 
 def check_schema(config: Settings) -> None:
@@ -308,15 +309,14 @@ def filter_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
     if chosen["keep"] is not None and "keep" in chosen["options"]:
         problems.append(f"{where}.options.keep: `keep` of the filter says it already: leave one out")
     counts = {} if chosen["keep"] is None else {"keep": chosen["keep"]}
-    try:
-        checked_options(chosen["by"], {**chosen["options"], **counts})
-    except UserError as error:
-        problems.append(f"{where}.options: {str(error).rstrip('.')}")
-    if chosen["by"] == "fasttext":
+    if chosen["by"] in FILTERS:
+        problems += option_problems(FILTERS[chosen["by"]], {**chosen["options"], **counts}, f"{where}.options")
+    assessed_by = FILTERS[chosen["by"]].assessed_by if chosen["by"] in FILTERS else None
+    if assessed_by == "classifier":
         problems += example_problems(where, chosen, catalog)
-    if chosen["by"] == "llm_verification":
+    if assessed_by == "model":
         if "model" not in chosen:
-            problems.append(f"{where}: the key 'model' is missing: llm_verification asks a model")
+            problems.append(f"{where}: the key 'model' is missing: {chosen['by']} asks a model")
         else:
             problems += _unknown(f"{where}.model", "model", chosen["model"], catalog.models)
         problems += _unknown(f"{where}.prompt", "prompt", chosen["prompt"], catalog.prompts)

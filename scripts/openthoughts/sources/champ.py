@@ -17,7 +17,7 @@ import polars as pl
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import question_id
-from openthoughts.sources import Entry, Row, metadata_json, raw_batch
+from openthoughts.sources.rows import Entry, Row, metadata_json, raw_batch
 from openthoughts.sources.text import answer_text, valid_text
 
 SOURCE_SHARE = 0.7

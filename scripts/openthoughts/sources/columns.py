@@ -26,8 +26,9 @@ import polars as pl
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import keyed_hash, question_id
-from openthoughts.plan.catalog_entries import suggestion
-from openthoughts.sources import RAW, Entry, programs
+from openthoughts.base.options import suggestion
+from openthoughts.sources import programs
+from openthoughts.sources.rows import RAW, Entry
 
 ROLES = ("role", "from")
 CONTENTS = ("content", "value")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from openthoughts.base.cli import UserError
-from openthoughts.sources import write_questions
+from openthoughts.sources.reading import write_questions
 
 log = logging.getLogger(__name__)
 

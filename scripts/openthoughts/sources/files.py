@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.streams import batched
-from openthoughts.sources import BATCH_ROWS
 from openthoughts.sources.columns import check_columns
+from openthoughts.sources.rows import BATCH_ROWS
 from openthoughts.sources.text import valid_text
 
 FORMATS = {

@@ -28,10 +28,10 @@ import polars as pl
 import tenacity
 
 from openthoughts.base.cli import UserError
-from openthoughts.plan.catalog_entries import suggestion
-from openthoughts.sources import RAW, Entry
+from openthoughts.base.options import suggestion
 from openthoughts.sources.columns import extract, needed_columns
 from openthoughts.sources.files import read_file
+from openthoughts.sources.rows import RAW, Entry
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from openthoughts.sources import Entry, metadata_json, raw_batch
+from openthoughts.sources.rows import Entry, metadata_json, raw_batch
 
 
 def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:

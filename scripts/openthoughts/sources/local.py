@@ -12,9 +12,9 @@ from pathlib import Path
 import polars as pl
 
 from openthoughts.base.cli import UserError
-from openthoughts.sources import Entry
 from openthoughts.sources.columns import extract, needed_columns
 from openthoughts.sources.files import format_of, read_file
+from openthoughts.sources.rows import Entry
 
 
 def local_files(entry: Entry) -> list[Path]:

@@ -14,9 +14,10 @@ from typing import Any
 import yaml
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.options import suggestion
 from openthoughts.base.tables import write_text
-from openthoughts.plan.catalog_entries import fetched_entry, suggestion
 from openthoughts.sources import hub, stackexchange
+from openthoughts.sources.entries import fetched_entry
 
 log = logging.getLogger(__name__)
 

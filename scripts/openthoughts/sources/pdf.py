@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from openthoughts.base.cli import UserError
-from openthoughts.sources import BATCH_ROWS, Entry, Row, metadata_json, raw_batch
+from openthoughts.sources.rows import BATCH_ROWS, Entry, Row, metadata_json, raw_batch
 from openthoughts.sources.text import valid_text
 
 log = logging.getLogger(__name__)

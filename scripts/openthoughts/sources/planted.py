@@ -19,7 +19,8 @@ import polars as pl
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import keyed_hash, question_id
-from openthoughts.sources import Entry, Row, metadata_json, raw_batch, read_questions
+from openthoughts.sources.reading import read_questions
+from openthoughts.sources.rows import Entry, Row, metadata_json, raw_batch
 
 COPIES = ("exact", "near", "repeated")
 LEAKS = ("verbatim", "edited", "embedded")

@@ -23,8 +23,8 @@ from typing import Any
 import polars as pl
 
 from openthoughts.base.cli import UserError
-from openthoughts.plan.catalog_entries import suggestion
-from openthoughts.sources import BATCH_ROWS, Entry, Row, metadata_json, raw_batch
+from openthoughts.base.options import suggestion
+from openthoughts.sources.rows import BATCH_ROWS, Entry, Row, metadata_json, raw_batch
 from openthoughts.sources.text import answer_text, valid_text
 
 DEFAULT_SIZE = 100

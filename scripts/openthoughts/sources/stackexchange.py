@@ -25,8 +25,8 @@ from xml.parsers import expat
 import polars as pl
 
 from openthoughts.base.cli import UserError
-from openthoughts.sources import BATCH_ROWS, Entry, Row, metadata_json, raw_batch
 from openthoughts.sources.markup import html_to_text
+from openthoughts.sources.rows import BATCH_ROWS, Entry, Row, metadata_json, raw_batch
 
 log = logging.getLogger(__name__)
 

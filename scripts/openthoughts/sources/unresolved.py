@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from openthoughts.base.cli import UserError
-from openthoughts.sources import Entry
+from openthoughts.sources.rows import Entry
 
 
 def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:

@@ -20,7 +20,7 @@ from openthoughts.base.environments import find
 from openthoughts.base.hashing import digest
 from openthoughts.base.tables import DATASET, scan_table, write_text
 from openthoughts.models.model import Model
-from openthoughts.plan.scales import Packing
+from openthoughts.training.scales import Packing
 
 CHILD = Path(__file__).resolve().parents[2] / "engines" / "llamafactory_tokenize.py"
 

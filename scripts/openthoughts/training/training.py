@@ -34,8 +34,8 @@ from openthoughts.base.environments import Environment, find
 from openthoughts.base.hashing import digest
 from openthoughts.base.tables import Schema, write_table, write_text
 from openthoughts.models.model import Model, describe
-from openthoughts.plan.scales import Scale
 from openthoughts.store.leases import KNOWN_DEAD_SECONDS, Presence, leased
+from openthoughts.training.scales import Scale
 
 CHILD = Path(__file__).resolve().parents[2] / "engines" / "llamafactory_train.py"
 

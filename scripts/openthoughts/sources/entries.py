@@ -6,12 +6,12 @@ questions without changing them, and are never part of a result's id.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.options import suggestion
 
 DESCRIPTIVE = frozenset({"licence", "homepage", "rank", "rows", "verified", "note", "published"})
 """Keys that describe an entry; ``rows`` is the number of rows expected."""
@@ -93,12 +93,6 @@ def needs_pin(entry: Mapping[str, Any]) -> bool:
     entry = fetched_entry(entry)
     kind = entry.get("connector", entry.get("kind"))
     return kind == "hub" or (kind == "stackexchange" and "://" in str(entry.get("url", "https://")))
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean X?)`` for the known word closest to ``word``, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def entry_problems(entry: Mapping[str, Any]) -> list[str]:
