@@ -49,8 +49,8 @@ def evidence_flags(wildcards):
     stage = PLAN.stage("filtered", wildcards.id)
     return " ".join(
         f"--{role} {PLAN.path(stage.input(role))}"
-        for role in ("measured", "assessed")
-        if role in stage.inputs
+        for role in stage.inputs
+        if role not in ("questions", "answers")
     )
 
 

@@ -3,6 +3,7 @@ corpus of which the halves are mixed is not; neither shards nor order matter."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -22,6 +23,7 @@ from tests.fake_openai import API_KEY, FakeServer, Fault
 import embed_examples
 import embed_questions
 import fetch_model
+import from_store
 import parse_labels
 import read_assessments
 import score_texts
@@ -29,8 +31,12 @@ import select_questions
 import train_classifier
 from openthoughts.base import environments
 from openthoughts.base.hashing import question_id
+from openthoughts.costs.remaining import answers_there
+from openthoughts.costs.spending import spent
 from openthoughts.models.model import API, Model
 from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.shards import asked_shards
+from openthoughts.plan.stages import Plan, Stage
 from openthoughts.questions import classifier
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -348,3 +354,61 @@ def test_a_local_sentence_model_tells_apart_what_differs(tmp_path: Path) -> None
     labels = embedded(tmp_path, 1, asking)
     assert separation(labels) == 1.0
     assert embedded(tmp_path, 2, asking).equals(labels)
+
+
+def embedding_plan(folder: Path, questions: Sequence[str]) -> Plan:
+    """A plan in which questions are labelled by the embeddings of a hosted model; its inputs are there."""
+    served = Stage("model", "embedder-0123456789ab", {"name": "e"}, {}, {"kind": "api", "price": {"input": 0.02}})
+    made = {"good": texts(MATHEMATICS, 0, 20), "bad": texts(COOKING, 0, 20), "questions": questions}
+    told = {name: Stage("source", f"{name}-0123456789ab", {"name": name}, {}, {}) for name in made}
+    examples = {"positives": (told["good"],), "negatives": (told["bad"],), "model": (served,)}
+    towards = Stage("direction", "e-0123456789ab", {"most": None, "seed": 42}, examples)
+    asked = {"questions": (told["questions"],), "model": (served,), "direction": (towards,)}
+    labels = Stage("labels", "q-0123456789ab", {"method": "embeddings"}, asked, {"shards": 2})
+    index = {(stage.kind, stage.id): stage for stage in (served, *told.values(), towards, labels)}
+    plan = Plan(str(folder / "results"), {}, {}, (), (), index)
+    for name, rows in made.items():
+        table(Path(plan.path(told[name])), rows)
+    Path(plan.path(served)).parent.mkdir(parents=True)
+    (folder / "model.json").rename(plan.path(served))
+    return plan
+
+
+def test_embeddings_are_told_as_asked_spent_and_there_and_written_from_the_store(
+    tmp_path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosted(tmp_path, server, monkeypatch)
+    plan, store = embedding_plan(tmp_path, texts(MATHEMATICS, 500, 12)), tmp_path / "store"
+    shards = list(asked_shards(plan))
+    assert [shard.program for shard in shards] == ["embed_examples", "embed_questions", "embed_questions"]
+    direction, labels = plan.stage("direction", "e-0123456789ab"), plan.stage("labels", "q-0123456789ab")
+    assert answers_there(shards, store) == {direction: 0, labels: 0}
+    for shard in shards:
+        program = importlib.import_module(shard.program)
+        assert program.main([*shard.arguments, "--store", str(store)]) == 0
+    assert answers_there(shards, store) == {direction: 40, labels: 12}
+    for stage, asked in ((direction, 40), (labels, 12)):
+        took = spent(Path(plan.path(stage)).parent, tmp_path / "usage", {"input": 0.02, "output": 0.0}, shards=2)
+        assert (took.requests, took.failed) == (asked, 0)
+        assert took.input_tokens > 0
+        assert took.usd == pytest.approx(0.02e-6 * took.input_tokens)
+    before = {shard.output: Path(shard.output).read_bytes() for shard in shards}
+    for path in before:
+        Path(path).unlink()
+    asked = sum(server.asked.values())
+    assert answers_there(shards[:1], store) == {direction: 40}, "in the store"
+    assert [from_store.outcome(shard, store, 0.01) for shard in shards] == ["written"] * 3
+    assert {path: Path(path).read_bytes() for path in before} == before
+    assert sum(server.asked.values()) == asked
+
+
+def test_the_store_holds_no_embedding_of_a_local_model(tmp_path: Path) -> None:
+    local = Model("sentences", "x/y", path=str(tmp_path), digest="0" * 64, chat_template="0" * 64)
+    local.write(tmp_path / "model.json")
+    plan = embedding_plan(tmp_path, texts(MATHEMATICS, 500, 12))
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/store.json").write_text("{}")
+    (shard, *_) = asked_shards(plan)
+    assert answers_there([shard], tmp_path / "store") == {shard.stage: 0}
+    assert from_store.outcome(shard, tmp_path / "store", 0.01) == "asked"
+    assert not Path(shard.output).exists()

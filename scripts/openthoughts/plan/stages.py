@@ -188,10 +188,8 @@ class ExperimentPlan:
         arms = {
             arm: tuple(RecipePlan.from_json(each, known) for each in recipes) for arm, recipes in record["arms"].items()
         }
-        evaluations, judged = (
-            {arm: tuple(known[name] for name in names) for arm, names in record[key].items()}
-            for key in ("evaluations", "judged")
-        )
+        evaluations = {arm: tuple(map(known.__getitem__, names)) for arm, names in record["evaluations"].items()}
+        judged = {arm: tuple(map(known.__getitem__, names)) for arm, names in record["judged"].items()}
         return ExperimentPlan(record["name"], arms, evaluations, judged, known[record["stage"]], record["about"])
 
 
