@@ -66,7 +66,10 @@ def tables(path: Path) -> Iterator[tuple[int, list[ast.expr]]]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except SyntaxError:  # rules, which are not Python
         return
+    types = {node.slice for node in ast.walk(tree) if isinstance(node, ast.Subscript)}
     for node in ast.walk(tree):
+        if node in types:
+            continue
         if isinstance(node, ast.Set | ast.Tuple | ast.List):
             yield node.lineno, node.elts
         elif isinstance(node, ast.Dict) and all(isinstance(value, ast.Constant | ast.Tuple) for value in node.values):
