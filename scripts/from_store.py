@@ -1,24 +1,24 @@
 """Write every shard that is complete in the completion store, before anything is submitted for it.
 
-Asks nobody and books nothing. A shard whose questions or model are not there yet is left for later, and so is one that
-the store does not hold in full: the next run of the workflow asks for what is missing of it.
+Sends no requests and books nothing. A shard whose questions or model are not there yet is left for later, and so is one
+that the store does not hold in full: the next run of the workflow asks for what is missing of it.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from openthoughts.base.cli import UserError, command
+from openthoughts.base.cli import command
+from openthoughts.costs.remaining import write_stored
 from openthoughts.plan.catalog import read_catalog
 from openthoughts.plan.config import read_config
 from openthoughts.plan.planner import make_plan
-from openthoughts.plan.shards import Shard, asked_shards
+from openthoughts.plan.shards import asked_shards
 
 
 @command
@@ -32,27 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = make_plan(config, read_catalog(config.get("catalog", ["catalog"])))
     store = Path(config.get("store", "store"))
     logging.getLogger("openthoughts.inference.completions").setLevel(logging.WARNING)
-    found = Counter(outcome(shard, store, config.get("max_failed", 0.01)) for shard in asked_shards(plan))
+    found = Counter(write_stored(shard, store, config.get("max_failed", 0.01)) for shard in asked_shards(plan))
     print(
         f"{found['written']} shards written from {store}; {found['there']} were there, "
         f"{found['asked']} are to be asked for, {found['early']} wait for their questions or their model."
     )
     return 0
-
-
-def outcome(shard: Shard, store: Path, max_failed: float) -> str:
-    """Write one shard if the store holds all of it; what came of it in a word."""
-    if Path(shard.output).exists():
-        return "there"
-    if not all(Path(path).exists() for path in shard.inputs):
-        return "early"
-    if not (store / "store.json").exists():
-        return "asked"
-    program = importlib.import_module(shard.program)
-    how = ["--store", str(store), "--max-failed", str(max_failed), "--from-store"]
-    if program.main([*shard.arguments, *how]) != 0:
-        raise UserError(f"{shard.output} could not be written from the store: see above.")
-    return "written" if Path(shard.output).exists() else "asked"
 
 
 if __name__ == "__main__":

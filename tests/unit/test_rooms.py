@@ -14,7 +14,7 @@ FLOORS = (
     {"inference", "similarity", "sources", "training"},
     {"grading", "questions"},
     {"answers"},
-    {"plan"},
+    {"asking", "plan"},
     {"costs"},
     {"report"},
 )

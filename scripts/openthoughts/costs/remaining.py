@@ -1,14 +1,12 @@
-"""What is left to be asked: how many answers of each stage are written already, or lie in the completion store."""
+"""What is left to be asked: how many answers are there already, and which shards the completion store can write."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
-import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+from openthoughts.asking.programs import PROGRAMS
+from openthoughts.base.cli import UserError
 from openthoughts.plan.shards import Shard
 from openthoughts.plan.stages import Stage
 from openthoughts.store.usage import Usage
@@ -34,15 +32,25 @@ def answers_there(shards: Iterable[Shard], store: Path) -> dict[Stage, int]:
         elif output.is_file():
             there[stage] += Usage.of(output).requests
         elif known and all(Path(path).exists() for path in shard.inputs):
-            there[stage] += _stored(shard, store)
+            there[stage] += PROGRAMS[shard.program].count_stored([*shard.arguments, "--store", str(store)])
     return there
 
 
-def _stored(shard: Shard, store: Path) -> int:
-    """How many answers of a shard the store holds, by the program that would ask for them."""
-    logging.getLogger("openthoughts.inference.completions").setLevel(logging.WARNING)
-    program = importlib.import_module(shard.program)
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        program.main([*shard.arguments, "--store", str(store), "--count"])
-    return int(said.getvalue().split()[0])
+def write_stored(shard: Shard, store: Path, max_failed: float) -> str:
+    """Write one shard if the store holds all of it. Sends no requests.
+
+    Returns what came of it: ``written``, ``there`` before, ``early`` (its questions or its model are not there yet), or
+    ``asked`` (some of it has to be asked for). Raises ``UserError`` where more than ``max_failed`` of it failed.
+    """
+    if Path(shard.output).exists():
+        return "there"
+    if not all(Path(path).exists() for path in shard.inputs):
+        return "early"
+    if not (store / "store.json").exists():
+        return "asked"
+    how = ["--store", str(store), "--max-failed", str(max_failed)]
+    try:
+        written = PROGRAMS[shard.program].write_stored([*shard.arguments, *how])
+    except UserError as error:
+        raise UserError(f"{shard.output} cannot be written from the store: {error}") from error
+    return "written" if written else "asked"

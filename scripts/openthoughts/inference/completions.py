@@ -48,17 +48,13 @@ def complete_shard(
     ``prompts`` gives the wanted answers anew each time it is called, each once, in the order of the output: (benchmark,
     question_id, sample). It is gone through several times and never held, so that memory does not grow with the shard.
     The output has the columns of ``COMPLETIONS``, with ``by_benchmark`` of ``EVALUATION_COMPLETIONS``. Where ``asking``
-    says ``from_store`` nothing is asked, and nothing is written unless it is complete; where it says ``count``, only
-    how many there are is printed. Raises ``UserError`` where more than ``max_failed`` of the answers failed, another
-    writer keeps the shard, or the run could not go on; what was answered is in the store then.
+    says ``from_store`` nothing is asked, and nothing is written unless it is complete. Raises ``UserError`` where more
+    than ``max_failed`` of the answers failed, another writer keeps the shard, or the run could not go on; what was
+    answered is in the store then.
     Returns whether the output was written.
     """
     with _one_sentence_when_full(asking.store), Store(asking.store) as store:
         shard = Shard(prompts, asking, store)
-        if asking.count:
-            tally = shard.tally()
-            print(f"{tally.total - tally.missing} of {tally.total}")
-            return False
         store.adopt_orphans()
         tally = shard.tally()
         if asking.from_store and tally.missing:
@@ -76,6 +72,13 @@ def complete_shard(
         _check(shard, tally)
         _write(shard, output, by_benchmark)
         return True
+
+
+def count_stored(prompts: Callable[[], Iterable[Prompted]], asking: Asking) -> int:
+    """How many of the wanted answers the store holds. Sends no requests and writes nothing."""
+    with _one_sentence_when_full(asking.store), Store(asking.store) as store:
+        tally = Shard(prompts, asking, store).tally()
+    return tally.total - tally.missing
 
 
 def _ask_until_complete(shard: Shard) -> Tally:

@@ -56,9 +56,7 @@ class Asking:
     batch_poll: float = 60.0
     batch_requests: int = MOST_REQUESTS
     from_store: bool = False
-    """Ask nobody: write what is complete in the store and leave the rest."""
-    count: bool = False
-    """Ask nobody and write nothing: print how many of the answers the store holds."""
+    """Send no requests: write what is complete in the store and leave the rest."""
 
     @property
     def model_id(self) -> str:
@@ -116,18 +114,18 @@ def add_arguments(parser: argparse.ArgumentParser, sampled: bool = True) -> None
     group.add_argument("--mode", choices=["live", "batch"], default="live", help="batch: the API's Batch mode")
     group.add_argument("--batch-poll", type=float, default=60, help="seconds between looks at running batches")
     group.add_argument("--batch-requests", type=int, default=MOST_REQUESTS, help="most requests of one batch")
-    group.add_argument("--from-store", action="store_true", help="ask nobody: write the output if the store has it all")
-    group.add_argument("--count", action="store_true", help="only print how many of the answers the store holds")
+    group.add_argument("--from-store", action="store_true", help="send no requests: write what is whole in the store")
     add_engine_arguments(parser)
 
 
-def read_asking(options: argparse.Namespace, schema: ResponseSchema | None = None) -> Asking:
+def read_asking(options: argparse.Namespace, schema: ResponseSchema | None = None, embeds: bool = False) -> Asking:
     """What ``add_arguments`` read from the command line."""
     return Asking(
         model=Model.read(options.model),
         store=options.store,
-        sampling=Sampling.parse(options.sampling) if hasattr(options, "sampling") else NOT_SAMPLED,
+        sampling=NOT_SAMPLED if embeds else Sampling.parse(options.sampling),
         schema=schema,
+        embeds=embeds,
         limits=Limits(
             concurrency=max(1, options.concurrency),
             requests_per_minute=options.requests_per_minute,
@@ -145,5 +143,4 @@ def read_asking(options: argparse.Namespace, schema: ResponseSchema | None = Non
         batch_poll=options.batch_poll,
         batch_requests=options.batch_requests,
         from_store=options.from_store,
-        count=options.count,
     )

@@ -16,7 +16,7 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,16 +52,21 @@ class Embedded:
     errors: list[str | None]
     usage: Usage
 
+    def divided(self, place: int) -> tuple[Embedded, Embedded]:
+        """The embeddings of the texts before a place, and of those from it on."""
+        first, rest = (
+            Embedded(self.vectors[part], self.errors[part], self.usage)
+            for part in (slice(0, place), slice(place, None))
+        )
+        return first, rest
+
 
 def embed(texts: Sequence[str], asking: Asking, folder: Path) -> Embedded | None:
     """Embed texts with the model that is asked; ``folder`` is for temporary files.
 
-    Null where nobody may be asked and the completion store does not hold them all: it never holds a local model's.
+    Null where only the store may be read and it does not hold them all; it never holds those of a local model.
     """
-    nobody = asking.from_store or asking.count
-    if asking.model.local and nobody:
-        if asking.count:
-            print(f"0 of {len(texts)}")
+    if asking.model.local and asking.from_store:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".embed-", dir=folder) as temporary:
@@ -108,18 +113,23 @@ def embed_here(
     return numpy.load(target)
 
 
-def embed_hosted(texts: Sequence[str], asking: Asking, temporary: Path) -> Embedded | None:
-    """Embed texts with a hosted model, each distinct text once, through the completion store; null as in ``embed``."""
-    import numpy
-
-    ids = [question_id(text) for text in texts]
-    distinct = sorted(dict(zip(ids, texts, strict=True)).items())
+def texts_wanted(texts: Iterable[str]) -> Callable[[], Iterator[Prompted]]:
+    """The embeddings wanted of texts: of each distinct one, in the order of their ids."""
+    distinct = sorted({question_id(text): text for text in texts}.items())
 
     def wanted() -> Iterator[Prompted]:
         for identifier, text in distinct:
             yield Prompted(identifier, 0, 0, [{"role": "user", "content": text}])
 
-    if not complete_shard(wanted, dataclasses.replace(asking, embeds=True), temporary / "embeddings.parquet"):
+    return wanted
+
+
+def embed_hosted(texts: Sequence[str], asking: Asking, temporary: Path) -> Embedded | None:
+    """Embed texts with a hosted model, each distinct text once, through the completion store (see ``embed``)."""
+    import numpy
+
+    ids = [question_id(text) for text in texts]
+    if not complete_shard(texts_wanted(texts), asking, temporary / "embeddings.parquet"):
         return None
     answers = read_table(temporary / "embeddings.parquet", COMPLETIONS)
     rows = answers.select("question_id", "text", "error").rows()

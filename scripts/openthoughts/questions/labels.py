@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from openthoughts.base.cli import UserError
+from openthoughts.inference.read_back import completion_rows
 from openthoughts.inference.structured import Form, ResponseSchema, Unreadable, failure, read_answer
 
 METHODS = ("difficulty", "response_length", "ask_llm")
@@ -80,3 +82,12 @@ def read_structured(method: str, text: str) -> Label:
     if isinstance(answer, Unreadable):
         return Label(None, None, f"unparseable: {answer.detail}")
     return Label(float(getattr(answer, _VALUES[method])), answer.reasoning.strip() or None)
+
+
+def unreadable(completions: Path, method: str) -> list[str]:
+    """The ids of the questions to which answers came, but none that can be read."""
+    ended: dict[str, bool] = {}
+    for row in completion_rows([completions]):
+        known = ended.get(row["question_id"], False)
+        ended[row["question_id"]] = known or row["error"] is not None or read_label(method, row).error is None
+    return [question for question, known in ended.items() if not known]
