@@ -3,7 +3,6 @@ PYTHON ?= python3
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 SHELL := /bin/bash
-SIDE_BY_SIDE := --dist loadgroup --no-loadscope-reorder
 # Tests that failed are run once more, alone; those that pass then are named as flaky.
 REPEAT := $(BIN)/python -m pytest --last-failed --last-failed-no-failures none --flaky
 
@@ -34,10 +33,10 @@ demo: environments ## run the whole recipe on this machine's CPU and say where t
 	$(BIN)/python scripts/run_demo.py
 
 test: environments .venv/test.stamp ## run all tests
-	$(BIN)/python -m pytest -n 4 $(SIDE_BY_SIDE) || { [ $$? -eq 1 ] && $(REPEAT); }
+	$(BIN)/python -m pytest -n 4 || { [ $$? -eq 1 ] && $(REPEAT); }
 
 check: lint ## check as `lint` does, and run the quick tests
-	$(BIN)/python -m pytest -n auto $(SIDE_BY_SIDE) -q -m "not slow" tests/unit tests/workflow/test_lint.py
+	$(BIN)/python -m pytest -n auto -q -m "not slow" tests/unit tests/workflow/test_lint.py
 
 lint: .venv/test.stamp ## check style, types and the workflow's own rules
 	$(BIN)/ruff check

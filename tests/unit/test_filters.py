@@ -186,6 +186,7 @@ def test_python_only(tmp_path: Path) -> None:
     assert dropped["reason"].to_list() == ["code in cpp", "no Python code", "no Python code"]
 
 
+@pytest.mark.slow
 def test_answers_are_checked_against_the_reference_by_mathematics(tmp_path: Path) -> None:
     texts = {
         ONE: [r"\boxed{\frac12}", "the answer is 0.5.", r"\boxed{x}", "hm", r"\boxed{9^{9^{9^9}}}"],

@@ -31,6 +31,7 @@ def test_answers_are_equal_by_mathematics_not_by_spelling() -> None:
         assert list(equalities(DIFFERENT, workers)) == [False] * len(DIFFERENT)
 
 
+@pytest.mark.slow
 def test_a_comparison_that_does_not_end_is_unknown() -> None:
     with equality_workers(1, cpu_seconds=2.0) as workers:
         assert list(equalities([("9^{9^{9^9}}", "3"), ("x+1", "1+x")], workers)) == [None, True]
@@ -64,6 +65,7 @@ def test_numbers_and_equal_texts_need_no_algebra() -> None:
     assert quick_equality("x+1", "1+x") is None
 
 
+@pytest.mark.slow
 def test_grading_agrees_with_math_verify_s_own_metric() -> None:
     """Row by row on responses in the forms that models write; both are asked for the same reference."""
     from math_verify.metric import math_metric

@@ -115,6 +115,7 @@ def test_a_pass_rate_counts_what_came_and_a_stated_answer_is_needed(tmp_path: Pa
     assert of(table, TWO) | {"pass_rate": None, "difficulty_from_answers": 0.0} == of(table, TWO)
 
 
+@pytest.mark.slow
 def test_what_math_verify_gives_up_on_is_unknown_and_not_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consensus, "equality_workers", lambda: equality_workers(cpu_seconds=2))
     tower = "9^{9^{9^9}}"
@@ -125,6 +126,7 @@ def test_what_math_verify_gives_up_on_is_unknown_and_not_wrong(tmp_path: Path, m
     assert of(table, ONE)["pass_rate"] == 2 / 3
 
 
+@pytest.mark.slow
 def test_unknown_pairs_are_told_from_different_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consensus, "equality_workers", lambda: equality_workers(cpu_seconds=2))
     (classes,) = equivalence_classes([["x+1", "9^{9^{9^9}}", "7"]])
@@ -141,6 +143,7 @@ def program(*lines: str) -> str:
     return "<think>so</think>\n```python\n" + "\n".join(lines) + "\n```"
 
 
+@pytest.mark.slow
 def test_programs_vote_by_what_they_do_in_the_tests(tmp_path: Path) -> None:
     tests = {"tests": [{"input": f"{n}\n", "output": f"{2 * n}\n"} for n in (1, 2, 3)]}
     texts = [
@@ -164,6 +167,7 @@ def test_programs_vote_by_what_they_do_in_the_tests(tmp_path: Path) -> None:
 PROMPT = 'def f(n):\n    """Do it."""\n'
 
 
+@pytest.mark.slow
 def test_functions_vote_by_what_they_return(tmp_path: Path) -> None:
     tests = {"function": "f", "tests": [{"input": [n], "output": [n, {"a": n}]} for n in (1, 2)]}
     check = {"entry_point": "f", "test": "def check(c):\n    assert c(1) == {1, 2}\n    assert c(2) == {2, 3}\n"}
@@ -182,6 +186,7 @@ def test_functions_vote_by_what_they_return(tmp_path: Path) -> None:
     assert of(table, PROMPT)["pass_rate"] == pytest.approx(2 / 3)
 
 
+@pytest.mark.slow
 def test_a_function_that_takes_too_long_is_unknown_and_agrees_with_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code, "limits_of", lambda metadata: Limits(cpu_seconds=1, wall_seconds=20))
     tests = {"function": "f", "tests": [{"input": [n], "output": n} for n in (1, 2, 3)]}
@@ -196,6 +201,7 @@ def test_a_function_that_takes_too_long_is_unknown_and_agrees_with_no_other(monk
     assert did("        import os; os._exit(3)") == (left, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["program", "function"])
 def test_a_problem_may_give_its_solutions_longer(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code, "Limits", partial(Limits, cpu_seconds=1))
@@ -248,6 +254,7 @@ def test_choices_are_compared_by_their_letters(tmp_path: Path) -> None:
     assert of(table, ONE)["majority_answer"] == "B"
 
 
+@pytest.mark.slow
 def test_puzzles_are_graded_by_their_own_verifiers(tmp_path: Path) -> None:
     import reasoning_gym
 
@@ -293,6 +300,7 @@ def test_the_last_number_counts_only_where_it_is_wanted(tmp_path: Path) -> None:
     assert of(measured(tmp_path, texts, last_number=False), ONE)["agreement"] is None
 
 
+@pytest.mark.slow
 def test_neither_order_nor_pieces_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {f"question {n}": boxed(str(n), f"{n}.0", f"{n + 1}", "x+1", "1+x") for n in range(9)}
     measured(tmp_path, texts, {"question 3": "3"})

@@ -47,6 +47,7 @@ def check(tokenizer: Tokenizer, texts: list[str], references: list[str], n: int)
     return plain
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32), n=st.sampled_from([1, 2, 5, 13, 20, 30]))
 def test_runs_are_those_of_sets(seed: int, n: int) -> None:

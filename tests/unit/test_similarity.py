@@ -81,6 +81,7 @@ def greedy(texts: list[str], threshold: float, rule: Rule) -> tuple[list[int], l
     return twins, scores
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32), threshold=THRESHOLDS, longest=st.sampled_from([3, 40, 300, 2000]))
 def test_join_is_brute_force(seed: int, threshold: float, longest: int) -> None:
@@ -104,6 +105,7 @@ def test_join_of_more_texts_than_a_tile(threshold: float) -> None:
             assert joined(left, right, threshold, engine=engine, threads=threads, block=100) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32), threshold=THRESHOLDS, longest=st.sampled_from([3, 60, 400]), step=st.integers(2, 64))
 def test_deduplication_is_the_greedy_one(seed: int, threshold: float, longest: int, step: int) -> None:
@@ -160,6 +162,7 @@ def test_odd_texts(engine: Engine) -> None:
     assert joined(texts, [], 75, engine=engine) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_counts_beyond_16_bits_rule_nothing_out(engine: Engine) -> None:
     many = "a" * 70_000
@@ -213,6 +216,7 @@ def brute_force_table(left: list[str], right: list[str], threshold: float) -> li
     return found
 
 
+@pytest.mark.slow
 def test_join_of_real_texts() -> None:
     source = "\n".join(
         path.read_text(encoding="utf-8") for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))

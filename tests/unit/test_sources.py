@@ -65,6 +65,7 @@ class TestProcedural:
         "families": {"gcd": {}, "bf": {"size": 2}},
     }
 
+    @pytest.mark.slow
     def test_families_sizes_and_what_their_verifier_needs(self) -> None:
         import reasoning_gym
 
@@ -77,6 +78,7 @@ class TestProcedural:
             assert score(row["reference_answer"], metadata["entry"]) == 1.0
             assert score("no answer", metadata["entry"]) < 1.0
 
+    @pytest.mark.slow
     def test_questions_do_not_depend_on_the_hash_seed_of_the_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
         tables = []
         for seed in ("1", "2"):
@@ -97,6 +99,7 @@ class TestProcedural:
             list(generate(family, settings))
         assert message in str(caught.value)
 
+    @pytest.mark.slow
     def test_a_mistake_in_the_child_process_is_one_sentence(self) -> None:
         with pytest.raises(UserError) as caught:
             questions({**self.ENTRY, "families": {"bf": {"size": 1}, "gdc": {}}})
