@@ -6,7 +6,7 @@ SHELL := /bin/bash
 # Tests that failed are run once more, alone; those that pass then are named as flaky.
 REPEAT := $(BIN)/python -m pytest --last-failed --last-failed-no-failures none --flaky
 
-.PHONY: help setup environments demo test check lint format clean
+.PHONY: help setup environments demo test check quick lint format clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -35,7 +35,10 @@ demo: environments ## run the whole recipe on this machine's CPU and say where t
 test: environments .venv/test.stamp ## run all tests
 	$(BIN)/python -m pytest -n 4 || { [ $$? -eq 1 ] && $(REPEAT); }
 
-check: lint ## check as `lint` does, and run the quick tests
+check: .venv/test.stamp ## check as `lint` does, and run the quick tests
+	$(MAKE) --jobs --output-sync lint quick
+
+quick: .venv/test.stamp ## run the quick tests
 	$(BIN)/python -m pytest -n auto -q -m "not slow" tests/unit tests/workflow/test_lint.py
 
 lint: .venv/test.stamp ## check style, types and the workflow's own rules
