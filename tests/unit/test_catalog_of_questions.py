@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from openthoughts.base.cli import UserError
-from openthoughts.grading import GRADERS
+from openthoughts.grading.graders import GRADERS
 from openthoughts.plan.catalog import read_catalog
 from openthoughts.plan.planner import make_plan
 from openthoughts.sources.columns import needed_columns

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from openthoughts.grading import Grade, Task, grade_one
-from openthoughts.grading.exam import letters
+from openthoughts.grading.graders.exam import letters
 from openthoughts.grading.judge import read_verdict
 
 

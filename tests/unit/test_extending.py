@@ -14,6 +14,7 @@ import yaml
 from openthoughts import grading
 from openthoughts.base.cli import UserError
 from openthoughts.costs.estimates import estimate_stage
+from openthoughts.grading import graders
 from openthoughts.plan.catalog import read_catalog
 from openthoughts.plan.config import merged, prepared, read_yaml
 from openthoughts.plan.planner import make_plan
@@ -58,10 +59,10 @@ def test_a_source_of_the_hub(tmp_path: Path) -> None:
     assert catalog.sources["gsm8k"]["dataset"] == "openai/gsm8k"
 
 
-def test_a_grader(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, entry = blocks("grader.md", "python")
-    module("openthoughts.grading.within", code, monkeypatch)
-    monkeypatch.setattr(grading, "GRADERS", {**grading.GRADERS, **eval(f"{{{entry}}}")})
+def test_a_grader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = blocks("grader.md", "python")
+    (tmp_path / "within.py").write_text(code)
+    monkeypatch.setattr(graders, "__path__", [*graders.__path__, str(tmp_path)])
     outcomes = [
         grading.grade_one(grading.Task("within", response, "200", "{}")).outcome
         for response in ("About 199.", r"\boxed{150}", "I cannot say.", None)

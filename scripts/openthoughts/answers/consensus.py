@@ -22,8 +22,8 @@ from openthoughts.base.streams import Spilled, read_batches
 from openthoughts.base.tables import COMPLETIONS, DRAWN, MEASURES, Schema, read_table, write_table
 from openthoughts.base.workers import Workers
 from openthoughts.grading import Task, grade_all
-from openthoughts.grading.choice import right_letter
 from openthoughts.grading.extraction import choice_letter, final_answer
+from openthoughts.grading.graders.choice import right_letter
 from openthoughts.grading.mathematics import equalities, equality_workers, normalized, quick_equality
 
 CPU_SECONDS = 30.0

@@ -20,6 +20,7 @@ class Register(Mapping[str, type[Kind]], Generic[Kind]):
     def __init__(self, package: str, kind: type[Kind]) -> None:
         self.package = package
         self.kind = kind
+        self._found: dict[tuple[str, ...], frozenset[str]] = {}
 
     def __getitem__(self, name: str) -> type[Kind]:
         if name not in self:
@@ -43,6 +44,9 @@ class Register(Mapping[str, type[Kind]], Generic[Kind]):
     def __len__(self) -> int:
         return len(self._names())
 
-    def _names(self) -> set[str]:
-        folders = importlib.import_module(self.package).__path__
-        return {module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_")}
+    def _names(self) -> frozenset[str]:
+        folders = tuple(importlib.import_module(self.package).__path__)
+        if folders not in self._found:
+            modules = (module.name for module in pkgutil.iter_modules(folders))
+            self._found[folders] = frozenset(name for name in modules if not name.startswith("_"))
+        return self._found[folders]

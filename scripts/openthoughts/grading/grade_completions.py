@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,11 @@ from pathlib import Path
 import polars as pl
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.options import did_you_mean
 from openthoughts.base.tables import EVALUATION_COMPLETIONS, GRADES, QUESTIONS, read_table
-from openthoughts.grading import GRADERS, Task, grade_all
+from openthoughts.grading import Task, grade_all
+from openthoughts.grading.graders import GRADERS
 from openthoughts.grading.sandbox.sandbox import unavailable
-
-NEEDS_REFERENCE = ("math", "choice", "letter", "exam")
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ def grade_completions(
     """
     for benchmark in benchmarks:
         if benchmark.grader not in GRADERS:
-            raise UserError(f"there is no grader {benchmark.grader!r}: use one of {', '.join(sorted(GRADERS))}.")
-    if contained and "code" in [benchmark.grader for benchmark in benchmarks]:
+            raise UserError(f"there is no grader {benchmark.grader!r}{did_you_mean(benchmark.grader, GRADERS)}.")
+    if contained and any(GRADERS[benchmark.grader].runs_programs for benchmark in benchmarks):
         _check_sandbox()
     answers = read_table(completions, EVALUATION_COMPLETIONS)
     strangers = sorted(set(answers["benchmark"]) - {benchmark.name for benchmark in benchmarks})
@@ -88,12 +89,7 @@ def _answers_of(benchmark: BenchmarkQuestions, answers: pl.DataFrame, path: Path
     """The answers to one benchmark beside their questions; each question must have the same samples."""
     questions = read_table(benchmark.questions, QUESTIONS).sort("source", "source_row")
     questions = questions.unique("question_id", keep="first", maintain_order=True)
-    unanswerable = questions.filter(pl.col("reference_answer").is_null())
-    if benchmark.grader in NEEDS_REFERENCE and not unanswerable.is_empty():
-        raise UserError(
-            f"{benchmark.questions}: question {unanswerable['question_id'][0]} has no reference answer, which the "
-            f"grader {benchmark.grader} needs: choose another grader or leave the question out."
-        )
+    _check_questions(benchmark, questions)
     own = answers.filter(pl.col("benchmark") == benchmark.name)
     samples = own["sample"].n_unique()
     expected = questions.select("question_id").join(own.select("sample").unique(), how="cross")
@@ -105,3 +101,20 @@ def _answers_of(benchmark: BenchmarkQuestions, answers: pl.DataFrame, path: Path
         )
     columns = questions.select("question_id", "reference_answer", "metadata", "question")
     return own.join(columns, on="question_id", how="inner").with_columns(grader=pl.lit(benchmark.grader))
+
+
+def _check_questions(benchmark: BenchmarkQuestions, questions: pl.DataFrame) -> None:
+    """Raise ``UserError`` for a question without what the benchmark's grader needs."""
+    grader = GRADERS[benchmark.grader]
+    without: dict[str, pl.DataFrame] = {}
+    if grader.needs_reference:
+        without["reference answer"] = questions.filter(pl.col("reference_answer").is_null())
+    for key in grader.metadata:
+        held = pl.Series([key in json.loads(text or "{}") for text in questions["metadata"]], dtype=pl.Boolean)
+        without[f"{key!r} in its metadata"] = questions.filter(~held)
+    for what, rows in without.items():
+        if not rows.is_empty():
+            raise UserError(
+                f"{benchmark.questions}: question {rows['question_id'][0]} has no {what}, which the "
+                f"grader {benchmark.grader} needs: choose another grader or leave the question out."
+            )

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.options import did_you_mean
+from openthoughts.grading.graders import GRADERS
 from openthoughts.plan.config import ConfigurationError, read_yaml, schema, schema_problems
 from openthoughts.sources.entries import entry_problems
 
@@ -63,7 +65,7 @@ def read_catalog(folders: Sequence[Path | str]) -> Catalog:
                         f"{path}.{name}: {problem}"
                         for name, entry in entries.items()
                         if isinstance(entry, dict)
-                        for problem in entry_problems(entry)
+                        for problem in [*entry_problems(entry), *(f"it {each}." for each in grader_problems(entry))]
                     ]
                 sections[section] |= entries
         for path in sorted((folder / "prompts").glob("*.md")):
@@ -74,6 +76,18 @@ def read_catalog(folders: Sequence[Path | str]) -> Catalog:
     if problems:
         raise ConfigurationError(problems)
     return Catalog(**sections, prompts=prompts, lock=lock)
+
+
+def grader_problems(entry: Entry) -> list[str]:
+    """What is wrong with the ``grader`` of an entry, each as a predicate of it; empty where it is ``none``."""
+    name = entry.get("grader", "none")
+    if name == "none":
+        return []
+    if name not in GRADERS:
+        return [f"is graded by {name!r}, which is no grader{did_you_mean(name, [*GRADERS, 'none'])}"]
+    if GRADERS[name].asks_judge and "judge" not in entry:
+        return ["is graded by a judge: say which with `judge: {model, prompt}`"]
+    return []
 
 
 ContentOf = Callable[[str], str]

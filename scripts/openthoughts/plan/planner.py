@@ -17,6 +17,7 @@ from typing import Any
 
 from openthoughts.answers.filters import FILTERS
 from openthoughts.base.hashing import digest
+from openthoughts.grading.graders import GRADERS
 from openthoughts.plan.arms import arm_evaluation, arm_recipes, curve_points
 from openthoughts.plan.catalog import Catalog, ContentOf, content_of, local_pins
 from openthoughts.plan.config import ConfigurationError, schema, with_defaults
@@ -328,7 +329,7 @@ class Planner:
             prompt, path = self.prompt(entry.get("prompt"))
             samples = wanted["samples"] or entry.get("samples", 1)
             task = {"benchmark": name, "grader": entry["grader"], "prompt": prompt, "samples": samples}
-            if entry["grader"] == "judge":
+            if GRADERS[entry["grader"]].asks_judge:
                 task["judge"] = self.judge(entry["judge"])
             tasks.append(task)
             prompts.append(path)

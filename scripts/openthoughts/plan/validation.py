@@ -10,7 +10,7 @@ from openthoughts.base.cli import UserError
 from openthoughts.base.options import did_you_mean
 from openthoughts.base.options import problems as option_problems
 from openthoughts.plan.arms import arm_evaluation, arm_overrides, arm_recipe, colliding_arms, curve_points
-from openthoughts.plan.catalog import Catalog
+from openthoughts.plan.catalog import Catalog, grader_problems
 from openthoughts.plan.config import ConfigurationError, schema, schema_problems, with_defaults
 from openthoughts.plan.recipes import MODEL_LABELS, Settings, resolved_domain, resolved_scale
 from openthoughts.sources.entries import written_prompt, written_steps
@@ -208,10 +208,9 @@ def grading_problems(path: str, name: str, catalog: Catalog) -> list[str]:
         problems.append(f"{path}: {name} has no grader and can only be decontaminated against")
     if entry.get("prompt") is not None:
         problems += _unknown(f"{path} ({name}.prompt)", "prompt", entry["prompt"], catalog.prompts)
-    if entry.get("grader") == "judge":
-        judge = entry.get("judge")
-        if judge is None:
-            return [*problems, f"{path}: {name} is graded by a judge: say which with `judge: {{model, prompt}}`"]
+    problems += (wrong := [f"{path}: {name} {each}" for each in grader_problems(entry)])
+    if not wrong and "judge" in entry:
+        judge = entry["judge"]
         problems += _unknown(f"{path} ({name}.judge)", "model", judge["model"], catalog.models)
         problems += _unknown(f"{path} ({name}.judge)", "prompt", judge["prompt"], catalog.prompts)
     return problems

@@ -8,8 +8,10 @@ differ by 0.01.
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 from openthoughts.grading.extraction import final_answer
+from openthoughts.grading.graders import Grader
 from openthoughts.grading.item import Item
 
 TOLERANCE = 0.01
@@ -17,19 +19,26 @@ PARTIAL = 0.25
 _LETTERS = re.compile(r"(?<![A-Za-z\\])([A-D](?:[\s,;&()]*(?:and\s+)?[A-D])*)(?![A-Za-z])")
 
 
-def grade(response: str, item: Item) -> tuple[str | None, float | None]:
-    """What was answered (null: nothing could be read) and its score from 0 to 1 (null with it)."""
-    kind = str(item.metadata["type"])
-    stated = final_answer(response, last_number=not kind.startswith("MCQ"))
-    if stated is None:
-        return None, None
-    if kind.startswith("MCQ"):
-        chosen, right = letters(stated), set(item.expected) & set("ABCD")
-        if not chosen:
+class Exam(Grader):
+    """The answer is right by the rules of its type."""
+
+    needs_reference: ClassVar[bool] = True
+    metadata: ClassVar[tuple[str, ...]] = ("type",)
+
+    @staticmethod
+    def grade(response: str, item: Item) -> tuple[str | None, float | None]:
+        """What was answered (null: nothing could be read) and its score from 0 to 1 (null with it)."""
+        kind = str(item.metadata["type"])
+        stated = final_answer(response, last_number=not kind.startswith("MCQ"))
+        if stated is None:
             return None, None
-        return "".join(sorted(chosen)), _score(chosen, right, kind == "MCQ(multiple)")
-    value = _value(stated)
-    return (None, None) if value is None else (stated, float(abs(value - float(item.expected)) <= TOLERANCE + 1e-9))
+        if kind.startswith("MCQ"):
+            chosen, right = letters(stated), set(item.expected) & set("ABCD")
+            if not chosen:
+                return None, None
+            return "".join(sorted(chosen)), _score(chosen, right, kind == "MCQ(multiple)")
+        value = _value(stated)
+        return (None, None) if value is None else (stated, float(abs(value - float(item.expected)) <= TOLERANCE + 1e-9))
 
 
 def letters(answer: str) -> set[str]:

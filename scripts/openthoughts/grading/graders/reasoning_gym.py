@@ -13,10 +13,11 @@ import sys
 import warnings
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from openthoughts.base.reasoning import after_reasoning
 from openthoughts.grading.extraction import final_answer
+from openthoughts.grading.graders import Grader
 from openthoughts.grading.item import Item
 
 _TAGGED = re.compile(r"<answer>\s?(.*?)\s?</answer>", re.DOTALL | re.IGNORECASE)
@@ -37,28 +38,35 @@ def answer_of(response: str) -> str | None:
     return tagged[-1] if tagged else final_answer(text)
 
 
-def grade(response: str, item: Item) -> tuple[str | None, float | None]:
-    """The answer read (null: none) and its score from 0 to 1 by the family's verifier (null with it).
+class ReasoningGym(Grader):
+    """The family's own verifier scores the answer."""
 
-    The metadata: ``{"family": name, "entry": the generated item}``. Some verifiers give part of a point to a wrong
-    answer.
-    """
-    answer = answer_of(response)
-    if answer is None:
-        return None, None
-    family = item.metadata["family"]
-    module = _module(family)
-    if _hands_to_sympy(module) and not is_mathematics(answer):
-        return answer, 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            score = float(_verifier(family)(answer, item.metadata["entry"]))
-        except (MemoryError, RecursionError):
-            raise
-        except Exception:  # what a verifier does not expect of an answer is not in the form that the task asks for
-            score = 0.0
-    return answer, min(1.0, max(0.0, score))
+    metadata: ClassVar[tuple[str, ...]] = ("family", "entry")
+    preload: ClassVar[tuple[str, ...]] = ("sympy", "reasoning_gym")
+
+    @staticmethod
+    def grade(response: str, item: Item) -> tuple[str | None, float | None]:
+        """The answer read (null: none) and its score from 0 to 1 by the family's verifier (null with it).
+
+        The metadata: ``{"family": name, "entry": the generated item}``. Some verifiers give part of a point to a wrong
+        answer.
+        """
+        answer = answer_of(response)
+        if answer is None:
+            return None, None
+        family = item.metadata["family"]
+        module = _module(family)
+        if _hands_to_sympy(module) and not is_mathematics(answer):
+            return answer, 0.0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                score = float(_verifier(family)(answer, item.metadata["entry"]))
+            except (MemoryError, RecursionError):
+                raise
+            except Exception:  # what a verifier does not expect of an answer is not in the form that the task asks for
+                score = 0.0
+        return answer, min(1.0, max(0.0, score))
 
 
 def is_mathematics(answer: str) -> bool:
