@@ -6,7 +6,7 @@ SHELL := /bin/bash
 # Tests that failed are run once more, alone; those that pass then are named as flaky.
 REPEAT := $(BIN)/python -m pytest --last-failed --last-failed-no-failures none --flaky
 
-.PHONY: help setup environments demo test check quick lint format clean
+.PHONY: help setup environments demo test check quick lint format pictures clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ format: .venv/test.stamp ## format Python and Snakemake code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/snakefmt Snakefile workflow rules
+
+pictures: setup ## draw the rooms and the rules again, into README.md and docs/recipe.md
+	$(BIN)/python scripts/draw_pictures.py
 
 clean: ## remove the demo's results and store; environments stay
 	rm -rf results/demo store/demo

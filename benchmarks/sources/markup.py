@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks import ROOT  # noqa: F401  (puts scripts/ on the path)
 from markdown_it import MarkdownIt
 
-from lib.sources.markup import html_to_text
+from openthoughts.sources.markup import html_to_text
 
 POSTS = 1000
 CODE = re.compile(r"<pre><code[^>]*>(.*?)</code></pre>", re.DOTALL)

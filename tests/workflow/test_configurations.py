@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from tests.workflow.conftest import ROOT, Checkout
 
-import draw_rules
+import draw_pictures
 
 DRY_RUN = ("-n", "--quiet", "rules")
 
@@ -58,14 +57,13 @@ def test_the_workflow_catalogs_snakefile_is_the_workflow(checkout: Checkout) -> 
     assert checkout.jobs("--snakefile", "workflow/Snakefile") == checkout.jobs()
 
 
-def test_the_picture_of_the_rules_is_that_of_the_rules(checkout: Checkout, tmp_path: Path) -> None:
-    graph = checkout.snakemake("--workflow-profile", "profiles/demo", "--rulegraph")
-    (tmp_path / "graph.dot").write_text(graph)
-    given = ["--graph", str(tmp_path / "graph.dot"), "--output", str(tmp_path / "rules.svg")]
-    assert draw_rules.main(given) == 0
-    drawn = (tmp_path / "rules.svg").read_text()
-    assert drawn == (ROOT / "docs/images/rules.svg").read_text(), "snakemake --rulegraph | scripts/draw_rules.py"
-    assert all(f">{rule}</text>" in drawn for rule in ("fetch_source", "sample_answers", "write_report"))
+def test_the_picture_of_the_rules_is_that_of_the_rules(checkout: Checkout) -> None:
+    picture = draw_pictures.rules(
+        checkout.snakemake("--workflow-profile", "profiles/demo", "--rulegraph", "mermaid-js")
+    )
+    page = (ROOT / "docs/recipe.md").read_text(encoding="utf-8")
+    assert draw_pictures.embedded(page, picture) == page, "run `make pictures`"
+    assert all(rule in picture for rule in ("fetch_source", "sample_answers", "grade_answers"))
 
 
 def test_sensitivity_is_measured_where_it_is_asked_for(checkout: Checkout) -> None:

@@ -1,0 +1,1 @@
+"""Answers checked, measured, chosen, and made a dataset."""

@@ -1,0 +1,1 @@
+"""Commands, tables, processes, environments."""

@@ -1,0 +1,1 @@
+"""Means, errors, comparison of arms."""

@@ -1,4 +1,4 @@
-"""Grading: responses to questions, each by the grader of its benchmark, in worker processes.
+"""What a response answers, and whether that is right.
 
 A grader (``openthoughts.grading.graders``) runs in a worker process under a limit; one that gives up yields *unknown*,
 which is not wrong.

@@ -1,0 +1,1 @@
+"""Models, their tokenizers and chat templates."""

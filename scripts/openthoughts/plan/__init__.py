@@ -1,0 +1,1 @@
+"""Configuration and catalog to stages and ids."""

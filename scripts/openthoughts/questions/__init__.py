@@ -1,0 +1,1 @@
+"""Questions written, cleaned, labelled, selected."""

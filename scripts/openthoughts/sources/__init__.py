@@ -1,0 +1,1 @@
+"""Questions of sources and benchmarks: each connector reads one kind of place."""

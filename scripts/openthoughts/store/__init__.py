@@ -1,0 +1,1 @@
+"""Every answer ever received, leases, budget."""

@@ -1,0 +1,1 @@
+"""A dataset tokenized, a student trained."""
