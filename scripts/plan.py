@@ -15,6 +15,7 @@ from typing import Any
 
 from openthoughts.base.cli import command
 from openthoughts.base.tables import write_text
+from openthoughts.base.terminal import print_table
 from openthoughts.costs.estimates import (
     Estimate,
     budget_warnings,
@@ -77,13 +78,15 @@ def show(title: str, stages: Iterable[Stage], named: Estimate) -> list[dict[str,
     estimates = {**estimate(stages), "by name": named}
     rows = [{"what": title, **row} for row in rows_of_table(estimates)]
     print(f"\n{title}")
-    print(f"{'stage':<14}{'jobs':>7}{'requests':>13}{'tokens in':>16}{'tokens out':>18}", end="")
-    print(f"{'$ live':>11}{'$ batch':>11}{'GPU-hours':>11}{'disk GB':>10}")
-    for row in (row for row in rows if row["requests"] or row["gpu_hours"] or row["disk_gb"]):
-        print(f"{row['stage']:<14}{row['jobs']:>7,}{row['requests']:>13,}{row['input_tokens']:>16,}", end="")
-        print(f"{row['output_tokens']:>18,}{row['usd_live']:>11,.2f}{row['usd_batch']:>11,.2f}", end="")
-        print(f"{row['gpu_hours']:>11,.1f}{row['disk_gb']:>10,.1f}")
+    heads = ["stage", "jobs", "requests", "tokens in", "tokens out", "$ live", "$ batch", "GPU-hours", "disk GB"]
+    print_table(heads, (_cells(row) for row in rows if row["requests"] or row["gpu_hours"] or row["disk_gb"]))
     return rows
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    counts = [f"{row[name]:,}" for name in ("jobs", "requests", "input_tokens", "output_tokens")]
+    dollars = [f"{row[name]:,.2f}" for name in ("usd_live", "usd_batch")]
+    return [row["stage"], *counts, *dollars, f"{row['gpu_hours']:,.1f}", f"{row['disk_gb']:,.1f}"]
 
 
 def show_arms(experiment: ExperimentPlan) -> None:
@@ -91,16 +94,16 @@ def show_arms(experiment: ExperimentPlan) -> None:
     print(f"\nexperiment {experiment.name}: what each arm adds to those before it")
     if experiment.about:
         print(experiment.about)
-    print(f"{'arm':<32}{'shared':>8}{'adds':>7}{'jobs':>7}{'requests':>13}{'tokens out':>18}", end="")
-    print(f"{'$ live':>11}{'GPU-hours':>11}")
+    rows: list[list[str]] = []
     seen: set[Stage] = set()
     for arm in experiment.evaluations:
         stages = experiment.arm_stages(arm)
         new = [stage for stage in stages if stage not in seen]
         added = total(estimate_stage(stage) for stage in new)
-        print(f"{arm:<32}{len(stages) - len(new):>8,}{len(new):>7,}{added.jobs:>7,}{added.requests:>13,}", end="")
-        print(f"{added.output_tokens:>18,.0f}{added.usd:>11,.2f}{added.gpu_hours:>11,.1f}")
+        counts = [len(stages) - len(new), len(new), added.jobs, added.requests, round(added.output_tokens)]
+        rows.append([arm, *(f"{count:,}" for count in counts), f"{added.usd:,.2f}", f"{added.gpu_hours:,.1f}"])
         seen |= set(new)
+    print_table(["arm", "shared", "adds", "jobs", "requests", "tokens out", "$ live", "GPU-hours"], rows)
 
 
 def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int) -> None:
@@ -164,17 +167,20 @@ def _spent_row(kind: str, planned: Estimate, expected: Estimate, so_far: Any, kn
 
 def _print_spent(rows: Sequence[Mapping[str, Any]]) -> None:
     print("\nplanned and spent so far (dollars at the catalog's live price)")
-    print(f"{'stage':<14}{'answers there':>24}{'tokens out':>18}{'$ spent':>11}{'GPU-hours':>11}{'hours':>9}", end="")
-    print("   in the end")
-    for row in rows:
-        new = f"{row['answers_there']:,} of {row['requests']:,}" if row["requests"] else ""
-        print(f"{row['stage']:<14}{new:>24}{row['spent_output_tokens']:>18,}{row['spent_usd']:>11,.2f}", end="")
-        print(f"{row['spent_gpu_hours']:>11,.1f}{row['spent_hours']:>9,.1f}", end="")
-        if row["expected_usd"]:
-            print(f"   ${row['expected_usd_low']:,.2f} to ${row['expected_usd_high']:,.2f}", end="")
-        if row["expected_gpu_hours"]:
-            print(f"   {row['expected_gpu_hours_low']:,.1f} to {row['expected_gpu_hours_high']:,.1f} GPU-hours", end="")
-        print()
+    heads = ["stage", "answers there", "tokens out", "$ spent", "GPU-hours", "hours", "in the end"]
+    print_table(heads, map(_spent_cells, rows), left=["in the end"])
+
+
+def _spent_cells(row: Mapping[str, Any]) -> list[str]:
+    there = f"{row['answers_there']:,} of {row['requests']:,}" if row["requests"] else ""
+    spent = [f"{row['spent_output_tokens']:,}", f"{row['spent_usd']:,.2f}"]
+    hours = [f"{row['spent_gpu_hours']:,.1f}", f"{row['spent_hours']:,.1f}"]
+    end = []
+    if row["expected_usd"]:
+        end.append(f"${row['expected_usd_low']:,.2f} to ${row['expected_usd_high']:,.2f}")
+    if row["expected_gpu_hours"]:
+        end.append(f"{row['expected_gpu_hours_low']:,.1f} to {row['expected_gpu_hours_high']:,.1f} GPU-hours")
+    return [row["stage"], there, *spent, *hours, "   ".join(end)]
 
 
 def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
