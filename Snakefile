@@ -1,7 +1,15 @@
 # From question sources to a scored student, in the order the data flows.
+from importlib.metadata import version
+
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.27")
+# What is used of Snakemake beside its language may change with a major version: docs/decisions/private-snakemake.md.
+if int(version("snakemake").partition(".")[0]) >= 10:
+    raise WorkflowError(
+        f"Snakemake {version('snakemake')} is newer than this workflow: install 'snakemake>=9.27,<10'."
+    )
 
 
 configfile: "config.yaml"

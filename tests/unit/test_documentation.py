@@ -1,4 +1,4 @@
-"""Links between the pages of the documentation lead somewhere."""
+"""Links between the pages of the documentation lead somewhere, and lists in them are complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "config/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def anchors(page: Path) -> set[str]:
@@ -38,3 +38,12 @@ def test_every_page_is_reached_from_the_readme() -> None:
             if place.suffix == ".md" and place.is_file() and place not in reached:
                 waiting.append(place)
     assert set(PAGES) - reached <= {ROOT / "config/README.md"}
+
+
+def test_every_private_interface_of_snakemake_is_listed() -> None:
+    files = [ROOT / "Snakefile", ROOT / "workflow/Snakefile", *(ROOT / "rules").rglob("*.smk")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    used = set(re.findall(r"\bworkflow\.[a-z_]+", text)) | set(re.findall(r"\bfrom (snakemake\.\w+) import", text))
+    page = (ROOT / "docs/decisions/private-snakemake.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `((?:workflow|snakemake)\.\w+)", page, re.MULTILINE))
+    assert used - {"snakemake.utils"} == listed

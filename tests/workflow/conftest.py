@@ -40,11 +40,12 @@ class Checkout:
                 shutil.copy(source, folder / name)
         self.variables = {**os.environ, "FAKE_KEY": API_KEY, "OPENTHOUGHTS_ENVIRONMENTS": str(ROOT / ".environments")}
 
-    def snakemake(self, *arguments: str, fails: bool = False) -> str:
-        """Run Snakemake; its output. It must end as expected."""
+    def snakemake(self, *arguments: str, fails: bool = False, **variables: str) -> str:
+        """Run Snakemake, with more variables in its environment; its output. It must end as expected."""
         command = [sys.executable, "-m", "snakemake", *arguments]
+        environment = {**self.variables, **variables}
         run = subprocess.run(
-            command, cwd=self.folder, env=self.variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         assert bool(run.returncode) is fails, f"{self.logs_of(run.stdout)}\n{run.stdout}"
         return run.stdout

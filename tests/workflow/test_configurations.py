@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +56,16 @@ def test_the_plan_counts_the_jobs_that_a_dry_run_lists(checkout: Checkout, profi
 
 def test_the_workflow_catalogs_snakefile_is_the_workflow(checkout: Checkout) -> None:
     assert checkout.jobs("--snakefile", "workflow/Snakefile") == checkout.jobs()
+
+
+def test_the_next_major_version_of_snakemake_is_refused(checkout: Checkout, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.metadata as metadata\n"
+        "known = metadata.version\n"
+        "metadata.version = lambda name: '10.0.0' if name == 'snakemake' else known(name)\n"
+    )
+    output = checkout.snakemake("-n", fails=True, PYTHONPATH=str(tmp_path))
+    assert "Snakemake 10.0.0 is newer than this workflow: install 'snakemake>=9.27,<10'." in output
 
 
 def test_the_picture_of_the_rules_is_that_of_the_rules(checkout: Checkout) -> None:
