@@ -1,0 +1,1 @@
+"""What each program that asks a model wants, declared once."""
