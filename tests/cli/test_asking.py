@@ -110,7 +110,7 @@ def test_a_client_that_was_taken_for_dead_soon_keeps_its_answers_elsewhere(
     tmp_path: Path, model: Path, server: FakeServer
 ) -> None:
     write_questions(tmp_path / "drawn.parquet", TEXTS)
-    server.latency = 1.0
+    server.latency = 3.0
     asking = threading.Thread(target=sample, args=(tmp_path, model, "--concurrency", "2"))
     asking.start()
     while server.served.total() < 4:
@@ -124,6 +124,7 @@ def test_a_client_that_was_taken_for_dead_soon_keeps_its_answers_elsewhere(
             kept = int(store.statistics().get_column("answers").sum()) if store.files().height else 0
         time.sleep(0.1)
     assert server.served.total() < 2 * len(TEXTS), "well before the run ends"
+    server.latency = 0.0
     asking.join()
     assert answers_of(tmp_path).height == 2 * len(TEXTS)
     assert set(server.asked.values()) == {1}

@@ -164,7 +164,7 @@ def test_a_second_writer_of_a_shard_waits_and_asks_nothing_twice(
 @pytest.mark.slow
 def test_a_second_writer_leaves_when_told_not_to_wait(tmp_path: Path, model: Path, server: FakeServer) -> None:
     write_questions(tmp_path / "drawn.parquet", TEXTS[:200])
-    server.latency = 0.2
+    server.latency = 2.0  # long enough for the second to start while the first asks
     first = start(tmp_path, model)
     wait_for(server, 1)
     status, errors = finish(start(tmp_path, model, "--lease-wait", "0"))

@@ -92,7 +92,7 @@ def leave_batches(folder: Path, server: FakeServer, *further: str, count: int = 
 
 
 def wait_until_submitted(folder: Path, count: int = 1) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         described = (folder / "store").glob("batches/*/*.json")
         if sum('"batch-' in path.read_text() for path in described) == count:
@@ -167,7 +167,7 @@ def test_a_running_batch_is_picked_up(folder: Path, server: FakeServer, number: 
     process = start(folder)
     wait_until_submitted(folder)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode != 0
     if number == signal.SIGTERM:
         assert "the next run picks them up" in errors

@@ -133,7 +133,7 @@ def _killed(texts: list[str]) -> list[float | None]:
     raise AssertionError
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_a_scorer_that_is_killed_ends_the_job_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,7 +159,7 @@ with scorer(Path(sys.argv[1]), 2) as score:
 """
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_scoring_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     table(tmp_path / "good.parquet", texts(MATHEMATICS, 0))
     table(tmp_path / "bad.parquet", texts(COOKING, 0))
@@ -172,7 +172,7 @@ def test_scoring_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> N
         scoring = psutil.Process(process.pid).children(recursive=True)
         process.kill()
     assert len(scoring) == 2
-    _, left = psutil.wait_procs(scoring, timeout=20)
+    _, left = psutil.wait_procs(scoring, timeout=120)
     for one in left:
         one.kill()
     assert not left
@@ -315,7 +315,7 @@ def local(tmp_path: Path) -> Callable[[float], subprocess.Popen[bytes]]:
     return start
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_the_program_of_a_local_sentence_model_ends_with_a_parent_that_is_killed(
     tmp_path: Path, local: Callable[[float], subprocess.Popen[bytes]]
 ) -> None:
@@ -326,7 +326,7 @@ def test_the_program_of_a_local_sentence_model_ends_with_a_parent_that_is_killed
             time.sleep(0.05)
         embedding = psutil.Process(int(pid.read_text()))
         process.kill()
-    _, left = psutil.wait_procs([embedding], timeout=15)
+    _, left = psutil.wait_procs([embedding], timeout=120)
     for one in left:
         one.kill()
     assert not left
@@ -336,7 +336,7 @@ def test_the_log_of_a_local_sentence_model_that_fails_is_shown(
     local: Callable[[float], subprocess.Popen[bytes]],
 ) -> None:
     with local(0) as process:
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
     assert b"it computes" in said
     assert b"sentences embeds nothing, its log is above" in said
 

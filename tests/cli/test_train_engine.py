@@ -24,6 +24,7 @@ import tokenize_dataset
 import train_student
 from openthoughts.base.environments import find
 from openthoughts.base.tables import DATASET
+from openthoughts.inference.server import free_port
 from openthoughts.models.chat_templates import read_chat_template, render
 from openthoughts.models.model import Model
 from openthoughts.training.scales import Scale
@@ -263,7 +264,7 @@ def test_two_nodes_train_the_same_batches(data: Path, grouped: Path) -> None:
     """Two nodes on loopback, one process each: the global batches stay, so the losses do (up to rounding)."""
     command = [sys.executable, str(ROOT / "scripts" / "train_student.py")]
     command += train_command(data, "nodes", GROUPED, "--nodes", "2", "--processes", "1")
-    meeting = {"NNODES": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 9999)}
+    meeting = {"NNODES": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
     nodes = [
         subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**inherited, **meeting, "NODE_RANK": str(rank)})
@@ -304,7 +305,7 @@ def test_openthinker3_is_what_llamafactory_reads(data: Path, tokenized: Path, tm
         "LOCAL_RANK": "0",
         "WORLD_SIZE": "1",
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": "29499",
+        "MASTER_PORT": str(free_port()),
         "DS_ACCELERATOR": "cpu",
         "HF_HUB_OFFLINE": "1",
     }

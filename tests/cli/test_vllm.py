@@ -90,7 +90,7 @@ def serving(greedy_folder: Model, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def assert_all_end(processes: list[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(processes, timeout=60)
+    _, alive = psutil.wait_procs(processes, timeout=120)
     assert not [it for it in alive if it.is_running() and it.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -180,7 +180,7 @@ def test_a_killed_engine_core_is_noticed(smollm2: Model) -> None:
         tree = [it for it in psutil.Process().children(recursive=True) if it.is_running() and it not in before]
         [core] = [it for it in tree if it.name().startswith("VLLM::EngineCor")]
         core.kill()
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while endpoint.alive() and time.monotonic() < end:
             time.sleep(0.1)
         assert "the engine of smollm2 has ended" in (endpoint.failure() or "")

@@ -43,7 +43,7 @@ def members(folder: Path) -> list[psutil.Process]:
     return [psutil.Process(int((folder / name).read_text())) for name in NAMES]
 
 
-def until(condition: object, what: str, seconds: float = 30.0) -> None:
+def until(condition: object, what: str, seconds: float = 120.0) -> None:
     """Wait for a condition."""
     assert callable(condition)
     end = time.monotonic() + seconds
@@ -93,7 +93,7 @@ def test_the_commands_own_end_ends_what_it_started(tmp_path: Path, end: str, sta
     wait = "while not all((folder / name).is_file() for name in ('child', 'own-session', 'orphan')): time.sleep(0.02)"
     process = Process(tree(tmp_path, f"exec({wait!r}); time.sleep(0.3); {end}"))
     started = members(tmp_path)
-    assert process.wait(30) == status
+    assert process.wait(120) == status
     assert not living(started)
 
 
@@ -105,7 +105,7 @@ def test_a_killed_supervisor_takes_the_tree_with_it(tmp_path: Path, which: str) 
     assert len(inner) == 1
     os.kill(process.pid if which == "outer" else inner[0].pid, signal.SIGKILL)
     assert_all_end([*started, *inner])
-    assert process.wait(10) == 137
+    assert process.wait(120) == 137
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
@@ -169,4 +169,4 @@ def test_a_supervisor_that_is_held_up_at_its_start_still_takes_the_tree_with_it(
 
 
 def test_a_command_that_does_not_exist_has_the_shells_status() -> None:
-    assert Process(["/no/such/program"], output=subprocess.DEVNULL).wait(30) == 127
+    assert Process(["/no/such/program"], output=subprocess.DEVNULL).wait(120) == 127

@@ -99,10 +99,10 @@ def run_until_killed(demo: Demo, variables: dict[str, str], jobs: int, delay: fl
                 os.kill(each.pid, signal.SIGKILL)
                 killed.append(each)
     process.wait()
-    psutil.wait_procs(killed, timeout=30)
+    psutil.wait_procs(killed, timeout=120)
     # Only now: until its end, a client may be sent answers that it does not read any more.
     demo.kills.append(time.monotonic())
-    _, alive = psutil.wait_procs(started, timeout=30)
+    _, alive = psutil.wait_procs(started, timeout=120)
     demo.orphans += [" ".join(each.cmdline()) for each in alive if each.is_running()]
     return True
 
