@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -65,6 +67,31 @@ def test_a_killed_worker_a_raised_error_and_too_much_memory_cost_one_task_each()
         None,
     ]
     assert outcomes[3].value == 3
+
+
+def test_workers_killed_at_any_moment_cost_the_task_that_they_were_at() -> None:
+    def kill_some() -> None:
+        grader = psutil.Process()
+        for _ in range(5):
+            ended.wait(0.2)
+            for process in grader.children(recursive=True):
+                with suppress(psutil.Error):
+                    if process.ppid() != grader.pid:  # a worker, not the server that forks them
+                        process.kill()
+
+    ended = threading.Event()
+    killer = threading.Thread(target=kill_some)
+    with Workers(work, 2) as pool:
+        next(pool.map(["ready"]))
+        killer.start()
+        try:
+            outcomes = list(pool.map(range(4000)))
+        finally:
+            ended.set()
+            killer.join()
+    assert len(outcomes) == 4000
+    assert {outcome.error for outcome in outcomes} == {None, "the worker died"}
+    assert all(outcome.value == task for task, outcome in enumerate(outcomes) if outcome.error is None)
 
 
 def test_workers_end_with_a_killed_grader(tmp_path: Path) -> None:

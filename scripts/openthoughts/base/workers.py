@@ -92,8 +92,8 @@ class Workers:
             while not exhausted and len(finished) < _WINDOW and self._busy() < self._count:
                 number, task = next(pending, (-1, None))
                 exhausted = number < 0
-                if not exhausted:
-                    self._idle().start(number, task)
+                while not exhausted and not self._idle().start(number, task):
+                    pass  # it was killed while it had nothing to do: another one gets the task
             busy = [worker for worker in self._workers if worker.task is not None]
             if not busy and exhausted:
                 break
@@ -108,7 +108,7 @@ class Workers:
     def _idle(self) -> _Worker:
         """A worker without a task, a new one where all have one."""
         for worker in self._workers:
-            if worker.task is None and worker.process.is_alive():
+            if worker.task is None and not worker.dead and worker.process.is_alive():
                 return worker
         arguments = (self._function, self._memory_bytes, self._preload)
         self._workers.append(_Worker(self._context, self._lifeline[0], *arguments))
@@ -153,11 +153,17 @@ class _Worker:
         self._cpu_at_start = 0.0
         self._started = 0.0
 
-    def start(self, number: int, task: Any) -> None:
-        self.task = number
+    def start(self, number: int, task: Any) -> bool:
+        """Hand the worker a task; whether it was still there to take it."""
         self._cpu_at_start = self._cpu_time()
         self._started = time.monotonic()
-        self.connection.send(task)
+        try:
+            self.connection.send(task)
+        except OSError:
+            self.dead = True
+        else:
+            self.task = number
+        return not self.dead
 
     def receive(self) -> Outcome | None:
         """The outcome of the task; null for a new worker's word that it has started, which is when its time begins."""
@@ -165,7 +171,8 @@ class _Worker:
             message = self.connection.recv()
         except (EOFError, OSError) as ended:
             self.dead = True
-            if not self._ready:
+            self.process.join()
+            if not self._ready and self.process.exitcode >= 0:
                 raise RuntimeError("a worker process died while it started: see its message above.") from ended
             message = (None, "the worker died")
         if message == _READY:
