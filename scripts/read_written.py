@@ -15,7 +15,7 @@ from openthoughts.base.cli import command
 from openthoughts.base.tables import QUESTIONS, write_table
 from openthoughts.inference.read_back import require_any
 from openthoughts.questions.writing import WRITTEN_DROPPED, written_questions
-from openthoughts.sources.entries import WRITTEN_STEPS
+from openthoughts.sources.connectors.written import STEPS
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=Path, nargs="+", required=True, help="documents or questions")
     parser.add_argument("--completions", type=Path, nargs="+", required=True)
-    parser.add_argument("--step", choices=WRITTEN_STEPS, required=True)
+    parser.add_argument("--step", choices=STEPS, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--dropped", type=Path, required=True)
     options = parser.parse_args(argv)

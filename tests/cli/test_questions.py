@@ -72,7 +72,7 @@ def test_repeats_up_to_a_count(tmp_path: Path) -> None:
     [
         ({"connector": "champ", "part": "all", "limit": 0}, "error: x has no question: check its path"),
         ({"connector": "chmp"}, "error: x: there is no connector 'chmp' (did you mean champ?)."),
-        ({"connector": "champ", "part": "sauce"}, "error: x: CHAMP has no part 'sauce'"),
+        ({"connector": "champ", "part": "sauce"}, "error: x.part: 'sauce' is not one of the choices"),
     ],
 )
 def test_mistakes_end_in_one_sentence(

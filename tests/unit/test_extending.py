@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import polars as pl
 import pytest
@@ -15,10 +13,10 @@ from openthoughts import grading
 from openthoughts.base.cli import UserError
 from openthoughts.costs.estimates import estimate_stage
 from openthoughts.grading import graders
-from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.catalog import Catalog, read_catalog
 from openthoughts.plan.config import merged, prepared, read_yaml
-from openthoughts.plan.planner import make_plan
-from openthoughts.sources import entries as catalog_entries
+from openthoughts.plan.planner import Planner, make_plan
+from openthoughts.sources import connectors
 from openthoughts.sources.reading import read_questions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,27 +27,26 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def module(name: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a module of this code be imported by ``name``."""
-    made = ModuleType(name)
-    exec(code, vars(made))
-    monkeypatch.setitem(sys.modules, name, made)
-
-
 def test_a_connector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code, keys = blocks("source.md", "python")
-    module("openthoughts.sources.riddles", code, monkeypatch)
-    added = eval(f"{{{keys}}}", vars(catalog_entries))
-    monkeypatch.setattr(catalog_entries, "CONNECTORS", {**catalog_entries.CONNECTORS, **added})
+    (code,) = blocks("source.md", "python")
+    (tmp_path / "added").mkdir()
+    (tmp_path / "added/riddles.py").write_text(code)
+    monkeypatch.setattr(connectors, "__path__", [*connectors.__path__, str(tmp_path / "added")])
     (tmp_path / "riddles.tsv").write_text("What has keys and opens nothing?\ta piano\nWhat is it?\n\n")
-    entry = {"connector": "riddles", "path": str(tmp_path / "riddles.tsv")}
+    entry = {"connector": "riddles", "domain": "science", "path": str(tmp_path / "riddles.tsv")}
     table = pl.concat(read_questions("riddles", "science", entry))
     assert table["question"].to_list() == ["What has keys and opens nothing?", "What is it?"]
     assert table["reference_answer"].to_list() == ["a piano", None]
-    with pytest.raises(UserError, match="mend `path`"):
+    with pytest.raises(UserError, match="change `path`"):
         list(read_questions("riddles", "science", {**entry, "path": "gone"}))
-    with pytest.raises(UserError, match="path"):
-        list(read_questions("riddles", "science", {"connector": "riddles", "pth": "gone"}))
+    with pytest.raises(UserError, match="the key 'path' is missing"):
+        list(read_questions("riddles", "science", {"connector": "riddles"}))
+    with pytest.raises(UserError, match=r"unknown key 'pth' \(did you mean path\?\)"):
+        list(read_questions("riddles", "science", {**entry, "pth": "gone"}))
+    before = Planner(Catalog(sources={"riddles": entry})).fetched("source", "riddles").id
+    assert Planner(Catalog(sources={"riddles": entry})).fetched("source", "riddles").id == before
+    (tmp_path / "riddles.tsv").write_text("What has changed?\tthe file\n")
+    assert Planner(Catalog(sources={"riddles": entry})).fetched("source", "riddles").id != before
 
 
 def test_a_source_of_the_hub(tmp_path: Path) -> None:

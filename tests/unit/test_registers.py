@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from openthoughts.base.register import Register
-from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.catalog import Catalog, read_catalog
 from openthoughts.plan.config import ConfigurationError
+from openthoughts.plan.planner import Planner
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +30,11 @@ def test_the_plan_and_all_declarations_import_nothing_heavy() -> None:
     )
     command = [sys.executable, "-c", program]
     printed = subprocess.run(command, cwd=ROOT / "scripts", check=True, capture_output=True, text=True).stdout
-    assert printed.split() == ["openthoughts.answers.filters", "openthoughts.grading.graders"]
+    assert printed.split() == [
+        "openthoughts.answers.filters",
+        "openthoughts.grading.graders",
+        "openthoughts.sources.connectors",
+    ]
 
 
 def test_a_module_of_a_register_defines_one_thing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,3 +68,24 @@ def test_a_grader_that_cannot_grade_is_told_with_the_catalog(tmp_path: Path, gra
     )
     with pytest.raises(ConfigurationError, match=message):
         read_catalog([ROOT / "catalog", tmp_path])
+
+
+def test_an_archive_of_this_machine_is_pinned_by_its_content(tmp_path: Path) -> None:
+    archive = tmp_path / "physics.7z"
+    entry = {"connector": "stackexchange", "domain": "science", "site": "physics", "url": str(archive)}
+    ids = []
+    for content in ("old", "new"):
+        archive.write_text(content)
+        ids.append(Planner(Catalog(sources={"physics": entry})).fetched("source", "physics").id)
+    assert ids[0] != ids[1]
+    assert "pin" not in Planner(Catalog(sources={"x": {**entry, "url": "https://x"}})).fetched("source", "x").settings
+
+
+def test_the_keys_of_an_entry_have_types(tmp_path: Path) -> None:
+    (tmp_path / "sources.yaml").write_text("mine: {connector: local, domain: math, path: x.csv, column: 3, limti: 5}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        read_catalog([tmp_path])
+    assert [problem.partition("sources.yaml.")[2] for problem in caught.value.problems] == [
+        "mine.column: 3 should be of type string",
+        "mine: unknown key 'limti' (did you mean limit?)",
+    ]

@@ -16,8 +16,8 @@ from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import question_id
 from openthoughts.base.tables import QUESTIONS
 from openthoughts.sources.columns import first_user_message, shuffled_choices
+from openthoughts.sources.connectors.procedural import generate
 from openthoughts.sources.entries import entry_problems
-from openthoughts.sources.procedural import generate
 from openthoughts.sources.reading import read_questions, repeats
 from openthoughts.sources.text import answer_text, valid_text
 
@@ -47,12 +47,12 @@ class TestText:
 class TestEntries:
     def test_mistakes_are_named_with_what_was_meant(self) -> None:
         assert entry_problems({"connector": "champ", "part": "all", "licence": "mit", "domain": "math"}) == []
-        assert entry_problems({"connector": "human_evl"}) == [
-            "there is no connector 'human_evl' (did you mean human_eval?)."
+        assert entry_problems({"connector": "human_evl"}, "x") == [
+            "x: there is no connector 'human_evl' (did you mean human_eval?)"
         ]
-        assert entry_problems({"connector": "champ", "parts": "all"}) == [
-            "the connector champ needs the key 'part'.",
-            "the connector champ has no key 'parts' (did you mean part?).",
+        assert entry_problems({"connector": "champ", "prat": "all"}, "x") == [
+            "x: the key 'part' is missing",
+            "x: unknown key 'prat' (did you mean part?)",
         ]
         assert "names no connector" in entry_problems({"path": "x"})[0]
 

@@ -20,7 +20,8 @@ from openthoughts.plan.config import ConfigurationError
 from openthoughts.plan.planner import make_plan
 from openthoughts.plan.stages import Stage
 from openthoughts.questions.writing import read_step, shard_texts, step_schema, written_questions
-from openthoughts.sources.entries import WRITTEN_STEPS, entry_problems
+from openthoughts.sources.connectors.written import STEPS
+from openthoughts.sources.entries import entry_problems
 from openthoughts.sources.lock import pin_of
 from openthoughts.sources.reading import passages, read_questions
 
@@ -118,7 +119,7 @@ class TestAnswers:
     def test_a_refusal_keeps_its_reason(self) -> None:
         assert read_step("write", "t", completion("", text=None, error="content filter")).reason == "content filter"
 
-    @pytest.mark.parametrize("step", WRITTEN_STEPS)
+    @pytest.mark.parametrize("step", STEPS)
     def test_the_schema_asks_for_every_member(self, step: str) -> None:
         schema = step_schema(step).schema
         assert set(schema["required"]) == set(schema["properties"])
@@ -179,7 +180,7 @@ ENTRY: dict[str, Any] = {
 CATALOG = Catalog(
     sources={"texts": ENTRY},
     models={"writer": {"kind": "hub", "repository": "a/b", "tokenizer": "qwen"}},
-    prompts={f"{step}_question": Prompt(f"catalog/prompts/{step}_question.md", step) for step in WRITTEN_STEPS},
+    prompts={f"{step}_question": Prompt(f"catalog/prompts/{step}_question.md", step) for step in STEPS},
 )
 
 
@@ -230,15 +231,18 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"documents": {"connector": "hub", "colum": "t"}}, "documents: the connector hub has no key 'colum' (did"),
-            ({"steps": ["write", "chek"]}, "there is no step 'chek' (did you mean check?)."),
-            ({"steps": [["rephrase", "backward"]]}, "the last of `steps` must be one step, such as check."),
-            ({"limit": 5}, "'limit' belongs in `documents`."),
-            ({"documents": ENTRY}, "documents: they cannot be written by a model themselves."),
+            (
+                {"documents": {"connector": "hub", "colum": "t"}},
+                "x.documents: unknown key 'colum' (did you mean column?)",
+            ),
+            ({"steps": ["write", "chek"]}, "x: there is no step 'chek' (did you mean check?)"),
+            ({"steps": [["rephrase", "backward"]]}, "x: the last of `steps` must be one step, such as check"),
+            ({"limit": 5}, "x: 'limit' belongs in `documents`"),
+            ({"documents": ENTRY}, "x: the documents cannot be written by a model themselves"),
         ],
     )
     def test_a_mistaken_entry_is_said(self, change: dict[str, Any], message: str) -> None:
-        assert any(problem.startswith(message) for problem in entry_problems({**ENTRY, **change}))
+        assert any(problem.startswith(message) for problem in entry_problems({**ENTRY, **change}, "x"))
         assert entry_problems(ENTRY) == []
 
     def test_documents_are_pinned_like_any_source(self, tmp_path: Path) -> None:

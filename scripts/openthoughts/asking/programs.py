@@ -26,7 +26,7 @@ from openthoughts.questions.examples import example_texts
 from openthoughts.questions.labels import METHODS, needs_prompt, response_schema, unreadable
 from openthoughts.questions.selection import wanted as number_wanted
 from openthoughts.questions.writing import shard_texts, step_schema
-from openthoughts.sources.entries import WRITTEN_STEPS
+from openthoughts.sources.connectors.written import STEPS
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ PROGRAMS: Mapping[str, Program] = {
     "write_questions": Program(
         (
             argument("--questions", nargs="+", help="documents or questions", **_PATH),
-            argument("--step", choices=WRITTEN_STEPS, required=True),
+            argument("--step", choices=STEPS, required=True),
             argument("--domain", required=True),
             argument("--prompt", help="Markdown file", **_PATH),
         ),

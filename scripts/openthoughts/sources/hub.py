@@ -280,7 +280,7 @@ def _looked_up(part: Entry, commit: str, lookup: Lookup, prefix: str) -> Iterato
                 "reference_answer": [None] * batch.height,
                 "metadata": ["{}"] * batch.height,
             },
-            schema=dict(RAW),
+            schema=dict.fromkeys(RAW, pl.String),
         )
         row += batch.height
 
@@ -304,3 +304,21 @@ def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
         for batch in _batches(part, commit, needed_columns(part)):
             yield extract(batch, part, row, prefix)
             row += batch.height
+
+
+def commit_of(repository: str, ref: str, kind: str) -> str:
+    """The commit that a branch of a repository of the hub (``dataset`` or ``model``) stands at now."""
+
+    def request() -> Any:
+        return hub_api().repo_info(repository, revision=ref, repo_type=kind)
+
+    return str(user_errors(repository, request).sha)
+
+
+def commits_of(entry: Entry) -> str:
+    """The commit of an entry's dataset as it is now, or ``DATASET@COMMIT`` of several joined by commas."""
+    refs = {part["dataset"]: part.get("ref", "main") for part in entry_parts(entry)}
+    commits = {name: commit_of(name, refs.get(name, "main"), "dataset") for name in entry_datasets(entry)}
+    if len(commits) == 1:
+        return next(iter(commits.values()))
+    return ",".join(f"{name}@{commit}" for name, commit in sorted(commits.items()))

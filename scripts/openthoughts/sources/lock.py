@@ -16,7 +16,8 @@ import yaml
 from openthoughts.base.cli import UserError
 from openthoughts.base.options import suggestion
 from openthoughts.base.tables import write_text
-from openthoughts.sources import hub, stackexchange
+from openthoughts.sources import hub
+from openthoughts.sources.connectors import CONNECTORS
 from openthoughts.sources.entries import fetched_entry
 
 log = logging.getLogger(__name__)
@@ -29,43 +30,17 @@ HEAD = (
 )
 
 
-def commit_of(repository: str, ref: str, kind: str) -> str:
-    """The commit that a branch of a repository of the hub (``dataset`` or ``model``) stands at now."""
-
-    def request() -> Any:
-        return hub.hub_api().repo_info(repository, revision=ref, repo_type=kind)
-
-    return str(hub.user_errors(repository, request).sha)
-
-
-def _dataset_pin(entry: Entry) -> dict[str, str]:
-    refs = {part["dataset"]: part.get("ref", "main") for part in hub.entry_parts(entry)}
-    commits = {name: commit_of(name, refs.get(name, "main"), "dataset") for name in hub.entry_datasets(entry)}
-    if len(commits) == 1:
-        return {"revision": next(iter(commits.values()))}
-    return {"revision": ",".join(f"{name}@{commit}" for name, commit in sorted(commits.items()))}
-
-
-def _archive_pin(entry: Entry) -> dict[str, str]:
-    address = stackexchange.archive_address(entry)
-    path = stackexchange.download(address) if "://" in address else Path(address)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: mend `url`.")
-    return {"revision": stackexchange.sha256_of(path)}
-
-
 def pin_of(entry: Entry) -> dict[str, str] | None:
     """The pin of a catalog entry as it is now, None for what needs none (packages, local files, APIs).
 
     Raises ``UserError`` when the hub or the dump's server does not have it.
     """
     entry = fetched_entry(entry)
-    kind = entry.get("connector", entry.get("kind"))
-    if kind == "hub":
-        if "repository" in entry:
-            return {"revision": commit_of(entry["repository"], "main", "model")}
-        return _dataset_pin(entry)
-    return _archive_pin(entry) if kind == "stackexchange" else None
+    if entry.get("kind") == "hub":
+        return {"revision": hub.commit_of(entry["repository"], "main", "model")}
+    connector = CONNECTORS.get(entry.get("connector", ""))
+    revision = connector.revision(entry) if connector else None
+    return None if revision is None else {"revision": revision}
 
 
 def read_lock(path: Path) -> Pins:

@@ -5,12 +5,10 @@ Nothing is held but one batch, so a source of millions of rows needs the memory 
 
 from __future__ import annotations
 
-import importlib
 import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, cast
 
 import polars as pl
 
@@ -18,29 +16,13 @@ from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import keyed_hash, question_ids
 from openthoughts.base.streams import TableWriter
 from openthoughts.base.tables import QUESTIONS
-from openthoughts.sources.entries import check_entry
+from openthoughts.sources.entries import connector_of
 from openthoughts.sources.rows import Entry, Row, raw_batch
 
 log = logging.getLogger(__name__)
 
 REPORTED_ROWS = 100_000
 """Rows between two lines of the log."""
-
-
-class Connector(Protocol):
-    """What the module of a connector offers."""
-
-    def read(self, entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
-        """Yield the entry's rows as tables of ``RAW``, in the source's own order.
-
-        ``revision`` is the commit to read, for sources that have one. Raises ``UserError`` for the user's mistakes.
-        """
-        ...
-
-
-def connector_of(entry: Entry) -> Connector:
-    """The module that reads this entry."""
-    return cast(Connector, importlib.import_module(f"openthoughts.sources.{entry['connector']}"))
 
 
 def passages(text: str, length: int) -> list[str]:
@@ -91,9 +73,9 @@ def read_questions(name: str, domain: str, entry: Entry, revision: str | None = 
     Rows without a question are left out. ``limit`` counts rows that have one. Raises ``UserError`` for an entry that
     cannot be read.
     """
-    check_entry(name, entry)
+    connector = connector_of(name, entry)
     try:
-        raw = connector_of(entry).read(entry, revision)
+        raw = connector.read(revision)
         if "passage" in entry:
             raw = in_passages(raw, int(entry["passage"]))
         yield from _limited((_questions(batch, name, domain) for batch in raw), entry.get("limit"))

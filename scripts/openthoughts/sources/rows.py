@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
-from openthoughts.base.tables import Schema
+if TYPE_CHECKING:
+    import polars as pl
 
 Entry = Mapping[str, Any]
 
-RAW: Schema = {
-    "source_row": pl.String,  # key of the row in its source
-    "question": pl.String,
-    "reference_answer": pl.String,  # nullable
-    "metadata": pl.String,  # JSON object
-}
-"""What a connector yields; a null or blank question is left out of the table and counted."""
+RAW = ("source_row", "question", "reference_answer", "metadata")
+"""Columns of what a connector yields, all texts: the key of the row in its source, the question (one that is null or
+blank is left out of the table and counted), the reference answer (nullable) and a JSON object."""
 
 BATCH_ROWS = 20_000
 """Rows of a batch where the connector chooses."""
@@ -29,7 +24,9 @@ Row = tuple[str, str | None, str | None, str]
 
 def raw_batch(rows: Sequence[Row]) -> pl.DataFrame:
     """A table of ``RAW`` of Python rows."""
-    return pl.DataFrame(rows, schema=dict(RAW), orient="row")
+    import polars as pl
+
+    return pl.DataFrame(rows, schema=dict.fromkeys(RAW, pl.String), orient="row")
 
 
 def metadata_json(**values: Any) -> str:

@@ -270,3 +270,12 @@ def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
             yield raw_batch(rows)
             rows = []
     yield raw_batch(rows)
+
+
+def checksum(entry: Entry) -> str:
+    """SHA-256 of an entry's archive as it is now, which is downloaded where it has an address."""
+    address = archive_address(entry)
+    path = download(address) if "://" in address else Path(address)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: mend `url`.")
+    return sha256_of(path)

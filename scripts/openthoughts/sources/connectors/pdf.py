@@ -9,12 +9,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import polars as pl
+from pydantic import Field
 
 from openthoughts.base.cli import UserError
+from openthoughts.sources.connectors import Connector, LocalPath
 from openthoughts.sources.rows import BATCH_ROWS, Entry, Row, metadata_json, raw_batch
 from openthoughts.sources.text import valid_text
+
+if TYPE_CHECKING:
+    import polars as pl
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +37,7 @@ def pages(path: Path) -> Iterator[tuple[int, str]]:
         raise UserError(f"{path} cannot be read as PDF ({error}): mend or remove it.") from error
 
 
-def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
+def _read(entry: Entry) -> Iterator[pl.DataFrame]:
     """Yield the pages of the entry's files, in the order of their names."""
     root = Path(entry["path"])
     files = sorted(root.rglob("*.pdf")) if root.is_dir() else [root]
@@ -51,3 +56,13 @@ def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
     if blank:
         log.warning("%d pages of %s have no text layer and are left out", blank, root)
     yield raw_batch(rows)
+
+
+class Pdf(Connector):
+    """PDF files of this machine."""
+
+    path: LocalPath = Field(description="A file, or a folder of them.")
+
+    def read(self, revision: str | None) -> Iterator[pl.DataFrame]:
+        """Yield the rows."""
+        yield from _read(self.written())

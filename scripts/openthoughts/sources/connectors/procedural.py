@@ -18,14 +18,18 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import polars as pl
+from pydantic import Field, PositiveInt
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.options import suggestion
+from openthoughts.sources.connectors import Connector
 from openthoughts.sources.rows import BATCH_ROWS, Entry, Row, metadata_json, raw_batch
 from openthoughts.sources.text import answer_text, valid_text
+
+if TYPE_CHECKING:
+    import polars as pl
 
 DEFAULT_SIZE = 100
 
@@ -81,8 +85,8 @@ def _child_main() -> int:
 
 def _child_lines(families: Mapping[str, Any]) -> Iterator[str]:
     """The lines that ``_child_main`` writes in a process of its own, with a fixed hash seed."""
-    scripts = str(Path(__file__).resolve().parents[2])
-    command = [sys.executable, "-W", "ignore", "-m", "openthoughts.sources.procedural", json.dumps(families)]
+    scripts = str(Path(__file__).resolve().parents[3])
+    command = [sys.executable, "-W", "ignore", "-m", "openthoughts.sources.connectors.procedural", json.dumps(families)]
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": scripts}
     with (
         tempfile.TemporaryFile("w+") as errors,
@@ -106,7 +110,7 @@ def _row(family: str, number: int, entry: Mapping[str, Any]) -> Row:
     return f"{family}-{number}", valid_text(entry["question"]), answer_text(entry["answer"]), metadata
 
 
-def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
+def _read(entry: Entry) -> Iterator[pl.DataFrame]:
     """Yield the questions of the entry's families, in the entry's order; the key is ``FAMILY-NUMBER``."""
     numbers: dict[str, int] = {}
     rows: list[Row] = []
@@ -118,6 +122,19 @@ def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
             yield raw_batch(rows)
             rows = []
     yield raw_batch(rows)
+
+
+class Procedural(Connector):
+    """Questions of the generators of reasoning-gym."""
+
+    families: dict[str, Any] | list[str] = Field(description="Families, or family -> its settings.")
+    size: PositiveInt = Field(100, description="Questions of a family.")
+
+    package: ClassVar[str | None] = "reasoning-gym"
+
+    def read(self, revision: str | None) -> Iterator[pl.DataFrame]:
+        """Yield the rows."""
+        yield from _read(self.written())
 
 
 if __name__ == "__main__":

