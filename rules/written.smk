@@ -1,6 +1,6 @@
 # Questions that a model writes from documents or from other questions, step by step, before they are decontaminated.
 rule write_questions:
-    "Ask a model for the questions in one shard of a source's documents, or to mend or check them."
+    "Ask a model for the questions in one shard of a source's documents, or to fix or check them."
     input:
         questions=files("written", "questions"),
         model=files("written", "model", "model.json"),

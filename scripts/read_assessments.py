@@ -1,4 +1,4 @@
-"""Put the assessments of all shards of answers together: one row an answer that came, in the order of the answers.
+"""Put the assessments of all shards of answers together: one row per answer that came, in the order of the answers.
 
 Verdicts of a model are read out of its answers; where one cannot be read, the value is null and ``error`` says why.
 """

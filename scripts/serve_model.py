@@ -16,13 +16,9 @@ from pathlib import Path
 
 from openthoughts.base.cli import UserError, command
 from openthoughts.base.processes import run
-from openthoughts.inference.server import (
-    SERVERS_VARIABLE,
-    EngineSettings,
-    add_engine_arguments,
-    engine,
-    running_servers,
-)
+from openthoughts.inference.endpoints import SERVERS_VARIABLE, running_servers
+from openthoughts.inference.server import engine
+from openthoughts.inference.vllm import EngineSettings, add_engine_arguments
 from openthoughts.models.model import Model
 
 

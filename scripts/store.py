@@ -21,8 +21,11 @@ import polars as pl
 
 from openthoughts.base.cli import UserError, command
 from openthoughts.base.streams import TableWriter
-from openthoughts.inference.batch_api import cancel, kept
-from openthoughts.store.store import ROWS, Store, blocks
+from openthoughts.inference.batch_api import cancel
+from openthoughts.inference.batch_files import kept
+from openthoughts.store.compaction import compact
+from openthoughts.store.rows import ROWS, blocks
+from openthoughts.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     export = commands.add_parser("export", help="write everything to one table")
     export.add_argument("--output", type=Path, required=True)
     export.add_argument("--model", help="only this model's (its name, or the folder's name in the store)")
-    compact = commands.add_parser("compact", help="rewrite many small files as few")
-    compact.add_argument("--keep-hours", type=int, default=168, help="keep replaced files for so long (a week)")
+    compaction = commands.add_parser("compact", help="rewrite many small files as few")
+    compaction.add_argument("--keep-hours", type=int, default=168, help="keep replaced files for so long (a week)")
     batches = commands.add_parser("batches", help="batches of hosted models that run for the store")
     batches.add_argument("--cancel", action="store_true", help="end them; the next run reads what they have answered")
-    for one in (stats, export, compact, batches):
-        one.add_argument("--store", type=Path, required=True)
+    for subparser in (stats, export, compaction, batches):
+        subparser.add_argument("--store", type=Path, required=True)
     options = parser.parse_args(argv)
     if not (options.store / "store.json").exists():
         raise UserError(f"{options.store} is no completion store: name the folder that `store:` of config.yaml names.")
@@ -54,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif options.command == "batches":
             show_batches(options.store, options.cancel)
         else:
-            store.compact(options.keep_hours)
+            compact(store, options.keep_hours)
     return 0
 
 
@@ -72,11 +75,11 @@ def show(store: Store, as_json: bool) -> None:
 
 def write(store: Store, output: Path, model: str | None) -> None:
     """Write the rows of all models, or of one, to a table, block by block."""
-    models = [one for one in store.models() if model is None or model in one]
-    if not models:
+    found = sorted({names[0] for names in store.models() if model is None or model in names})
+    if not found:
         raise UserError(f"the store has nothing of {model}: `store.py stats` lists its models.")
     with TableWriter(output, ROWS) as writer:
-        for (model_id,) in pl.DataFrame({"model_id": [one[0] for one in models]}).unique().sort("model_id").iter_rows():
+        for model_id in found:
             keys = store.keys(model_id).sort("question_id", "sample", "key")
             for block in blocks(keys):
                 rows = block.select("key").join(

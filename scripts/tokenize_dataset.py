@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if "global_batch" in parse_settings(options.settings):
         scale = Scale.from_json(json.dumps({"cutoff": options.cutoff} | parse_settings(options.settings)))
-        log.info("%d steps an epoch, %d steps in all", *scale.steps(statistics["packed_rows"]))
+        log.info("%d steps per epoch, %d steps in all", *scale.steps(statistics["packed_rows"]))
     return 0
 
 

@@ -17,9 +17,11 @@ from pathlib import Path
 from openthoughts.base.cli import command
 from openthoughts.base.engine_child import ACCELERATORS
 from openthoughts.models.model import Model
+from openthoughts.training.arguments import Training
+from openthoughts.training.nodes import Nodes
 from openthoughts.training.scales import Scale, parse_settings
 from openthoughts.training.tokenize import read_statistics
-from openthoughts.training.training import Nodes, Training, train
+from openthoughts.training.training import train
 
 
 @command
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpus", type=int, default=0, help="GPUs of a node (with --accelerator cuda)")
     parser.add_argument("--processes", type=int, default=1, help="training processes of a node (on processors)")
     parser.add_argument("--output", type=Path, required=True, help="model.json of the student")
-    parser.add_argument("--metrics", type=Path, required=True, help="metrics.parquet: one row a step")
+    parser.add_argument("--metrics", type=Path, required=True, help="metrics.parquet: one row per step")
     options = parser.parse_args(argv)
 
     saving = {} if options.save_steps is None else {"save_steps": options.save_steps}

@@ -1,6 +1,6 @@
 """Ask a model whether each answer of one shard is right: a structured verdict with its reasons.
 
-One request an answer that says something after its reasoning; ``read_assessments`` reads the verdicts out of the raw
+One request per answer that says something after its reasoning; ``read_assessments`` reads the verdicts out of the raw
 answers, which are the output.
 """
 

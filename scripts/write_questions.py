@@ -1,6 +1,6 @@
 """Ask a model about one shard of a source's documents, or of the questions made of them: a writing step.
 
-One request a distinct text; the raw answers are the output, ``read_written`` reads the questions out of them.
+One request per distinct text; the raw answers are the output, ``read_written`` reads the questions out of them.
 """
 
 from __future__ import annotations

@@ -30,12 +30,13 @@ from tests.asking_helpers import write_model
 from tests.fake_openai import API_KEY, MODEL
 
 from openthoughts.base.hashing import question_id, request_seed
-from openthoughts.inference.client import Limits
 from openthoughts.inference.completions import complete_shard
 from openthoughts.inference.job import Asking, Prompted
+from openthoughts.inference.pace import Limits
 from openthoughts.inference.sampling import Sampling
 from openthoughts.models.model import Model
-from openthoughts.store.store import KeyMaker, Store, model_partition
+from openthoughts.store.keys import KeyMaker, model_partition
+from openthoughts.store.store import Store
 
 CONCURRENCY = 512
 SAMPLES = 16

@@ -24,13 +24,15 @@ from benchmarks import ROOT
 
 from openthoughts.base import environments
 from openthoughts.base.hashing import question_id
-from openthoughts.inference.client import Limits
 from openthoughts.inference.completions import complete_shard
+from openthoughts.inference.endpoints import Endpoint
 from openthoughts.inference.job import Asking
+from openthoughts.inference.pace import Limits
 from openthoughts.inference.prompts import Prompt
 from openthoughts.inference.request_source import prompted
 from openthoughts.inference.sampling import Sampling
-from openthoughts.inference.server import Endpoint, EngineSettings, engine
+from openthoughts.inference.server import engine
+from openthoughts.inference.vllm import EngineSettings
 from openthoughts.models.fetch import fetch
 from openthoughts.models.model import Model
 from openthoughts.plan.config import read_yaml

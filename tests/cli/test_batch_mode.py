@@ -20,7 +20,8 @@ import sample_answers
 import store as store_command
 from openthoughts.base.tables import COMPLETIONS, read_table
 from openthoughts.inference import batch_api
-from openthoughts.inference.batch_api import Batch, Batches
+from openthoughts.inference.batch_api import Batches
+from openthoughts.inference.batch_files import Batch
 from openthoughts.models.model import Model
 from openthoughts.store.budget import Budget
 from openthoughts.store.store import Store

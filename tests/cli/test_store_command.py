@@ -10,7 +10,8 @@ from tests.unit.test_store import row
 
 import store as store_command
 from openthoughts.base.tables import read_table
-from openthoughts.store.store import ROWS, Store
+from openthoughts.store.rows import ROWS
+from openthoughts.store.store import Store
 
 
 @pytest.fixture

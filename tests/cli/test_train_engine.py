@@ -24,12 +24,14 @@ import tokenize_dataset
 import train_student
 from openthoughts.base.environments import find
 from openthoughts.base.tables import DATASET
-from openthoughts.inference.server import free_port
+from openthoughts.inference.vllm import free_port
 from openthoughts.models.chat_templates import read_chat_template, render
 from openthoughts.models.model import Model
+from openthoughts.training.arguments import Training
+from openthoughts.training.nodes import Nodes
 from openthoughts.training.scales import Scale
 from openthoughts.training.tokenize import read_statistics
-from openthoughts.training.training import Nodes, Training, prepare
+from openthoughts.training.training import prepare
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

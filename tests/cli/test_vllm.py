@@ -20,7 +20,9 @@ import pytest
 from pydantic import BaseModel
 from tests.smollm2 import SMOLLM2, fetch_smollm2
 
-from openthoughts.inference.server import SERVERS_VARIABLE, EngineSettings, engine
+from openthoughts.inference.endpoints import SERVERS_VARIABLE
+from openthoughts.inference.server import engine
+from openthoughts.inference.vllm import EngineSettings
 from openthoughts.models.model import Model, describe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -23,7 +23,7 @@ from tests.tiny_model import make_tiny_model
 from tests.workflow.conftest import Checkout
 
 from openthoughts.base.hashing import question_id, shard_of
-from openthoughts.inference.server import SERVERS_VARIABLE
+from openthoughts.inference.endpoints import SERVERS_VARIABLE
 
 ACCOUNT = "physics"
 SITE = {

@@ -11,7 +11,7 @@ from tests.fake_openai import FakeServer
 from tests.slurm.cluster import VirtualCluster
 from tests.slurm.conftest import Site, tiny_recipe, wait_until
 
-from openthoughts.training.training import checkpoints, whole
+from openthoughts.training.checkpoints import checkpoints, whole
 
 NODES = 2
 QUESTIONS = 12

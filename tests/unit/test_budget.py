@@ -16,8 +16,10 @@ from tests.fake_openai import API_KEY, MODEL, FakeServer
 from tests.unit.test_store import row
 
 from openthoughts.base.cli import UserError
-from openthoughts.inference.client import Answer, Client, FatalError, Limits, Request
-from openthoughts.inference.server import Endpoint
+from openthoughts.inference.client import Client
+from openthoughts.inference.endpoints import Endpoint
+from openthoughts.inference.pace import Limits
+from openthoughts.inference.protocol import Answer, FatalError, Request
 from openthoughts.store import budget as budget_module
 from openthoughts.store import leases
 from openthoughts.store.budget import Budget, ExhaustedError
@@ -305,7 +307,7 @@ def test_threads_never_reserve_more_than_the_cap_together(open_store: Callable[[
         assert budget.spent() == pytest.approx(9.75)
 
 
-class Purse:
+class Account:
     """Pays a dollar for each request out of a budget."""
 
     def __init__(self, budget: Budget, usd: float) -> None:
@@ -324,7 +326,7 @@ class Purse:
 
 async def ask(
     server: FakeServer,
-    purse: Purse,
+    spending: Account,
     count: int,
     answered: Callable[[Request, Answer], None],
     stopping: asyncio.Event,
@@ -333,7 +335,7 @@ async def ask(
     wanted = [Request(f"k{i}", f"q{i}", 0, i, [{"role": "user", "content": f"question {i}"}]) for i in range(count)]
     endpoint = Endpoint(server.base_url, API_KEY, MODEL)
     limits = Limits(concurrency=4, timeout=30.0)
-    async with Client(endpoint, {"max_tokens": 100}, limits, local=True, purse=purse) as client:
+    async with Client(endpoint, {"max_tokens": 100}, limits, local=True, spending=spending) as client:
         await client.run(iter(wanted), answered, stopping, grace=30.0)
 
 
@@ -349,7 +351,7 @@ def test_an_answer_is_kept_at_once_though_the_budget_is_slow(
     with FakeServer() as server, Budget(store, 10 * CAP) as budget:
         monkeypatch.setattr(budget_module, "GRANTS", 1e9)
         before(monkeypatch, store, "writers_waiting", wait_for_the_first_answer)
-        asyncio.run(ask(server, Purse(budget, 1.0), 3, lambda *_: kept.set(), asyncio.Event()))
+        asyncio.run(ask(server, Account(budget, 1.0), 3, lambda *_: kept.set(), asyncio.Event()))
     assert in_time == [True]
 
 
@@ -364,6 +366,6 @@ def test_who_waits_for_money_asks_nothing_once_the_asking_stops(open_store: Call
                 stopping.set()
 
         with pytest.raises(FatalError, match="stopped before everything was asked"):
-            asyncio.run(ask(server, Purse(budget, 8.0), 20, answered, stopping))
+            asyncio.run(ask(server, Account(budget, 8.0), 20, answered, stopping))
         assert server.asked.total() == len(answers) == 2
         assert budget.spent() == pytest.approx(1.6), "nothing stays set aside"

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import pytest
 from tests.fake_openai import API_KEY, MODEL, FakeServer, Fault
 
-from openthoughts.inference.client import Answer, Client, FatalError, Limits, Request, duration, retry_after
+from openthoughts.inference.client import Client
+from openthoughts.inference.pace import Limits
+from openthoughts.inference.protocol import Answer, FatalError, Request, duration, retry_after
 
 
 @dataclass
@@ -246,7 +248,7 @@ def test_a_limit_reached_makes_everyone_wait() -> None:
         assert max(gaps) >= 0.4
 
 
-def test_rate_headers_are_heeded_before_the_server_refuses() -> None:
+def test_rate_limit_headers_are_applied_before_the_server_refuses() -> None:
     with FakeServer() as server:
         headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "400ms"}
         server.faults.append(Fault(headers=headers, times=1))

@@ -267,7 +267,7 @@ class TestFaults:
         [
             ({"column": "qq"}, r"has no column 'qq' \(did you mean q\?\)"),
             ({"split": "tests"}, r"a/b has no split 'tests' \(did you mean test\?\): it has train, test"),
-            ({"config": "extras"}, "mend `config`"),
+            ({"config": "extras"}, "fix `config`"),
             ({"files": "main/trian*"}, r"a/b has no file main/trian\*"),
             ({"files": {"train": "main/*"}, "split": "test"}, "`files` has no split 'test'"),
         ],

@@ -22,8 +22,11 @@ from tests.stand_in_engine import install
 from tests.tiny_model import make_tiny_model
 
 from openthoughts.base.cli import UserError
-from openthoughts.inference import server
-from openthoughts.inference.server import SERVERS_VARIABLE, Endpoint, EngineSettings, diagnose, engine, probe
+from openthoughts.inference import vllm
+from openthoughts.inference.diagnoses import diagnose
+from openthoughts.inference.endpoints import SERVERS_VARIABLE, Endpoint, probe
+from openthoughts.inference.server import engine
+from openthoughts.inference.vllm import EngineSettings
 from openthoughts.models.model import Model
 
 
@@ -35,7 +38,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OPENTHOUGHTS_SCRATCH", str(tmp_path / "scratch"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr(server, "LONGEST_TEMPORARY_FOLDER", 1000)
+    monkeypatch.setattr(vllm, "LONGEST_TEMPORARY_FOLDER", 1000)
     monkeypatch.delenv(SERVERS_VARIABLE, raising=False)
     return tmp_path / "starts.jsonl"
 
@@ -181,7 +184,7 @@ def test_an_engine_that_dies_is_noticed(record: Path, model: Model) -> None:
 
 
 def test_an_engine_that_ignores_sigterm_goes_too(record: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "STOP_GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(vllm, "STOP_GRACE_SECONDS", 0.5)
     with engine(model, settings("deaf")):
         tree = tree_of(starts(record)[0]["pid"])
     assert_all_end(tree)

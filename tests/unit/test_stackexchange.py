@@ -240,5 +240,5 @@ class TestDownload:
 
     def test_a_server_that_refuses(self, served: Any) -> None:
         server, digest = served(cuts=0, status=404)
-        with pytest.raises(UserError, match="answers with status 404: mend `url`"):
+        with pytest.raises(UserError, match="answers with status 404: fix `url`"):
             read(server.address, digest)

@@ -17,9 +17,12 @@ import pytest
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import question_id
+from openthoughts.store.compaction import compact
 from openthoughts.store.journal import Journal, read_segment
+from openthoughts.store.keys import KeyMaker, model_partition
 from openthoughts.store.leases import Presence, is_present
-from openthoughts.store.store import KeyMaker, Store, blocks, model_partition
+from openthoughts.store.rows import blocks
+from openthoughts.store.store import Store
 
 MODEL_ID = model_partition({"identity": "test/model@1"})
 
@@ -346,7 +349,7 @@ def test_compaction_leaves_the_rows_and_few_files(tmp_path: Path) -> None:
     before = everything(tmp_path).sort("key")
     with Store(tmp_path) as store:
         many = store.files().height
-        store.compact(keep_hours=0)
+        compact(store, keep_hours=0)
         assert store.files().height <= 32 < many
     assert everything(tmp_path).sort("key").equals(before)
     assert len(list((tmp_path / "completions").rglob("*.parquet"))) <= 32 + 2
@@ -366,9 +369,9 @@ def test_compaction_while_others_write(tmp_path: Path) -> None:
         writer.stdout.readline()
     with Store(tmp_path) as store:
         with pytest.raises(UserError, match="in use"):
-            store.compact(keep_hours=0)
+            compact(store, keep_hours=0)
         while writer.poll() is None:
-            store.compact(keep_hours=24)
+            compact(store, keep_hours=24)
     assert writer.wait() == 0
     assert everything(tmp_path).height == 240
 

@@ -15,25 +15,13 @@ from tests.tiny_model import make_tiny_model
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.engine_child import failure, run_engine
+from openthoughts.training.arguments import Training, train_arguments
+from openthoughts.training.checkpoints import MARKER, checkpoints, last_checkpoint, whole
+from openthoughts.training.metrics import read_metrics
+from openthoughts.training.nodes import Nodes, rendezvous
 from openthoughts.training.scales import Packing, Scale
-from openthoughts.training.training import (
-    MARKER,
-    Nodes,
-    Training,
-    checkpoints,
-    environment_of,
-    finished,
-    keep_model,
-    last_checkpoint,
-    launch,
-    prepare,
-    publish,
-    read_metrics,
-    rendezvous,
-    sole_writer,
-    train_arguments,
-    whole,
-)
+from openthoughts.training.training import environment_of, launch, prepare, publish, sole_writer
+from openthoughts.training.weights import finished, keep_model
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "catalog" / "scales.yaml").read_text())

@@ -30,7 +30,9 @@ from tests.browser import complaints, headless_chromium
 from tests.counting_proxy import CountingProxy
 from tests.workflow.conftest import ROOT, Checkout
 
-from openthoughts.inference.server import SERVERS_VARIABLE, EngineSettings, engine
+from openthoughts.inference.endpoints import SERVERS_VARIABLE
+from openthoughts.inference.server import engine
+from openthoughts.inference.vllm import EngineSettings
 from openthoughts.models.model import Model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]

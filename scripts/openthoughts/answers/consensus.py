@@ -144,7 +144,7 @@ _READ: Schema = {
 
 
 def read_answers(path: Path, subjects: Mapping[str, Subject], contents: Spilled, last_number: bool) -> pl.DataFrame:
-    """One row an answer: whether it came, what it answers, and its score where that needs its text."""
+    """One row per answer: whether it came, what it answers, and its score where that needs its text."""
     parts = [pl.DataFrame(schema=dict(_READ))]
     with ExitStack() as stack:
         programs: Workers | None = None
@@ -264,7 +264,7 @@ def _right_choice(letter: str, subject: Subject) -> float | None:
 
 
 def elections(rows: pl.DataFrame, subjects: Mapping[str, Subject]) -> pl.DataFrame:
-    """The majority of each question and who is in it (columns of MEASURES), one row an answer that came."""
+    """The majority of each question and who is in it (columns of MEASURES), one row per answer that came."""
     groups: dict[str, Group] = {}
     came = rows.filter("came").select("question_id", "sample", "answer")
     for question, sample, answer in came.iter_rows():

@@ -12,7 +12,7 @@ Arguments = ParamSpec("Arguments")
 
 
 class UserError(Exception):
-    """A mistake the user can mend: the message is one sentence that names the thing and the remedy."""
+    """An error the user can fix: the message is one sentence that names the thing and the remedy."""
 
 
 def command(main: Callable[Arguments, int]) -> Callable[Arguments, int]:

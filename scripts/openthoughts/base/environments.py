@@ -238,4 +238,4 @@ def uv(*arguments: str, name: str) -> None:
     done = subprocess.run([found, "--quiet", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         said = " ".join(done.stderr.split())[-600:]
-        raise UserError(f"environment {name} cannot be made, mend this and run again: {said}")
+        raise UserError(f"environment {name} cannot be made, fix this and run again: {said}")

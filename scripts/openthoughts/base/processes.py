@@ -19,8 +19,8 @@ from typing import IO
 from openthoughts.base.cli import UserError
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
-OBJECTION_SECONDS = 0.5
-Objection = Callable[[], str | None]
+CHECK_SECONDS = 0.5
+StopReason = Callable[[], str | None]
 """Why a program must not go on (one sentence), None while it may."""
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -96,12 +96,12 @@ def run(
     output: IO[bytes] | int | None = None,
     cwd: Path | None = None,
     grace: float = 60.0,
-    objection: Objection = lambda: None,
+    stop_reason: StopReason = lambda: None,
 ) -> int:
     """Run a command in the foreground to its end and return its exit status.
 
     Signals that are sent to this process are passed on; what the command leaves behind is ended. Call it from the
-    main thread. Where ``objection`` gives a reason meanwhile the command is ended, and ``UserError`` raised with it.
+    main thread. Where ``stop_reason`` gives a reason meanwhile the command is ended, and ``UserError`` raised with it.
     """
     process = Process(command, variables=variables, output=output, cwd=cwd, session=False, grace=grace)
 
@@ -112,8 +112,8 @@ def run(
     try:
         while True:
             with suppress(subprocess.TimeoutExpired):
-                return process.wait(OBJECTION_SECONDS)
-            reason = objection()
+                return process.wait(CHECK_SECONDS)
+            reason = stop_reason()
             if reason is not None:
                 process.stop()
                 raise UserError(reason)

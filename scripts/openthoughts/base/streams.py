@@ -29,7 +29,7 @@ ROWS = 2048
 
 
 def batched(things: Iterable[Thing], size: int) -> Iterator[list[Thing]]:
-    """Lists of so many things at a time, the last one of what is left (Python 3.12 has it in ``itertools``)."""
+    """Successive lists of ``size`` items, the last one of what is left (Python 3.12 has it in ``itertools``)."""
     rest = iter(things)
     while block := list(islice(rest, size)):
         yield block

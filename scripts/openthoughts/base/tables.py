@@ -80,7 +80,7 @@ MEASURES: Schema = {
     "prompt_tokens": pl.Int64,
     "completion_tokens": pl.Int64,
 }
-"""What all answers to a question say together; one row an answer, the question's columns on each."""
+"""What all answers to a question say together; one row per answer, the question's columns on each."""
 
 DROPPED: Schema = {
     "question_id": pl.String,

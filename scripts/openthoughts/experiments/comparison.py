@@ -100,7 +100,7 @@ class Arm:
         return Estimate(sum(runs) / len(runs), math.hypot(over_questions.standard_error, over_runs))
 
     def counts(self, benchmarks: Sequence[str]) -> dict[str, int | None]:
-        """Runs, questions and samples a question (null where the benchmarks differ) of some benchmarks."""
+        """Runs, questions and samples per question (null where the benchmarks differ) of some benchmarks."""
         rows = self.scores[0].filter(pl.col("benchmark").is_in(benchmarks))
         samples = rows["samples"].unique()
         return {
@@ -119,8 +119,8 @@ def difference(arm: Arm, other: Arm, benchmarks: Sequence[str], seed: int) -> Di
     keys = arm.by_question.select("benchmark", "question_id")
     keys = keys.join(other.by_question.select("benchmark", "question_id"), on=["benchmark", "question_id"])
     matrices: list[Mapping[str, Values]] = []
-    for one in (arm, other):
-        rows = one.by_question.join(keys, on=["benchmark", "question_id"], how="semi")
+    for side in (arm, other):
+        rows = side.by_question.join(keys, on=["benchmark", "question_id"], how="semi")
         by_benchmark = {
             name: np.ascontiguousarray(
                 rows.filter(pl.col("benchmark") == name).sort("question_id").select("^run_.*$").to_numpy().T
@@ -235,10 +235,10 @@ def _beside_published(averages: pl.DataFrame, source: str) -> str:
     text = f"Published ({source}): {best['arm']} is best there, with {best['published']:.1f}{error}"
     scores = list(both.select("score", "published").iter_rows())
     pairs = [
-        (one[0] - other[0]) * (one[1] - other[1]) > 0
-        for number, one in enumerate(scores)
-        for other in scores[number + 1 :]
-        if one[1] != other[1]
+        (score - other) * (published - other_published) > 0
+        for number, (score, published) in enumerate(scores)
+        for other, other_published in scores[number + 1 :]
+        if published != other_published
     ]
     return (
         f"{text}; of {_count(len(pairs), 'pair')} of arms, {sum(pairs)} are in the same order here."

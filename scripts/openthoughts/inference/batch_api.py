@@ -12,23 +12,16 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from openthoughts.base.tables import write_text
-from openthoughts.inference.client import (
-    Answer,
-    Endpoint,
-    FatalError,
-    PassingError,
-    Purse,
-    RefusedError,
-    Request,
-    judge_status,
-    read_completion,
-)
+from openthoughts.inference.batch_files import Batch, kept, outcomes, refusal_of_all
+from openthoughts.inference.client import SpendingLimit
+from openthoughts.inference.endpoints import Endpoint
+from openthoughts.inference.protocol import Answer, FatalError, PassingError, Request, judge_status
 from openthoughts.store.budget import ExhaustedError
 from openthoughts.store.store import Store
 
@@ -49,66 +42,11 @@ log = logging.getLogger(__name__)
 Answered = Callable[[Request, Answer], None]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A batch on disk: ``TOKEN.json`` beside ``TOKEN.jsonl``, its requests."""
-
-    token: str
-    model: str
-    base_url: str
-    api_key_variable: str | None
-    requests: int
-    reserved_usd: float
-    writer: str
-    batch_id: str | None = None
-
-    def write(self, folder: Path) -> None:
-        """Keep it, atomically."""
-        write_text(json.dumps(asdict(self), indent=1), folder / f"{self.token}.json")
-
-    @staticmethod
-    def read(path: Path) -> Batch | None:
-        """The batch that a file describes; None where another process has forgotten it meanwhile."""
-        try:
-            return Batch(**json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
-
-    def has_requests(self, folder: Path) -> bool:
-        """Whether its requests are on disk."""
-        return (folder / f"{self.token}.jsonl").exists()
-
-    def wanted(self, folder: Path) -> dict[str, Request]:
-        """Its requests by key; none where another process has read its answers and forgotten it meanwhile."""
-        try:
-            with (folder / f"{self.token}.jsonl").open(encoding="utf-8") as lines:
-                requests = (Request(**json.loads(line)) for line in lines)
-                return {request.key: request for request in requests}
-        except FileNotFoundError:
-            return {}
-
-    def remove(self, folder: Path) -> None:
-        """Forget it; its description first, so that none is left without requests."""
-        (folder / f"{self.token}.json").unlink(missing_ok=True)
-        (folder / f"{self.token}.jsonl").unlink(missing_ok=True)
-
-
-class BatchPurse(Purse, Protocol):
+class BatchSpendingLimit(SpendingLimit, Protocol):
     """Pays for batches, also for those that run already."""
 
     def owe(self, usd: float) -> None:
         """Set aside what a running batch can cost."""
-
-
-def kept(folder: Path) -> list[Batch]:
-    """The batches on disk in a folder."""
-    found = (Batch.read(path) for path in sorted(folder.glob("*.json")))
-    return [batch for batch in found if batch is not None]
-
-
-def folder_of(store: Store, model_id: str) -> Path:
-    """Where the batches of a model are kept."""
-    return store.folder / "batches" / model_id
 
 
 class Batches:
@@ -124,9 +62,9 @@ class Batches:
         *,
         poll: float = 60.0,
         most_requests: int = MOST_REQUESTS,
-        purse: BatchPurse | None = None,
+        spending: BatchSpendingLimit | None = None,
     ) -> None:
-        """``settings`` is the body of every request but for messages and seed; ``purse`` pays for the answers."""
+        """``settings`` is the body of every request but for messages and seed; ``spending`` pays for the answers."""
         from openai import OpenAI
 
         self._store = store
@@ -136,7 +74,7 @@ class Batches:
         self._settings = {"model": endpoint.model_name, **settings}
         self._poll = poll
         self._most = most_requests
-        self._purse = purse
+        self._spending = spending
         self._api = OpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=8, timeout=600.0)
         self.is_broke = False
         """Whether money was short of what was wanted."""
@@ -197,8 +135,8 @@ class Batches:
         if batch.batch_id is None or not self._has_answers_to_read(batch):
             batch.remove(self._folder)
             return None
-        if self._purse is not None:
-            self._purse.owe(batch.reserved_usd)  # counted twice until the batch names its new writer, but never not
+        if self._spending is not None:
+            self._spending.owe(batch.reserved_usd)  # counted twice until the batch names its new writer, but never not
         batch = replace(batch, writer=self._store.writer)
         batch.write(self._folder)
         log.info("going on with batch %s of %d requests", batch.batch_id, batch.requests)
@@ -226,7 +164,7 @@ class Batches:
         return False
 
     def _find(self, token: str) -> str | None:
-        """The id of the batch created for a token whose answer nobody noted; None once it would have been listed."""
+        """The id of the batch created for a token, but never recorded; None once it would have been listed."""
         deadline = time.monotonic() + LISTED_SECONDS
         while (found := listed(self._api, token)) is None and time.monotonic() < deadline:
             time.sleep(min(self._poll, LISTED_PAUSE))
@@ -252,10 +190,10 @@ class Batches:
 
     def _reserve(self, request: Request) -> float | None:
         """Dollars set aside for a request; None where there are not enough."""
-        if self._purse is None:
+        if self._spending is None:
             return 0.0
         try:
-            return self._purse.reserve(request)
+            return self._spending.reserve(request)
         except ExhaustedError:
             return None
 
@@ -268,7 +206,7 @@ class Batches:
         requests, usd = part
         token = uuid.uuid4().hex
         leases.enter_context(self._store.lease(f"batch-{token}", wait=0))
-        write_text("".join(json.dumps(asdict(one)) + "\n" for one in requests), self._folder / f"{token}.jsonl")
+        write_text("".join(json.dumps(asdict(request)) + "\n" for request in requests), self._folder / f"{token}.jsonl")
         batch = Batch(
             token=token,
             model=self._endpoint.model_name,
@@ -349,9 +287,9 @@ class Batches:
             reasons = [str(error.message) for error in (state.errors.data or [])] if state.errors else []
             self.failures.append("; ".join(reasons) or "no reason given")
             log.warning("batch %s failed: %s", batch.batch_id, self.failures[-1])
-        refusal = _refusal_of_all(results, wanted)
+        refusal = refusal_of_all(results, wanted)
         if refusal is None:
-            for request, outcome in _outcomes(results, wanted):
+            for request, outcome in outcomes(results, wanted):
                 answered(request, outcome if isinstance(outcome, Answer) else Answer(text=None, error=str(outcome)))
             self._store.fold()
         batch.remove(self._folder)
@@ -366,52 +304,6 @@ class Batches:
         with self._api.files.with_streaming_response.content(name) as response:
             response.stream_to_file(path)
         return path
-
-
-def _outcomes(
-    results: Sequence[Path], wanted: Mapping[str, Request]
-) -> Iterator[tuple[Request, Answer | RefusedError]]:
-    """What result files say of the wanted requests, each once; what can pass is left out."""
-    seen = set()
-    for path in results:
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                try:
-                    result = json.loads(line)
-                    request = wanted[result["custom_id"]]
-                    outcome = read_result(result)
-                except (ValueError, KeyError, TypeError, PassingError):
-                    continue
-                if request.key not in seen:
-                    seen.add(request.key)
-                    yield request, outcome
-
-
-def _refusal_of_all(results: Sequence[Path], wanted: Mapping[str, Request]) -> str | None:
-    """Why everything in a batch was refused, where that is for its settings and not for the questions; else None."""
-    reason = None
-    for _, outcome in _outcomes(results, wanted):
-        if isinstance(outcome, Answer):
-            return None
-        if not outcome.is_about_the_question:
-            reason = str(outcome)
-    return reason
-
-
-def read_result(result: Mapping[str, Any]) -> Answer | RefusedError:
-    """What one line of a result file says. Raises ``PassingError`` where the request is to be asked again."""
-    response = result.get("response")
-    if not response:
-        error = result.get("error") or {}
-        raise PassingError(str(error.get("message", "no answer")))
-    status, body = response.get("status_code"), response.get("body")
-    if status == 200:
-        return read_completion(body)
-    error = (body or {}).get("error") or {}
-    outcome = judge_status(int(status or 500), error.get("code"), str(error.get("message", "")), {})
-    if isinstance(outcome, PassingError):
-        raise outcome
-    return outcome if isinstance(outcome, RefusedError) else RefusedError(str(outcome), is_about_the_question=False)
 
 
 @contextlib.contextmanager

@@ -22,14 +22,15 @@ import polars as pl
 from openthoughts.base.cli import UserError
 from openthoughts.base.streams import TableWriter, batched
 from openthoughts.base.tables import COMPLETIONS, EVALUATION_COMPLETIONS
-from openthoughts.inference.client import FatalError, Request
 from openthoughts.inference.job import Asking, Prompted
 from openthoughts.inference.progress import Progress
+from openthoughts.inference.protocol import FatalError, Request
 from openthoughts.inference.runner import Round
 from openthoughts.inference.server import engine
 from openthoughts.store.gpu_hours import GpuMeter
 from openthoughts.store.journal import StoreFullError, is_full
-from openthoughts.store.store import Store, blocks
+from openthoughts.store.rows import blocks
+from openthoughts.store.store import Store
 
 BLOCK = 8_000
 """Answers that are looked up at a time."""

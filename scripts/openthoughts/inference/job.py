@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from openthoughts.inference.batch_api import MOST_REQUESTS
-from openthoughts.inference.client import Answer, Limits
+from openthoughts.inference.pace import Limits
 from openthoughts.inference.prompts import Messages
+from openthoughts.inference.protocol import Answer
 from openthoughts.inference.sampling import Sampling
-from openthoughts.inference.server import EngineSettings, add_engine_arguments
 from openthoughts.inference.structured import ResponseSchema
+from openthoughts.inference.vllm import EngineSettings, add_engine_arguments
 from openthoughts.models.model import Model
 from openthoughts.store.budget import Price
-from openthoughts.store.store import KeyMaker, model_partition
+from openthoughts.store.keys import KeyMaker, model_partition
 
 NOT_SAMPLED = Sampling(temperature=0.0, max_tokens=1)
 """Stands where nothing is sampled: an embedding costs no more than a token beside its text."""

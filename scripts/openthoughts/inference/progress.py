@@ -1,4 +1,4 @@
-"""Progress of a run of requests: a bar on a terminal, a line a minute in a log."""
+"""Progress of a run of requests: a bar on a terminal, a line per minute in a log."""
 
 from __future__ import annotations
 

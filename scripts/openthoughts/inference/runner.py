@@ -16,15 +16,18 @@ from types import FrameType
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import digest
-from openthoughts.inference.batch_api import Batches, folder_of
-from openthoughts.inference.client import Answer, Client, FatalError, Request
+from openthoughts.inference.batch_api import Batches
+from openthoughts.inference.batch_files import folder_of
+from openthoughts.inference.client import Client
+from openthoughts.inference.endpoints import Endpoint
 from openthoughts.inference.job import Asking
 from openthoughts.inference.progress import Progress
 from openthoughts.inference.prompts import Messages
-from openthoughts.inference.server import Endpoint
+from openthoughts.inference.protocol import Answer, FatalError, Request
 from openthoughts.store.budget import Budget, Price
 from openthoughts.store.gpu_hours import GpuMeter
-from openthoughts.store.store import FOLD_SECONDS, Store, dumps
+from openthoughts.store.rows import dumps
+from openthoughts.store.store import FOLD_SECONDS, Store
 
 FOLD_BYTES = 8 * 2**20
 """So much is folded into the store at once at the most, however quickly it came."""
@@ -90,7 +93,7 @@ class Round:
 
     async def _ask_live(self, requests: Iterator[Request]) -> None:
         stopping, ending = asyncio.Event(), asyncio.Event()
-        with _stopped_by_signals(stopping), paying(self._asking, self._store) as purse:
+        with _stopped_by_signals(stopping), paying(self._asking, self._store) as spending:
             client = Client(
                 self._endpoint,
                 self._settings,
@@ -98,13 +101,13 @@ class Round:
                 local=self._asking.model.local,
                 proven=self._proven,
                 failure=self._endpoint.failure,
-                purse=purse,
+                spending=spending,
                 embeds=self._asking.embeds,
             )
             async with client:
                 folding = asyncio.create_task(self._fold_often(ending))
                 sharing = asyncio.create_task(self._share_limits(client, ending))
-                heeding = asyncio.create_task(self._heed_the_meter(stopping))
+                metering = asyncio.create_task(self._stop_at_gpu_budget(stopping))
                 asked = asyncio.create_task(client.run(requests, self._answered, stopping, self._asking.grace))
                 try:
                     await asyncio.wait([asked, folding], return_when=asyncio.FIRST_COMPLETED)
@@ -116,12 +119,12 @@ class Round:
                         await asked
                 finally:
                     ending.set()
-                    heeding.cancel()
-                    await asyncio.gather(folding, sharing, heeding, return_exceptions=True)
+                    metering.cancel()
+                    await asyncio.gather(folding, sharing, metering, return_exceptions=True)
                 await folding  # where it failed at the very end, what it was to fold would be asked for again
         self._store.fold()
 
-    async def _heed_the_meter(self, stopping: asyncio.Event) -> None:
+    async def _stop_at_gpu_budget(self, stopping: asyncio.Event) -> None:
         """Stop asking where the GPU-hours are used up."""
         while not self._meter.is_used_up:
             await asyncio.sleep(METER_SECONDS)
@@ -166,10 +169,12 @@ class Round:
     def _ask_in_batches(self, requests: Iterator[Request]) -> None:
         asking = self._asking
         if asking.model.local:
-            raise UserError(f"{asking.model.name} is no model of an API, which alone has a batch mode: use mode live.")
+            raise UserError(
+                f"{asking.model.name} is not a hosted model; only hosted APIs have a batch mode. Set `mode: live`."
+            )
         if asking.embeds:
             raise UserError(f"{asking.model.name} gives embeddings, which are asked for live: use mode live.")
-        with _ended_by_signals(), paying(asking, self._store) as purse:
+        with _ended_by_signals(), paying(asking, self._store) as spending:
             batches = Batches(
                 self._store,
                 folder_of(self._store, asking.model_id),
@@ -178,17 +183,17 @@ class Round:
                 self._settings,
                 poll=asking.batch_poll,
                 most_requests=asking.batch_requests,
-                purse=purse,
+                spending=spending,
             )
             batches.run(requests, self._answered)
-            if batches.is_broke and not batches.ran and purse is not None:
-                raise FatalError(purse.exhausted())
+            if batches.is_broke and not batches.ran and spending is not None:
+                raise FatalError(spending.exhausted())
             if batches.failures and not self._progress.done:
                 raise FatalError(f"the API refuses the batches ({batches.failures[0]}): see to it, then run again.")
 
 
-class BudgetPurse:
-    """Pays for requests out of a budget (``openthoughts.inference.client.Purse``)."""
+class BudgetLimit:
+    """Pays for requests out of a budget (``openthoughts.inference.client.SpendingLimit``)."""
 
     def __init__(self, budget: Budget, price: Price, asking: Asking) -> None:
         self._budget = budget
@@ -220,7 +225,7 @@ class BudgetPurse:
 
 
 @contextlib.contextmanager
-def paying(asking: Asking, store: Store) -> Iterator[BudgetPurse | None]:
+def paying(asking: Asking, store: Store) -> Iterator[BudgetLimit | None]:
     """What pays for the requests; None where there is no cap. Raises ``UserError`` for a cap without a price."""
     if not asking.budget_usd:
         yield None
@@ -229,7 +234,7 @@ def paying(asking: Asking, store: Store) -> Iterator[BudgetPurse | None]:
         raise UserError(f"a budget needs the price of {asking.model.name}: give it in the catalog (--price).")
     with Budget(store, asking.budget_usd) as budget:
         try:
-            yield BudgetPurse(budget, asking.price, asking)
+            yield BudgetLimit(budget, asking.price, asking)
         finally:
             store.fold()
 
@@ -278,6 +283,6 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def worst_cost(price: Price, messages: Messages, max_tokens: int, in_batch: bool = False) -> float:
-    """The most that one request can cost: a token stands for a byte at least, but for those of the chat's form."""
+    """The most that one request can cost: at most one token per byte, plus the chat template."""
     size = FORM_TOKENS + sum(len(message["content"].encode()) for message in messages)
     return price.of(size, max_tokens, in_batch)

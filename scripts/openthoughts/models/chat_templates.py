@@ -91,9 +91,9 @@ def opening(template: str, tokens: Mapping[str, str] | None = None) -> str:
     return turn[min(header, tag) if tag >= 0 else header :]
 
 
-def _shared_start(one: str, other: str) -> str:
-    pairs = zip(one, other, strict=False)
-    return one[: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))]
+def _shared_start(text: str, other: str) -> str:
+    pairs = zip(text, other, strict=False)
+    return text[: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))]
 
 
 class _GenerationBlocks(Extension):

@@ -54,7 +54,7 @@ def read_catalog(folders: Sequence[Path | str]) -> Catalog:
     problems: list[str] = []
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise UserError(f"the catalog folder {folder} does not exist: mend `catalog:` in the configuration.")
+            raise UserError(f"the catalog folder {folder} does not exist: fix `catalog:` in the configuration.")
         for section in SECTIONS:
             path = folder / f"{section}.yaml"
             if path.is_file():
@@ -100,7 +100,7 @@ def content_of(path: str) -> str:
     root = Path(path)
     files = sorted(item for item in root.rglob("*") if item.is_file()) if root.is_dir() else [root]
     if not files or not files[0].is_file():
-        raise UserError(f"{path} does not exist: mend the `path` of the catalog entry that names it.")
+        raise UserError(f"{path} does not exist: fix the `path` of the catalog entry that names it.")
     total = hashlib.sha256()
     for item in files:
         total.update(f"{item.relative_to(root)}\0".encode())

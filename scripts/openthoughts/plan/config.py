@@ -79,7 +79,7 @@ def prepared(config: Mapping[str, Any]) -> dict[str, Any]:
     if size == PAPER or not isinstance(sizes, Mapping):
         return whole
     if size not in sizes:
-        raise UserError(f"there is no size '{size}'{did_you_mean(size, [PAPER, *sizes])}: mend `size:`.")
+        raise UserError(f"there is no size '{size}'{did_you_mean(size, [PAPER, *sizes])}: fix `size:`.")
     changes = dict(sizes[size] or {})
     share = changes.pop("questions", 1)
     if isinstance(share, bool) or not isinstance(share, int | float) or share <= 0:

@@ -26,7 +26,7 @@ import polars as pl
 from openthoughts.base import environments, processes
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import question_id
-from openthoughts.base.processes import Objection
+from openthoughts.base.processes import StopReason
 from openthoughts.base.tables import COMPLETIONS, LABELS, read_table
 from openthoughts.inference.completions import complete_shard
 from openthoughts.inference.job import Asking, Prompted
@@ -71,14 +71,14 @@ def embed(texts: Sequence[str], asking: Asking, folder: Path) -> Embedded | None
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".embed-", dir=folder) as temporary:
         if asking.model.local:
-            with metered(asking) as objection:
-                vectors = embed_here(texts, asking.model, asking.engine.accelerator, Path(temporary), objection)
+            with metered(asking) as stop_reason:
+                vectors = embed_here(texts, asking.model, asking.engine.accelerator, Path(temporary), stop_reason)
             return Embedded(vectors, [None] * len(texts), Usage(len(texts)))
         return embed_hosted(texts, asking, Path(temporary))
 
 
 @contextmanager
-def metered(asking: Asking) -> Iterator[Objection]:
+def metered(asking: Asking) -> Iterator[StopReason]:
     """Count the GPUs of what runs with those of all engines of the store; yields what says that it must end.
 
     Raises ``UserError`` where no GPU-hours are left.
@@ -89,14 +89,14 @@ def metered(asking: Asking) -> Iterator[Objection]:
         return
     with Store(asking.store) as store:
         meter = GpuMeter(store, asking.model.name, asking.budget_gpu_hours, asking.grace)
-        with meter.running(gpus) as objection:
-            yield objection
+        with meter.running(gpus) as stop_reason:
+            yield stop_reason
 
 
 def embed_here(
-    texts: Sequence[str], model: Model, accelerator: str, temporary: Path, objection: Objection = lambda: None
+    texts: Sequence[str], model: Model, accelerator: str, temporary: Path, stop_reason: StopReason = lambda: None
 ) -> Any:
-    """Embed texts with a local model, in an engine's environment; ended, with ``UserError``, by an objection."""
+    """Embed texts with a local model, in an engine's environment; ended, with ``UserError``, by a reason to stop."""
     import numpy
 
     environment = environments.find("vllm" if accelerator == "cuda" else f"vllm-{accelerator}")
@@ -106,7 +106,7 @@ def embed_here(
     variables = environment.variables() | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
     log = temporary / "log"
     with log.open("wb") as output:
-        failed = processes.run(command, variables=variables, output=output, objection=objection)
+        failed = processes.run(command, variables=variables, output=output, stop_reason=stop_reason)
     if failed:
         sys.stderr.write(log.read_text(encoding="utf-8", errors="replace")[-4000:])
         raise UserError(f"{model.name} embeds nothing, its log is above: check that it is a sentence model.")

@@ -1,6 +1,6 @@
 """From documents to questions: what a model is asked at each step, and how its answers are read.
 
-``write`` writes or extracts a question from a document, ``refine`` mends one, ``check`` says whether it can be answered
+``write`` writes or extracts a question from a document, ``refine`` fixes one, ``check`` says whether it can be answered
 and is of the domain. ``rephrase``, ``self_verify`` and ``backward`` make new questions of one whose answer is known, in
 the way of MetaMath (arXiv 2309.12284). "No question" is an answer at every step but check.
 """
@@ -91,7 +91,7 @@ def shard_texts(paths: Iterable[Path], shard: int, shards: int, domain: str) -> 
 
 
 def read_outcomes(step: str, texts: pl.DataFrame, completions: Sequence[Path]) -> pl.DataFrame:
-    """One row a distinct text: question_id, written, reason, rationale. Raises ``UserError`` where an answer lacks."""
+    """One row per distinct text: question_id, written, reason, rationale. Raises ``UserError`` for a missing answer."""
     known = dict(texts.select("question_id", "question").iter_rows())
     outcomes = {
         row["question_id"]: read_step(step, known[row["question_id"]], row)

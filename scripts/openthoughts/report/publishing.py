@@ -111,8 +111,8 @@ def described(recipe: Recipe, config: Mapping[str, Any], manifest: Path) -> dict
     for stage in recipe.of_kind("source", "benchmark", "model"):
         if "pin" in stage.settings and isinstance(stage.settings["pin"], Mapping):
             pins.setdefault(f"{stage.kind}s", {})[stage.settings["name"]] = dict(stage.settings["pin"])
-    told = (yaml.safe_dump(dict(config), sort_keys=False), yaml.safe_dump(pins), manifest.read_text(encoding="utf-8"))
-    return dict(zip(FILES, (text.encode() for text in told), strict=True))
+    texts = (yaml.safe_dump(dict(config), sort_keys=False), yaml.safe_dump(pins), manifest.read_text(encoding="utf-8"))
+    return dict(zip(FILES, (text.encode() for text in texts), strict=True))
 
 
 def card(recipe: Recipe, kind: str) -> str:
@@ -176,14 +176,14 @@ def _sources(recipe: Recipe) -> str:
         (
             domain,
             source,
-            told["licence"] or "unknown",
-            told["questions"],
-            told["rows"],
-            told["tokens"],
-            told["truncated"],
+            counts["licence"] or "unknown",
+            counts["questions"],
+            counts["rows"],
+            counts["tokens"],
+            counts["truncated"],
         )
         for domain, block in recipe.counts["domains"].items()
-        for source, told in block["sources"].items()
+        for source, counts in block["sources"].items()
     ]
     columns = ("domain", "source", "licence", "questions", "rows", "answer tokens", "cut by the token limit")
     return f"## Sources\n\n{_table(columns, rows)}\n\nThe questions keep the licences of their sources."
@@ -203,13 +203,15 @@ def _decontamination(recipe: Recipe) -> str:
     cleaned = recipe.of_kind("clean")
     if not cleaned:
         return ""
-    benchmarks = sorted({one.settings["name"] for stage in cleaned for one in recipe.inputs(stage, "benchmarks")})
+    benchmarks = sorted(
+        {benchmark.settings["name"] for stage in cleaned for benchmark in recipe.inputs(stage, "benchmarks")}
+    )
     rules = {(stage.settings["similarity"], stage.settings["ngram"]) for stage in cleaned}
-    told = "; ".join(f"{similarity:g} % similarity or {ngram} shared tokens" for similarity, ngram in sorted(rules))
+    limits = "; ".join(f"{similarity:g} % similarity or {ngram} shared tokens" for similarity, ngram in sorted(rules))
     counts = decontaminated([(stage.identity, stage.folder / "dropped.parquet") for stage in cleaned])
     counts = counts.group_by("benchmark", "method").agg(pl.col("count").sum()).sort("benchmark", "method")
     found = _table(("benchmark", "method", "rows dropped"), counts.rows()) if counts.height else "Nothing was dropped."
-    return f"## Decontamination\n\nAgainst {', '.join(benchmarks) or 'nothing'}: {told}.\n\n{found}"
+    return f"## Decontamination\n\nAgainst {', '.join(benchmarks) or 'nothing'}: {limits}.\n\n{found}"
 
 
 def _prompts(recipe: Recipe) -> str:
@@ -217,8 +219,8 @@ def _prompts(recipe: Recipe) -> str:
     for stage in recipe.stages.values():
         paths |= dict.fromkeys(path for path in (stage.about.get("prompt"), *stage.about.get("prompts", ())) if path)
     texts = [(Path(path).stem, Path(path)) for path in paths if Path(path).is_file()]
-    told = [f"### {name}\n\n{_fenced(path.read_text(encoding='utf-8'))}" for name, path in texts]
-    return "## Prompts\n\n" + "\n\n".join(told) if told else ""
+    shown = [f"### {name}\n\n{_fenced(path.read_text(encoding='utf-8'))}" for name, path in texts]
+    return "## Prompts\n\n" + "\n\n".join(shown) if shown else ""
 
 
 def _fenced(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from openthoughts.similarity import kernels
+from openthoughts.similarity import kernels, profiles
 from openthoughts.similarity.alphabet import Alphabet, code_points, make_alphabet
 from openthoughts.similarity.bounds import largest_distances
 from openthoughts.similarity.pairs import Pairs, concatenate, score_pairs
@@ -46,7 +46,7 @@ class Target:
         self._profile = profile_of(texts, self._alphabet)
         self._longest = int(self._profile.lengths.max(initial=0))
         order = np.argsort(self._profile.lengths, kind="stable")
-        self._tiles = kernels.build_tiles(order, self._profile, self._distances.up_to(2 * self._longest), _WIDE_BUDGET)
+        self._tiles = profiles.build_tiles(order, self._profile, self._distances.up_to(2 * self._longest), _WIDE_BUDGET)
 
     def pairs(self, texts: Sequence[str]) -> Pairs:
         """Positions in ``texts``, positions in the target and scores of all similar pairs, in no order."""
@@ -76,12 +76,12 @@ class Pool:
         self._profile = _concatenated_profile(texts, self._alphabet)
         self._distances = Distances(threshold).up_to(2 * int(self._profile.lengths.max(initial=0)))
 
-    def tiles(self, members: Numbers) -> kernels.Tiles:
+    def tiles(self, members: Numbers) -> profiles.Tiles:
         """Tiles of the texts ``members`` (ascending positions)."""
-        tiles: kernels.Tiles = kernels.build_tiles(members[::-1].copy(), self._profile, self._distances, _WIDE_BUDGET)
+        tiles: profiles.Tiles = profiles.build_tiles(members[::-1].copy(), self._profile, self._distances, _WIDE_BUDGET)
         return tiles
 
-    def pairs(self, rows: Numbers, tiles: kernels.Tiles, earlier: bool) -> Pairs:
+    def pairs(self, rows: Numbers, tiles: profiles.Tiles, earlier: bool) -> Pairs:
         """Similar pairs of texts ``rows`` and members of ``tiles`` (with ``earlier``, those before the row)."""
         found = []
         for start in range(0, len(rows), ROWS):
@@ -96,23 +96,23 @@ class Pool:
         return int(np.argmax(length - lengths <= self._distances[lengths + length]))
 
 
-def profile_of(texts: Sequence[str], alphabet: Alphabet) -> kernels.Profile:
+def profile_of(texts: Sequence[str], alphabet: Alphabet) -> profiles.Profile:
     """Profile of the texts."""
-    profile: kernels.Profile = kernels.build_profile(*code_points(texts), alphabet.slots)
+    profile: profiles.Profile = profiles.build_profile(*code_points(texts), alphabet.slots)
     return profile
 
 
 def find(
     rows: Numbers,
-    profile: kernels.Profile,
-    tiles: kernels.Tiles,
-    members: kernels.Profile,
+    profile: profiles.Profile,
+    tiles: profiles.Tiles,
+    members: profiles.Profile,
     distances: Numbers,
     alphabet: Alphabet,
     earlier: bool = False,
 ) -> tuple[Numbers, Numbers]:
     """Pairs of ``rows`` (ascending lengths) of a profile and members of tiles that the bounds do not rule out."""
-    narrow, wide = kernels.gather_counts(rows, profile)
+    narrow, wide = profiles.gather_counts(rows, profile)
     last = len(tiles.wide_start)
     found: tuple[Numbers, Numbers] = kernels.find_candidates(
         rows, profile, narrow, wide, tiles, members, 0, last, distances, alphabet.order, earlier
@@ -120,7 +120,7 @@ def find(
     return found
 
 
-def _concatenated_profile(texts: Sequence[str], alphabet: Alphabet) -> kernels.Profile:
+def _concatenated_profile(texts: Sequence[str], alphabet: Alphabet) -> profiles.Profile:
     """Profile of many texts, built in blocks so that their code points are never in memory at once."""
     step = 16 * ROWS
     parts = [profile_of(texts[start : start + step], alphabet) for start in range(0, max(1, len(texts)), step)]
@@ -133,7 +133,7 @@ def _concatenated_profile(texts: Sequence[str], alphabet: Alphabet) -> kernels.P
         words[offset : offset + length] = part.words[:length]
         starts.append(part.starts[1:] + offset)
         offset += length
-    return kernels.Profile(
+    return profiles.Profile(
         np.concatenate([part.lengths for part in parts]),
         np.concatenate([part.counts for part in parts]),
         np.concatenate([part.sizes for part in parts]),

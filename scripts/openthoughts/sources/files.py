@@ -116,7 +116,7 @@ def _lines(path: Path) -> Iterator[Any]:
                 try:
                     yield json.loads(line)
                 except json.JSONDecodeError as error:
-                    raise UserError(f"{path} line {number} is not JSON ({error.msg}): mend or remove it.") from error
+                    raise UserError(f"{path} line {number} is not JSON ({error.msg}): fix or remove it.") from error
 
 
 def _json_list(path: Path) -> Iterator[Any]:
@@ -124,7 +124,7 @@ def _json_list(path: Path) -> Iterator[Any]:
         try:
             value = json.load(file)
         except json.JSONDecodeError as error:
-            raise UserError(f"{path} is not JSON ({error}): mend it.") from error
+            raise UserError(f"{path} is not JSON ({error}): fix it.") from error
     if not isinstance(value, list):
         raise UserError(f"{path} is not a list of JSON objects: write a list, or one object a line as .jsonl.")
     yield from value

@@ -122,9 +122,7 @@ def user_errors(dataset: str, request: Any) -> Any:
     except RevisionNotFoundError as error:
         raise UserError(f"{dataset} {LOST_COMMIT}") from error
     except RepositoryNotFoundError as error:
-        raise UserError(
-            f"the hub has no dataset {dataset}, or it is private: mend the name or set HF_TOKEN."
-        ) from error
+        raise UserError(f"the hub has no dataset {dataset}, or it is private: fix the name or set HF_TOKEN.") from error
     except (HfHubHTTPError, httpx2.TransportError, LocalEntryNotFoundError, ConnectionError) as error:
         # The client calls it a missing local copy when the hub refuses to say what a file is.
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
@@ -180,10 +178,10 @@ def _split_files(part: Entry, commit: str) -> list[str]:
     except datasets.exceptions.DatasetNotFoundError as error:
         if "Revision" in str(error):
             raise UserError(f"{dataset} {LOST_COMMIT}") from error
-        raise UserError(f"the hub has no dataset {dataset}, or it is gated: mend the name or set HF_TOKEN.") from error
+        raise UserError(f"the hub has no dataset {dataset}, or it is gated: fix the name or set HF_TOKEN.") from error
     except (ValueError, RuntimeError, FileNotFoundError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(f"{dataset}: {reason}: mend `config`, or name the `files` to read.") from error
+        raise UserError(f"{dataset}: {reason}: fix `config`, or name the `files` to read.") from error
     if split not in data_files:
         splits = ", ".join(map(str, data_files))
         raise UserError(f"{dataset} has no split {split!r}{suggestion(split, map(str, data_files))}: it has {splits}.")
@@ -265,7 +263,7 @@ class Lookup:
             self._questions[key] = self._split(name, split)
         rows = self._questions[key]
         if not 0 <= int(index) < len(rows):
-            raise UserError(f"row {index} of {name} [{split}] is looked up, which has {len(rows)}: mend its pin.")
+            raise UserError(f"row {index} of {name} [{split}] is looked up, which has {len(rows)}: fix its pin.")
         return rows[int(index)]
 
 

@@ -96,5 +96,5 @@ def lock(wanted: Mapping[str, Mapping[str, Entry]], path: Path, update: bool) ->
                 write_lock(pins, path)
     write_lock(pins, path)
     if failed:
-        raise UserError(f"not pinned: {', '.join(failed)}: the log says why; mend their entries and lock again.")
+        raise UserError(f"not pinned: {', '.join(failed)}: the log says why; fix their entries and lock again.")
     return new

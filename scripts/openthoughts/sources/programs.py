@@ -73,7 +73,7 @@ def decoded(text: str) -> Any:
         packed = zlib.decompress(base64.b64decode(text, validate=True))
         return json.loads(_TextOnly(io.BytesIO(packed)).load())
     except (binascii.Error, zlib.error, pickle.UnpicklingError, ValueError, TypeError, EOFError) as error:
-        raise UserError(f"the tests {text[:40]!r} are in no known form ({error}): mend `cases`.") from error
+        raise UserError(f"the tests {text[:40]!r} are in no known form ({error}): fix `cases`.") from error
 
 
 def _case(one: Any) -> dict[str, Any]:

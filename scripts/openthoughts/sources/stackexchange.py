@@ -96,7 +96,7 @@ def download(address: str, tries: int = 5) -> Path:
             if error.code == 416:  # the part on disk is the whole file
                 break
             if error.code < 500 or attempt == tries - 1:
-                raise UserError(f"{address} answers with status {error.code}: mend `url`, or try later.") from error
+                raise UserError(f"{address} answers with status {error.code}: fix `url`, or try later.") from error
         except (OSError, ConnectionError) as error:
             if attempt == tries - 1:
                 raise UserError(f"{address} cannot be downloaded ({error}): run again to go on.") from error
@@ -115,7 +115,7 @@ def local_archive(entry: Entry, revision: str | None) -> Path:
     if "://" not in address:
         path = Path(address)
         if not path.is_file():
-            raise UserError(f"{path} does not exist: mend `url`.")
+            raise UserError(f"{path} does not exist: fix `url`.")
     elif revision is None:
         raise UserError(f"{address} is not pinned to a checksum: run `snakemake lock`, then again.")
     else:

@@ -202,7 +202,7 @@ class Budget:
         batches += self._batches()
         granted = sum(float(grant["granted"]) for grant in grants.values())
         holders = self._own_names().union(grants, *(grant.get("writers", ()) for grant in grants.values()))
-        running = {one["token"]: float(one["reserved_usd"]) for one in batches if one["writer"] not in holders}
+        running = {batch["token"]: float(batch["reserved_usd"]) for batch in batches if batch["writer"] not in holders}
         return granted + sum(running.values()) + self._store.dollars(without=sorted(holders)) + self._before
 
     def _grants(self) -> dict[str, dict[str, Any]]:
@@ -224,7 +224,7 @@ class Budget:
     def _batches(self) -> list[dict[str, Any]]:
         """Batches that run, some of them though the process which submitted them is gone."""
         found = (_read_if_there(path) for path in self._store.folder.glob("batches/*/*.json"))
-        return [one for one in found if one is not None]
+        return [batch for batch in found if batch is not None]
 
 
 def _read_if_there(path: Path) -> dict[str, Any] | None:

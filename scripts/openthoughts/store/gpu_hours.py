@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from openthoughts.base.cli import UserError
-from openthoughts.base.processes import Objection
+from openthoughts.base.processes import StopReason
 from openthoughts.store.leases import KNOWN_DEAD_SECONDS, is_present
 from openthoughts.store.store import Store
 
@@ -53,7 +53,7 @@ class GpuMeter:
         """Whether the cap leaves no more than what is needed to finish what is in flight."""
 
     @contextmanager
-    def running(self, gpus: int) -> Iterator[Objection]:
+    def running(self, gpus: int) -> Iterator[StopReason]:
         """An engine of so many GPUs runs; yields a function that says why it must end, None while it may go on.
 
         Raises ``UserError`` where the cap leaves nothing for it.

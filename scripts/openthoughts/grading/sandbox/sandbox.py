@@ -105,9 +105,9 @@ def sandboxed(
             with os.fdopen(settings_end, "wb") as pipe:
                 pipe.write(json.dumps(settings).encode())
             with os.fdopen(status, "rb") as answer:
-                told = answer.readline().decode(errors="replace").strip()
-            if told != "started":
-                raise SandboxUnavailable(told or keeper.communicate()[1].decode(errors="replace").strip())
+                reply = answer.readline().decode(errors="replace").strip()
+            if reply != "started":
+                raise SandboxUnavailable(reply or keeper.communicate()[1].decode(errors="replace").strip())
             yield keeper
         finally:
             keeper.kill()

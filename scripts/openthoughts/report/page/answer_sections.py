@@ -96,9 +96,11 @@ def training_section(recipe: Recipe) -> Section | None:
             drawn = curve(metrics.select("step", measure), "step", measure, "optimiser step")
             section.figures.append(Figure.of(measure.replace("_", " "), drawn))
         for tokenized in recipe.inputs(student, "tokenized"):
-            told = json.loads(tokenized.path.read_text(encoding="utf-8"))
+            statistics = json.loads(tokenized.path.read_text(encoding="utf-8"))
             names = ("rows", "tokens", "trained_tokens", "packed_rows", "cutoff", "cut_share")
-            section.tables.append(Table(("training data", ""), [(name, told[name]) for name in names if name in told]))
+            section.tables.append(
+                Table(("training data", ""), [(name, statistics[name]) for name in names if name in statistics])
+            )
         section.folds.append(Fold("Settings", json.dumps(dict(student.settings), indent=2)))
     return section
 
@@ -131,10 +133,10 @@ def _evaluated(recipe: Recipe, stage: Stage) -> str:
 
 def published(scores: pl.DataFrame) -> pl.DataFrame:
     """The paper's scores on the same benchmarks, in the columns of ``scores``."""
-    told = yaml.safe_load(PUBLISHED.read_text(encoding="utf-8"))
+    scores_by_model = yaml.safe_load(PUBLISHED.read_text(encoding="utf-8"))
     rows = [
         {"model": model, "benchmark": benchmark, "score": score}
-        for model, by_benchmark in told.items()
+        for model, by_benchmark in scores_by_model.items()
         for benchmark, score in by_benchmark.items()
         if benchmark in scores["benchmark"].to_list()
     ]

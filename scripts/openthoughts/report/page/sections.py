@@ -71,15 +71,15 @@ def sections(sources: Sources) -> list[Section]:
 def facts(recipe: Recipe) -> list[tuple[str, str]]:
     """What stands at the head of the page."""
     (dataset,) = recipe.of_kind("dataset")
-    told = [("rows", f"{dataset.rows or 0:,}")]
+    shown = [("rows", f"{dataset.rows or 0:,}")]
     if recipe.counts:
-        told.append(("tokens of answers", f"{recipe.counts['tokens']:,}"))
-        told.append(("domains", ", ".join(recipe.counts["domains"])))
+        shown.append(("tokens of answers", f"{recipe.counts['tokens']:,}"))
+        shown.append(("domains", ", ".join(recipe.counts["domains"])))
     teachers = [model for answers in recipe.answers() for model in recipe.inputs(answers, "model")]
-    told.append(("teacher", ", ".join(dict.fromkeys(name_of(model) for model in teachers))))
+    shown.append(("teacher", ", ".join(dict.fromkeys(name_of(model) for model in teachers))))
     for student in recipe.of_kind("student"):
-        told.append(("student", ", ".join(name_of(base) for base in recipe.inputs(student, "model"))))
-    return told
+        shown.append(("student", ", ".join(name_of(base) for base in recipe.inputs(student, "model"))))
+    return shown
 
 
 def funnel_section(recipe: Recipe) -> Section:
@@ -119,15 +119,17 @@ def spending_section(sources: Sources) -> Section | None:
         "other, GPU-hours of the jobs that hold GPUs.",
     ]
     rows, whole = [], Spent()
-    for told in sources.planned:
-        if told["stage"] == "total":
+    for planned in sources.planned:
+        if planned["stage"] == "total":
             continue
         took = Spent()
-        for stage in sources.recipe.of_kind(told["stage"]):
-            took += _spent(sources, stage, told["gpus"].get(stage.identity, 0), told["shards"].get(stage.identity))
+        for stage in sources.recipe.of_kind(planned["stage"]):
+            took += _spent(
+                sources, stage, planned["gpus"].get(stage.identity, 0), planned["shards"].get(stage.identity)
+            )
         whole += took
-        rows.append(_planned_row(told, took))
-    rows += [_planned_row(told, whole) for told in sources.planned if told["stage"] == "total"]
+        rows.append(_planned_row(planned, took))
+    rows += [_planned_row(planned, whole) for planned in sources.planned if planned["stage"] == "total"]
     columns = ["stage"]
     for measure in ("requests", "tokens in", "tokens out", "dollars", "GPU-hours"):
         columns += [f"{measure}, planned", "spent"]
@@ -142,10 +144,10 @@ def _spent(sources: Sources, stage: Stage, gpus: float, shards: int | None) -> S
     return spent(stage.folder, sources.usage, price, gpus, shards)
 
 
-def _planned_row(told: Mapping[str, Any], took: Spent) -> tuple[Any, ...]:
+def _planned_row(planned: Mapping[str, Any], took: Spent) -> tuple[Any, ...]:
     return (
-        told["stage"], told["requests"], took.requests, told["input_tokens"], took.input_tokens,
-        told["output_tokens"], took.output_tokens, float(told["usd_live"]), took.usd, float(told["gpu_hours"]),
+        planned["stage"], planned["requests"], took.requests, planned["input_tokens"], took.input_tokens,
+        planned["output_tokens"], took.output_tokens, float(planned["usd_live"]), took.usd, float(planned["gpu_hours"]),
         took.gpu_hours, took.hours,
     )  # fmt: skip
 
@@ -186,8 +188,8 @@ def lock_section(recipe: Recipe) -> Section:
         if Path(path).is_file():
             section.folds.append(Fold(f"Prompt {Path(path).stem}", Path(path).read_text(encoding="utf-8")))
     for stage in recipe.stages.values():
-        told = {"settings": stage.settings, "inputs": stage.inputs}
-        section.folds.append(Fold(f"{stage.kind} {stage.identity}", json.dumps(told, indent=2, ensure_ascii=False)))
+        record = {"settings": stage.settings, "inputs": stage.inputs}
+        section.folds.append(Fold(f"{stage.kind} {stage.identity}", json.dumps(record, indent=2, ensure_ascii=False)))
     return section
 
 
@@ -206,12 +208,12 @@ def _row(row: Mapping[str, Any]) -> dict[str, str]:
     question, text = (row["conversations"][turn]["value"] for turn in (0, 1))
     reasoning, answer = split_reasoning(text)
     answer = "(cut off before the reasoning ended)" if answer is None else answer
-    told = [row["domain"], row["source"], row["question_id"], f"sample {row['sample']}"]
+    title = [row["domain"], row["source"], row["question_id"], f"sample {row['sample']}"]
     if row["difficulty"] is not None:
-        told.append(f"difficulty {row['difficulty']}")
+        title.append(f"difficulty {row['difficulty']}")
     return {
         "group": row["domain"],
-        "title": ", ".join(told),
+        "title": ", ".join(title),
         "question": _shortened(question),
         "reasoning": _shortened(reasoning),
         "answer": _shortened(answer.strip()),

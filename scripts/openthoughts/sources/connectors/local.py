@@ -29,7 +29,7 @@ def local_files(entry: Entry) -> list[Path]:
         return [path]
     files = sorted(one for one in path.rglob("*") if one.is_file() and (format_of(one) or "format" in entry))
     if not files:
-        raise UserError(f"{path} is no file, and no folder of Parquet, JSON lines, JSON or CSV files: mend `path`.")
+        raise UserError(f"{path} is no file, and no folder of Parquet, JSON lines, JSON or CSV files: fix `path`.")
     return files
 
 

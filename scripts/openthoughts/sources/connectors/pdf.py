@@ -34,7 +34,7 @@ def pages(path: Path) -> Iterator[tuple[int, str]]:
         for number, page in enumerate(reader.pages, start=1):
             yield number, valid_text(page.extract_text())
     except (PyPdfError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} cannot be read as PDF ({error}): mend or remove it.") from error
+        raise UserError(f"{path} cannot be read as PDF ({error}): fix or remove it.") from error
 
 
 def _read(entry: Entry) -> Iterator[pl.DataFrame]:
@@ -42,7 +42,7 @@ def _read(entry: Entry) -> Iterator[pl.DataFrame]:
     root = Path(entry["path"])
     files = sorted(root.rglob("*.pdf")) if root.is_dir() else [root]
     if not files:
-        raise UserError(f"{root} holds no PDF file: mend `path`.")
+        raise UserError(f"{root} holds no PDF file: fix `path`.")
     rows: list[Row] = []
     blank = 0
     for file in files:
