@@ -23,7 +23,6 @@ from tests.fake_openai import API_KEY, FakeServer, Fault
 import embed_examples
 import embed_questions
 import fetch_model
-import from_store
 import parse_labels
 import read_assessments
 import score_texts
@@ -31,7 +30,7 @@ import select_questions
 import train_classifier
 from openthoughts.base import environments
 from openthoughts.base.hashing import question_id
-from openthoughts.costs.remaining import answers_there
+from openthoughts.costs.remaining import answers_there, write_stored
 from openthoughts.costs.spending import spent
 from openthoughts.models.model import API, Model
 from openthoughts.plan.catalog import read_catalog
@@ -397,7 +396,7 @@ def test_embeddings_are_told_as_asked_spent_and_there_and_written_from_the_store
         Path(path).unlink()
     asked = sum(server.asked.values())
     assert answers_there(shards[:1], store) == {direction: 40}, "in the store"
-    assert [from_store.outcome(shard, store, 0.01) for shard in shards] == ["written"] * 3
+    assert [write_stored(shard, store, 0.01) for shard in shards] == ["written"] * 3
     assert {path: Path(path).read_bytes() for path in before} == before
     assert sum(server.asked.values()) == asked
 
@@ -407,8 +406,8 @@ def test_the_store_holds_no_embedding_of_a_local_model(tmp_path: Path) -> None:
     local.write(tmp_path / "model.json")
     plan = embedding_plan(tmp_path, texts(MATHEMATICS, 500, 12))
     (tmp_path / "store").mkdir()
-    (tmp_path / "store/store.json").write_text("{}")
+    (tmp_path / "store/store.json").write_text('{"format": 1}')
     (shard, *_) = asked_shards(plan)
     assert answers_there([shard], tmp_path / "store") == {shard.stage: 0}
-    assert from_store.outcome(shard, tmp_path / "store", 0.01) == "asked"
+    assert write_stored(shard, tmp_path / "store", 0.01) == "asked"
     assert not Path(shard.output).exists()
