@@ -277,5 +277,5 @@ def checksum(entry: Entry) -> str:
     address = archive_address(entry)
     path = download(address) if "://" in address else Path(address)
     if not path.is_file():
-        raise UserError(f"{path} does not exist: mend `url`.")
+        raise UserError(f"{path} does not exist: fix `url`.")
     return sha256_of(path)
