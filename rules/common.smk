@@ -10,7 +10,6 @@ sys.path.insert(
 
 from snakemake.exceptions import WorkflowError
 
-from openthoughts.plan.catalog import read_catalog
 from openthoughts.base.cli import UserError
 from openthoughts.plan.config import prepared
 from openthoughts.costs.estimates import (
@@ -22,7 +21,7 @@ from openthoughts.costs.estimates import (
     total,
 )
 from openthoughts.plan.planner import make_plan
-from openthoughts.plan.validation import check_schema
+from openthoughts.plan.validation import configured
 from openthoughts.plan.expectations import engine_gpus, served_entry
 from openthoughts.plan.register import FETCHED, LABELS, LEVELS, inference
 from openthoughts.plan.shards import shard_path
@@ -30,9 +29,9 @@ from openthoughts.sources.entries import needs_pin
 
 try:
     config.update(prepared(config))
-    CATALOG = config.get("catalog", ["catalog"])
-    check_schema(config)
-    PLAN = make_plan(config, read_catalog(CATALOG))
+    CONFIGURATION, catalog_entries = configured(config)
+    CATALOG = list(CONFIGURATION.catalog)
+    PLAN = make_plan(CONFIGURATION, catalog_entries)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

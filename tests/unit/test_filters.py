@@ -19,10 +19,14 @@ from openthoughts.answers.filters import FILTERS, AnswerFilter, configured_filte
 from openthoughts.base import streams
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import question_id
+from openthoughts.base.options import problems
 from openthoughts.base.tables import ASSESSMENTS, COMPLETIONS, DRAWN, MEASURES, write_table
 from openthoughts.plan.catalog import read_catalog
-from openthoughts.plan.config import schema, schema_problems
+from openthoughts.plan.settings.answers import Answers, Filter, Measure
+from openthoughts.plan.settings.configuration import Configuration
+from openthoughts.plan.settings.questions import Select
 from openthoughts.plan.validation import example_problems
+from openthoughts.report.reference import json_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -412,7 +416,8 @@ def test_the_filter_of_the_documentation_works(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_configuration_and_the_documentation_know_every_filter() -> None:
-    assert sorted(schema("config")["$defs"]["filter"]["properties"]["by"]["enum"]) == sorted(FILTERS)
+    listed = json_schema(Configuration)["$defs"]["filter"]["properties"]["by"]["enum"]
+    assert sorted(listed) == sorted(FILTERS)
     page = (ROOT / "docs" / "filters.md").read_text(encoding="utf-8").split("## Filters of answers")[1]
     for name, chosen in FILTERS.items():
         [row] = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
@@ -423,13 +428,14 @@ def test_the_configuration_and_the_documentation_know_every_filter() -> None:
 def test_the_examples_of_the_documentation_are_valid() -> None:
     page = (ROOT / "docs" / "filters.md").read_text(encoding="utf-8")
     catalog = read_catalog([ROOT / "catalog"])
-    rules = schema("config")["$defs"]
+    models: dict[str, type[Any]] = {"select": Select, "filter": Filter, "answers": Answers, "measure": Measure}
     examples = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
     assert len(examples) == 4
     for example in examples:
         for section, settings in example.items():
-            assert schema_problems(settings, {"$ref": f"#/$defs/{section}", "$defs": rules}) == []
-            assert example_problems("here", {"by": "fasttext", **settings}, catalog) == [] or "examples" not in settings
+            assert problems(models[section], settings) == []
+            if section in ("select", "filter") and "examples" in settings:
+                assert example_problems("here", models[section].model_validate(settings), catalog) == []
             if section == "filter":
                 keep = {name: settings[name] for name in ("keep",) if name in settings}
                 configured_filter(settings["by"], {**settings.get("options", {}), **keep})

@@ -46,7 +46,7 @@ CASES: list[tuple[Any, list[str]]] = [
     ({"needed": 1, "inner": [1]}, ["here.inner: [1] should be of type mapping"]),
     ({"needed": 1, "by_name": [1]}, ["here.by_name: [1] should be of type mapping"]),
     ({"needed": 1, "either": 3}, ["here.either: 3 should be of type string or mapping"]),
-    ({"needed": 1, "either": {"samples": 0}}, ["here.either.samples: 0 must be at least 1"]),
+    ({"needed": 1, "either": {"samples": 0}}, ["here.either.samples: 0 is less than the minimum of 1"]),
     (
         {"needed": 1, "inner": {"unit": "token"}},
         ["here.inner.unit: 'token' is not one of the choices (did you mean tokens?)"],
@@ -58,7 +58,7 @@ CASES: list[tuple[Any, list[str]]] = [
     (
         {"neded": 1, "inner": {"samples": -1, "share": "x"}},
         [
-            "here.inner.samples: -1 must be at least 1",
+            "here.inner.samples: -1 is less than the minimum of 1",
             "here.inner.share: 'x' should be of type number",
             "here: the key 'needed' is missing",
             "here: unknown key 'neded' (did you mean needed?)",

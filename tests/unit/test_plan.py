@@ -14,6 +14,8 @@ from openthoughts.plan.arms import arm_overrides
 from openthoughts.plan.catalog import Catalog, Prompt
 from openthoughts.plan.config import ConfigurationError, prepared, with_setting
 from openthoughts.plan.planner import benchmark_groups, make_plan
+from openthoughts.plan.settings.experiment import Experiment
+from openthoughts.plan.settings.recipe import Domain
 from openthoughts.plan.shards import asked_shards
 from openthoughts.plan.stages import Plan
 from openthoughts.plan.validation import signature_warnings
@@ -127,7 +129,7 @@ def test_what_weakened_students_in_the_paper_is_warned_about() -> None:
     warnings = plan(("recipes.small.answers.teacher", "large"), catalog=catalog).warnings
     assert [warning.split(";")[0] for warning in warnings] == ["small.math: large answers", "small.code: large answers"]
     select = {"by": "fasttext"}
-    block = {"sources": ["a"], "top": None, "select": select, "answers": {"teacher": "teacher"}}
+    block = Domain.model_validate({"sources": ["a"], "select": select, "answers": {"teacher": "teacher"}})
     (classical,) = signature_warnings("small.math", block, catalog)
     assert "classical filters were no better than a random choice" in classical
 
@@ -275,14 +277,9 @@ def test_a_training_seed_can_be_varied_like_any_setting() -> None:
 
 
 def test_several_varied_settings_make_a_grid_and_named_arms_move_settings_together() -> None:
-    grid = {
-        "base": "small",
-        "set": {},
-        "vary": {"answers.samples": [1, 4], "filter.by": ["none", "random"]},
-        "arms": {},
-    }
+    grid = Experiment(base="small", vary={"answers.samples": [1, 4], "filter.by": ["none", "random"]})
     assert list(arm_overrides(grid)) == ["1-none", "1-random", "4-none", "4-random"]
-    named = {"base": "small", "set": {}, "vary": {}, "arms": {"wide": {"answers.samples": 1, "domains.math.draw": 16}}}
+    named = Experiment(base="small", arms={"wide": {"answers.samples": 1, "domains.math.draw": 16}})
     assert arm_overrides(named) == {"wide": {"answers.samples": 1, "domains.math.draw": 16}}
 
 

@@ -18,9 +18,11 @@ from tests.workflow.conftest import Checkout
 
 from openthoughts.answers.filters import FILTERS
 from openthoughts.plan.catalog import read_catalog
-from openthoughts.plan.config import ConfigurationError, merged, read_yaml, schema
+from openthoughts.plan.config import ConfigurationError, merged, read_yaml
 from openthoughts.plan.planner import make_plan
+from openthoughts.plan.settings.configuration import Configuration
 from openthoughts.plan.stages import RecipePlan
+from openthoughts.report.reference import json_schema
 
 EXAMPLES = {"positives": ["sums"], "negatives": ["tales"]}
 SMALL = {"dim": 16, "bucket": 1000, "min_count": 1}
@@ -116,7 +118,7 @@ def config(checkout: Checkout, oracle: FakeServer) -> dict[str, Any]:
 
 
 def test_every_filter_of_the_configuration_is_tried_here() -> None:
-    parts = schema("config")["$defs"]
+    parts = json_schema(Configuration)["$defs"]
     assert sorted(parts["select"]["properties"]["by"]["enum"]) == sorted(SELECT)
     assert sorted(parts["filter"]["properties"]["by"]["enum"]) == sorted(CHOOSE) == sorted(FILTERS)
 

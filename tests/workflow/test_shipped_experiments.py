@@ -14,9 +14,10 @@ from tests.workflow.conftest import Checkout
 from openthoughts.costs.estimates import estimate, total
 from openthoughts.plan.arms import arm_overrides
 from openthoughts.plan.catalog import read_catalog
-from openthoughts.plan.config import read_config, schema, with_defaults
+from openthoughts.plan.config import read_config
 from openthoughts.plan.planner import make_plan
 from openthoughts.plan.stages import Plan
+from openthoughts.plan.validation import checked_configuration
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path for path in (ROOT / "experiments").glob("*.yaml") if path.name != "base.yaml")
@@ -53,8 +54,8 @@ def test_the_ablations_of_the_paper_have_its_sizes() -> None:
     arms: dict[str, int] = {}
     for path in FILES:
         config, _ = planned(path, "paper")
-        filled = with_defaults({"experiments": config["experiments"]}, schema("config"))["experiments"]
-        arms |= {name: len(arm_overrides(experiment)) for name, experiment in filled.items()}
+        experiments = checked_configuration(config).experiments
+        arms |= {name: len(arm_overrides(experiment)) for name, experiment in experiments.items()}
     assert {f"{ablation}-{domain}" for ablation in ABLATIONS for domain in ("code", "math", "science")} <= set(arms)
     assert (arms["sources-code"], arms["sources-math"], arms["sources-science"]) == (27, 21, 11)
     assert (arms["mixing-code"], arms["dedup-samples-science"], arms["teachers-math"], arms["scale"]) == (5, 9, 3, 8)

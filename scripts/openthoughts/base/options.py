@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticUndefined
 
 Path = tuple[str | int, ...]
 
 
-def execution_only(default: Any = ..., **more: Any) -> Any:
+def execution_only(default: Any = PydanticUndefined, **more: Any) -> Any:
     """A field that says how something is run, or describes it: it changes no result and is never part of an id."""
     return Field(default, json_schema_extra={"identity": "never"}, **more)
 
@@ -173,10 +174,10 @@ NAMES = {"int": "integer", "float": "number", "bool": "boolean", "tuple": "list"
 """What the type of an error is called in YAML."""
 
 BOUNDS = {
-    "greater_than": ("gt", "must be above"),
-    "greater_than_equal": ("ge", "must be at least"),
-    "less_than": ("lt", "must be below"),
-    "less_than_equal": ("le", "must be at most"),
+    "greater_than": ("gt", "is less than or equal to the minimum of"),
+    "greater_than_equal": ("ge", "is less than the minimum of"),
+    "less_than": ("lt", "is greater than or equal to the maximum of"),
+    "less_than_equal": ("le", "is greater than the maximum of"),
     "string_pattern_mismatch": ("pattern", "does not match"),
 }
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from openthoughts.plan.config import Settings
 from openthoughts.plan.expectations import (
     engine_gpus,
     expected_rows,
@@ -18,8 +19,8 @@ from openthoughts.plan.expectations import (
     sources_without_rows,
     trained_tokens,
 )
-from openthoughts.plan.recipes import Settings, resolved_domain
 from openthoughts.plan.register import KINDS, Inference, inference
+from openthoughts.plan.settings.recipe import resolved_recipe
 from openthoughts.plan.stages import RecipePlan, Stage
 
 BYTES_PER_TOKEN = 3.4
@@ -103,11 +104,12 @@ def plots_of(recipe: RecipePlan) -> list[str]:
 
 def sensitive(recipe: RecipePlan, settings: Settings) -> list[Stage]:
     """The cleaned sources of a recipe of which other thresholds are told (``decontaminate.sensitivity``)."""
+    blocks = resolved_recipe(settings).domains
     return list(
         dict.fromkeys(
             selected.input("questions")
             for domain, planned in recipe.domains.items()
-            if resolved_domain(settings, domain)["decontaminate"]["sensitivity"]
+            if blocks[domain].decontaminate.sensitivity
             for selected in planned["mixed"].inputs["questions"]
         )
     )

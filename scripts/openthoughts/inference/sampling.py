@@ -5,46 +5,65 @@ slips in, and the same values are part of the completion store's key.
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.options import Options, problems, unless_default
 
 
-class Sampling(BaseModel):
-    """How answers are drawn. ``top_p`` null means that the whole distribution is kept (1.0)."""
+class Sampling(Options):
+    """Sampling settings, each sent explicitly; null is the default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    temperature: float = Field(1.0, ge=0, description="Sampling temperature.")
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Nucleus sampling; null keeps the whole distribution (1.0), as published."
+    )
+    max_tokens: int = Field(16800, ge=1, description="Most tokens of an answer; the model's length bounds it further.")
+    top_k: int = unless_default(0, ge=0, description="Only the so many likeliest tokens are sampled; 0 keeps all.")
+    min_p: float = unless_default(
+        0.0, ge=0, le=1, description="Tokens below this share of the likeliest one's probability are not sampled."
+    )
+    presence_penalty: float = unless_default(0.0, ge=-2, le=2, description="Penalty of tokens that were used already.")
+    frequency_penalty: float = unless_default(0.0, ge=-2, le=2, description="The same, per use.")
+    repetition_penalty: float = unless_default(
+        1.0, gt=0, description="Factor that makes tokens of prompt and answer less likely."
+    )
+    stop: tuple[str, ...] = unless_default((), description="Texts that end an answer.")
+    ignore_eos: bool = unless_default(
+        False, description="Whether an answer goes on after its end, up to `max_tokens` (for measurements)."
+    )
+    reasoning_effort: str | None = unless_default(
+        None, description="How much a hosted model reasons, such as low or high; null leaves that to the model."
+    )
 
-    temperature: float = Field(ge=0)
-    max_tokens: int = Field(gt=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: int = Field(default=0, ge=0)
-    min_p: float = Field(default=0.0, ge=0, le=1)
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    repetition_penalty: float = Field(default=1.0, gt=0)
-    stop: tuple[str, ...] = ()
-    ignore_eos: bool = False
-    reasoning_effort: str | None = None
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_the_default(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: item for key, item in value.items() if item is not None or key not in cls.model_fields}
+        return value
 
     @classmethod
     def parse(cls, text: str) -> Sampling:
         """Read the JSON of ``--sampling``; null values mean the default. Raises ``UserError`` naming what is wrong."""
         try:
             values = json.loads(text)
-            return cls(**{name: value for name, value in values.items() if value is not None})
-        except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-            raise UserError(f"the sampling settings {text} cannot be used: {problems}.") from error
-        except (ValueError, AttributeError, TypeError) as error:
+        except ValueError as error:
             raise UserError(f"--sampling must be a JSON object, not {text!r}.") from error
+        if not isinstance(values, dict):
+            raise UserError(f"--sampling must be a JSON object, not {text!r}.")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            found = "; ".join(problems(cls, values))
+            raise UserError(f"the sampling settings {text} cannot be used: {found}.") from error
 
     def key(self) -> dict[str, Any]:
         """What the store's key holds: the three values every request has, and what differs from the default."""
-        always = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
-        return {**self.model_dump(mode="json", exclude_defaults=True), **always}
+        return {**self.identity(), "top_p": 1.0 if self.top_p is None else self.top_p}
 
     def body(self, local: bool, max_model_len: int | None = None, modern: bool = False) -> dict[str, Any]:
         """The part of a request's body that holds the settings.
@@ -53,7 +72,7 @@ class Sampling(BaseModel):
         tighter limit anyway: vLLM refuses a prompt and ``max_tokens`` that together exceed it, and fills the length by
         itself when told nothing. ``modern`` names the limit as OpenAI does since it has models that reason.
         """
-        body: dict[str, Any] = {"temperature": self.temperature, "top_p": self.top_p}
+        body: dict[str, Any] = {"temperature": self.temperature, "top_p": 1.0 if self.top_p is None else self.top_p}
         if not (local and max_model_len is not None and self.max_tokens >= max_model_len):
             body["max_completion_tokens" if modern else "max_tokens"] = self.max_tokens
         optional = self.model_dump(mode="json", exclude={*body, "max_tokens"}, exclude_defaults=not local)
@@ -62,3 +81,23 @@ class Sampling(BaseModel):
         if self.reasoning_effort is None:
             optional.pop("reasoning_effort", None)
         return {**body, **optional}
+
+
+class EvaluationSampling(Sampling):
+    """Sampling settings of an evaluation; the others are as in `sampling`."""
+
+    temperature: float = Field(0.7, ge=0, description="Sampling temperature.")
+    max_tokens: int = Field(32768, ge=1, description="Most tokens of an answer; the model's length bounds it further.")
+
+
+class JudgeSampling(Sampling):
+    """Sampling settings of a judge; the others are as in `sampling`."""
+
+    temperature: float = Field(0.0, ge=0, description="Sampling temperature.")
+    max_tokens: int = Field(1024, ge=1, description="Most tokens of a verdict.")
+
+
+class WritingSampling(Sampling):
+    """Sampling settings of a model that writes questions; the others are as in `sampling`."""
+
+    max_tokens: int = Field(2048, ge=1, description="Most tokens of what is written.")

@@ -7,20 +7,21 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from openthoughts.plan.config import merged, with_setting
-from openthoughts.plan.recipes import Settings
+from openthoughts.plan.config import Settings, merged, with_setting
+from openthoughts.plan.settings.experiment import Experiment
+from openthoughts.plan.settings.recipe import Recipe, resolved_recipe
 
 
-def arm_overrides(experiment: Settings) -> dict[str, dict[str, Any]]:
+def arm_overrides(experiment: Experiment) -> dict[str, dict[str, Any]]:
     """The dotted settings of each arm, by the arm's name: the grid of ``vary``, crossed with the named ``arms``.
 
     What ``set`` says holds for all. A named arm that is null is left out, so that a size can take one away.
     """
-    if experiment.get("base") is None:
+    if experiment.base is None:
         return {}
-    grid = itertools.product(*experiment["vary"].values())
+    grid = itertools.product(*experiment.vary.values())
     return {
-        _arm_name(arm, values): {**experiment["set"], **dict(zip(experiment["vary"], values, strict=True)), **more}
+        _arm_name(arm, values): {**experiment.set, **dict(zip(experiment.vary, values, strict=True)), **more}
         for values, (arm, more) in itertools.product(grid, _named_arms(experiment).items())
     }
 
@@ -34,31 +35,27 @@ def _value_label(value: Any) -> str:
     return "none" if value is None else re.sub(r"[^a-z0-9._=+-]+", "_", str(value).lower())
 
 
-def colliding_arms(experiment: Settings) -> list[str]:
+def colliding_arms(experiment: Experiment) -> list[str]:
     """Names that the varied values give more than once."""
-    labels = ["-".join(map(_value_label, values)) for values in itertools.product(*experiment["vary"].values())]
+    labels = ["-".join(map(_value_label, values)) for values in itertools.product(*experiment.vary.values())]
     return sorted({label for label in labels if labels.count(label) > 1})
 
 
-def arm_recipes(name: str, experiment: Settings, recipes: Mapping[str, Settings]) -> dict[str, list[dict[str, Any]]]:
-    """The recipes of each arm: one for each draw of questions and training seed."""
-    if experiment.get("base") is None:
+def arm_recipes(experiment: Experiment, recipes: Mapping[str, Recipe]) -> dict[str, list[Recipe]]:
+    """The resolved recipes of each arm: one for each draw of questions and training seed."""
+    if experiment.base is None:
         return {}
-    base = recipes[experiment["base"]]
-    arms: dict[str, list[dict[str, Any]]] = {}
+    base = recipes[experiment.base].written()
+    arms: dict[str, list[Recipe]] = {}
     for arm, overrides in arm_overrides(experiment).items():
-        recipe = arm_recipe(experiment, base, overrides)
-        seeds = experiment["seeds"] or [recipe.get("training", {}).get("seed", 42)]
-        arms[arm] = [
-            _with_draw(with_setting(recipe, "training.seed", seed), draw)
-            for draw in range(experiment["draws"])
-            for seed in seeds
-        ]
+        recipe = resolved_recipe(arm_recipe(experiment, base, overrides))
+        seeds = experiment.seeds or [recipe.training.seed if recipe.training else 0]
+        arms[arm] = [_repeated(recipe, draw, seed) for draw in range(experiment.draws) for seed in seeds]
     return arms
 
 
-def arm_recipe(experiment: Settings, base: Settings, overrides: Settings) -> dict[str, Any]:
-    """The base recipe with the dotted settings of an arm; a domain that one of them sets to null is left out."""
+def arm_recipe(experiment: Experiment, base: Settings, overrides: Settings) -> dict[str, Any]:
+    """The base recipe as written, with the dotted settings of an arm; a domain that is set to null is left out."""
     recipe: dict[str, Any] = dict(base)
     for path, value in overrides.items():
         recipe = with_setting(recipe, path, value)
@@ -68,22 +65,22 @@ def arm_recipe(experiment: Settings, base: Settings, overrides: Settings) -> dic
     return recipe
 
 
-def arm_evaluation(experiment: Settings, recipe: Settings) -> dict[str, Any]:
+def arm_evaluation(experiment: Experiment, recipe: Settings) -> dict[str, Any]:
     """The evaluation of an experiment's arms: the recipe's, with what the experiment changes."""
-    evaluation = merged(recipe.get("evaluation", {}), experiment["evaluation"])
-    if experiment["benchmarks"] is not None:
-        evaluation["benchmarks"] = experiment["benchmarks"]
+    evaluation = merged(recipe.get("evaluation", {}), experiment.evaluation)
+    if experiment.benchmarks is not None:
+        evaluation["benchmarks"] = experiment.benchmarks
     return evaluation
 
 
-def curve_points(experiment: Settings, path: str) -> dict[str, tuple[Any, str]]:
+def curve_points(experiment: Experiment, path: str) -> dict[str, tuple[Any, str]]:
     """Arm -> its value at the dotted ``path`` (null where it sets none) and the name of the curve it belongs to.
 
     A curve joins the arms that differ in nothing else.
     """
     points: dict[str, tuple[Any, str]] = {}
-    for values in itertools.product(*experiment["vary"].values()):
-        grid = dict(zip(experiment["vary"], values, strict=True))
+    for values in itertools.product(*experiment.vary.values()):
+        grid = dict(zip(experiment.vary, values, strict=True))
         others = [_value_label(value) for name, value in grid.items() if name != path]
         for arm, more in _named_arms(experiment).items():
             curve = [arm, *others] if path in grid else others
@@ -91,17 +88,19 @@ def curve_points(experiment: Settings, path: str) -> dict[str, tuple[Any, str]]:
     return points
 
 
-def _named_arms(experiment: Settings) -> dict[str, Settings]:
-    return {name: more for name, more in experiment["arms"].items() if more is not None} or {"": {}}
+def _named_arms(experiment: Experiment) -> dict[str, Settings]:
+    return {name: more for name, more in experiment.arms.items() if more is not None} or {"": {}}
 
 
 def _arm_name(arm: str, values: Iterable[Any]) -> str:
     return "-".join(part for part in (arm, *map(_value_label, values)) if part) or "base"
 
 
-def _with_draw(recipe: dict[str, Any], draw: int) -> dict[str, Any]:
-    """The recipe with its ``draw``-th independent draw of questions (the 0-th is the recipe's own)."""
-    for domain in recipe["domains"] if draw else ():
-        seed = recipe["domains"][domain].get("draw_seed", 42)
-        recipe = with_setting(recipe, f"domains.{domain}.draw_seed", seed + draw)
-    return recipe
+def _repeated(recipe: Recipe, draw: int, seed: int) -> Recipe:
+    """The recipe with a training seed and its ``draw``-th independent draw of questions (the 0-th is its own)."""
+    training = recipe.training and recipe.training.model_copy(update={"seed": seed})
+    domains = {
+        name: domain.model_copy(update={"draw_seed": domain.draw_seed + draw})
+        for name, domain in recipe.domains.items()
+    }
+    return recipe.model_copy(update={"training": training, "domains": domains})

@@ -15,8 +15,10 @@ from typing import Any
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.options import did_you_mean
+from openthoughts.base.options import problems as problems_of
 from openthoughts.grading.graders import GRADERS
-from openthoughts.plan.config import ConfigurationError, read_yaml, schema, schema_problems
+from openthoughts.plan.config import ConfigurationError, read_yaml
+from openthoughts.plan.settings.entries import CatalogFiles
 from openthoughts.sources.connectors import CONNECTORS
 from openthoughts.sources.entries import entry_problems
 
@@ -59,8 +61,8 @@ def read_catalog(folders: Sequence[Path | str]) -> Catalog:
             path = folder / f"{section}.yaml"
             if path.is_file():
                 entries = read_yaml(path)
-                rules = {"$defs": schema("catalog")["$defs"], **schema("catalog")["properties"][section]}
-                problems += schema_problems(entries, rules, root=str(path))
+                found = problems_of(CatalogFiles, {section: entries})
+                problems += [f"{folder}/{each.replace(section, path.name, 1)}" for each in found]
                 if section in {"sources", "benchmarks"}:
                     for name, entry in entries.items():
                         if isinstance(entry, dict):

@@ -1,11 +1,9 @@
-"""Validation of the configuration and the catalog: every problem at once, each with its path and a suggestion."""
+"""Configuration files: read, laid over each other, with the files they include and the size they name."""
 
 from __future__ import annotations
 
-import copy
-import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,8 @@ import yaml
 from openthoughts.base.cli import UserError
 from openthoughts.base.options import did_you_mean
 
-SCHEMAS = Path(__file__).resolve().parents[3] / "schemas"
+Settings = Mapping[str, Any]
+"""Settings as they are written."""
 
 
 class ConfigurationError(UserError):
@@ -113,92 +112,6 @@ def _with_included(config: Mapping[str, Any], opened: tuple[str, ...]) -> dict[s
             raise UserError(f"{path} includes itself: take it out of its `include:`.")
         under = merged(under, _with_included(read_yaml(Path(path)), (*opened, path)))
     return merged(under, config)
-
-
-@functools.cache
-def schema(name: str) -> dict[str, Any]:
-    """The schema ``schemas/NAME.schema.yaml``."""
-    return read_yaml(SCHEMAS / f"{name}.schema.yaml")
-
-
-def schema_problems(value: Any, schema: Mapping[str, Any], root: str = "") -> list[str]:
-    """Every violation of a schema, as ``path: what is wrong``."""
-    from jsonschema import Draft202012Validator
-
-    problems: list[str] = []
-    for error in Draft202012Validator(schema).iter_errors(value):
-        problems += _describe(error, root)
-    return problems
-
-
-def _describe(error: Any, root: str) -> Iterator[str]:
-    path = ".".join([*([root] if root else []), *map(str, error.absolute_path)]) or "(top level)"
-    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        known = set(error.schema.get("properties", {}))
-        for key in error.instance:
-            if key not in known:
-                yield f"{path}: unknown key '{key}'{did_you_mean(key, known)}"
-    elif error.validator == "enum":
-        choices = did_you_mean(error.instance, map(str, error.validator_value))
-        yield f"{path}: {error.instance!r} is not one of the choices{choices}"
-    elif error.validator == "type":
-        wanted = error.validator_value if isinstance(error.validator_value, str) else " or ".join(error.validator_value)
-        hint = ""
-        if isinstance(error.instance, str) and ("number" in wanted or "integer" in wanted):
-            hint = " (YAML reads 1e-5 as text: write 1.0e-5)" if "e" in error.instance.lower() else ""
-        yield f"{path}: {error.instance!r} should be of type {wanted}{hint}"
-    elif error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance]
-        for key in missing:
-            yield f"{path}: the key '{key}' is missing"
-    elif error.validator in {"oneOf", "anyOf"}:
-        branches = [[p for e in group for p in _describe(e, root)] for group in _by_branch(error.context)]
-        best = min(branches, key=len, default=[])
-        yield from best or [f"{path}: {error.message}"]
-    else:
-        yield f"{path}: {error.message}"
-
-
-def _by_branch(errors: Iterable[Any]) -> list[list[Any]]:
-    """The errors of a oneOf, grouped by branch."""
-    groups: dict[int, list[Any]] = {}
-    for error in errors:
-        groups.setdefault(error.schema_path[0], []).append(error)
-    return list(groups.values())
-
-
-def with_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:
-    """A copy of ``value`` with the schema's defaults filled in and numbers in the schema's type (1 is 1.0)."""
-    root = root if root is not None else schema
-    if "$ref" in schema:
-        target: Any = root
-        for part in schema["$ref"].removeprefix("#/").split("/"):
-            target = target[part]
-        return with_defaults(value, target, root)
-    if isinstance(value, dict):
-        filled = dict(value)
-        properties: Mapping[str, Any] = schema.get("properties", {})
-        for key, subschema in properties.items():
-            if key not in filled and "default" in subschema:
-                filled[key] = copy.deepcopy(subschema["default"])
-        others = schema.get("additionalProperties")
-        for key, item in filled.items():
-            subschema = properties.get(key, others if isinstance(others, dict) else {})
-            filled[key] = with_defaults(item, subschema, root)
-        return filled
-    if isinstance(value, list) and isinstance(schema.get("items"), dict):
-        return [with_defaults(item, schema["items"], root) for item in value]
-    return _typed(value, schema.get("type"))
-
-
-def _typed(value: Any, kind: Any) -> Any:
-    """A number in the type that the schema names, so that 1 and 1.0 make one id."""
-    kinds = [kind] if isinstance(kind, str) else kind or []
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    if "number" in kinds:
-        return float(value)
-    return int(value) if "integer" in kinds else value
 
 
 def read_config(files: Iterable[Path], changes: str = "{}") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from openthoughts.plan.recipes import Settings
+from openthoughts.plan.config import Settings
 from openthoughts.plan.register import KINDS
 
 

@@ -3,35 +3,69 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from openthoughts.answers.filters import FILTERS
 from openthoughts.base.cli import UserError
-from openthoughts.base.options import did_you_mean
+from openthoughts.base.options import checked, did_you_mean, repaired
 from openthoughts.base.options import problems as option_problems
 from openthoughts.plan.arms import arm_evaluation, arm_overrides, arm_recipe, colliding_arms, curve_points
-from openthoughts.plan.catalog import Catalog, grader_problems
-from openthoughts.plan.config import ConfigurationError, schema, schema_problems, with_defaults
-from openthoughts.plan.recipes import MODEL_LABELS, Settings, resolved_domain, resolved_scale
+from openthoughts.plan.catalog import Catalog, grader_problems, read_catalog
+from openthoughts.plan.config import ConfigurationError, Settings
+from openthoughts.plan.settings.answers import Filter
+from openthoughts.plan.settings.configuration import Configuration
+from openthoughts.plan.settings.experiment import Experiment
+from openthoughts.plan.settings.questions import MODEL_LABELS, Select
+from openthoughts.plan.settings.recipe import Domain, Recipe, resolved_recipe
+from openthoughts.plan.settings.student import Evaluation, Training, resolved_scale
 from openthoughts.sources.entries import written_prompt, written_steps
 
 
-def check_schema(config: Settings) -> None:
-    """Raise ``ConfigurationError`` with every violation of the configuration's schema."""
-    problems = schema_problems(config, schema("config"))
-    if problems:
+def configured(config: Settings) -> tuple[Configuration, Catalog]:
+    """A configuration as a model, with its catalog. ``ConfigurationError`` lists every problem of both."""
+    whole, problems = checked(Configuration, config)
+    rest = whole or repaired(Configuration, config)[0]
+    if rest is None:
         raise ConfigurationError(problems)
+    try:
+        catalog = read_catalog(rest.catalog)
+    except ConfigurationError as error:
+        raise ConfigurationError([*problems, *error.problems]) from None
+    return validated(config, catalog), catalog
 
 
-def recipe_warnings(name: str, recipe: Settings, catalog: Catalog) -> Iterator[str]:
-    """What is allowed and probably not meant."""
-    evaluated = set(recipe.get("evaluation", {}).get("benchmarks", []))
-    for domain in recipe["domains"]:
-        compared = set(resolved_domain(recipe, domain)["decontaminate"]["benchmarks"])
+def validated(config: Settings, catalog: Catalog) -> Configuration:
+    """The configuration as a model. ``ConfigurationError`` lists every problem found, those with the catalog too."""
+    whole, problems = checked(Configuration, config)
+    if whole is not None:
+        problems = reference_problems(whole, catalog)
+    else:
+        rest, left_out = repaired(Configuration, config)
+        named = re.compile(f"[`'](?:{'|'.join(map(re.escape, sorted(left_out)))})[`']")
+        problems += [each for each in reference_problems(rest, catalog) if not named.search(each)] if rest else []
+    if problems or whole is None:
+        raise ConfigurationError(problems)
+    return whole
+
+
+def checked_configuration(config: Settings) -> Configuration:
+    """The configuration as a model, without a look at the catalog. ``ConfigurationError`` lists every problem."""
+    whole, problems = checked(Configuration, config)
+    if whole is None:
+        raise ConfigurationError(problems)
+    return whole
+
+
+def recipe_warnings(name: str, recipe: Recipe, catalog: Catalog) -> Iterator[str]:
+    """What is allowed and probably not meant in a resolved recipe."""
+    evaluated = set(recipe.evaluation.benchmarks if recipe.evaluation else ())
+    for domain, block in recipe.domains.items():
+        compared = set(block.decontaminate.benchmarks or ())
         missing = {one for one in evaluated if not compared & {one, catalog.benchmarks[one].get("part_of")}}
         for benchmark in sorted(missing):
             yield f"{name}.{domain}: {benchmark} is evaluated, yet the questions are not decontaminated against it."
-        yield from signature_warnings(f"{name}.{domain}", resolved_domain(recipe, domain), catalog)
+        yield from signature_warnings(f"{name}.{domain}", block, catalog)
 
 
 MOST_SOURCES = 4
@@ -44,20 +78,20 @@ LARGEST_TEACHER = 33e9
 """Parameters of the teacher that was best in the paper (QwQ-32B)."""
 
 
-def signature_warnings(where: str, block: Settings, catalog: Catalog) -> Iterator[str]:
+def signature_warnings(where: str, block: Domain, catalog: Catalog) -> Iterator[str]:
     """What weakened the students of the paper, where a domain is configured so."""
-    mixed = len(block["sources"][: block["top"]])
+    mixed = len(block.mixed_sources())
     if mixed > MOST_SOURCES:
         yield (
             f"{where}: {mixed} sources are mixed; in the paper every mixture of more than {MOST_SOURCES} made a weaker "
             "student than the best one or two (`top: 2` mixes the best two)."
         )
-    if block["select"]["by"] in CLASSICAL:
+    if block.select.by in CLASSICAL:
         yield (
-            f"{where}: {block['select']['by']} selects the questions; in the paper classical filters were no better "
+            f"{where}: {block.select.by} selects the questions; in the paper classical filters were no better "
             "than a random choice, labels of a language model were."
         )
-    teacher = block["answers"].get("teacher", "")
+    teacher = block.answers.teacher or ""
     if catalog.models.get(teacher, {}).get("parameters", 0) > LARGEST_TEACHER:
         yield (
             f"{where}: {teacher} answers; in the paper QwQ-32B taught better than DeepSeek-R1, which scores higher "
@@ -65,28 +99,23 @@ def signature_warnings(where: str, block: Settings, catalog: Catalog) -> Iterato
         )
 
 
-def reference_problems(
-    recipes: Mapping[str, Settings],
-    experiments: Mapping[str, Settings],
-    targets: Iterable[str],
-    catalog: Catalog,
-    licences: Sequence[str] | None = None,
-) -> list[str]:
+def reference_problems(config: Configuration, catalog: Catalog) -> list[str]:
     """Names that nothing defines, and settings that do not go together, in recipes, experiments and targets."""
     problems: list[str] = []
-    for target in targets:
+    recipes, experiments, licences = config.recipes, config.experiments, config.licences
+    for target in config.targets:
         if target not in recipes and target not in experiments:
             known = [*recipes, *experiments]
             problems.append(f"targets: there is no recipe or experiment '{target}'{did_you_mean(target, known)}")
         if target in recipes and target in experiments:
             problems.append(f"targets: '{target}' names a recipe and an experiment: rename one")
     for name, recipe in recipes.items():
-        problems += recipe_problems(f"recipes.{name}", recipe, catalog, licences)
+        problems += recipe_problems(f"recipes.{name}", recipe.resolved(), catalog, licences)
     for name, experiment in experiments.items():
         where = f"experiments.{name}"
-        if "base" in experiment and experiment["base"] not in recipes:
-            known_base = did_you_mean(experiment["base"], recipes)
-            problems.append(f"{where}.base: there is no recipe '{experiment['base']}'{known_base}")
+        if experiment.base is not None and experiment.base not in recipes:
+            known_base = did_you_mean(experiment.base, recipes)
+            problems.append(f"{where}.base: there is no recipe '{experiment.base}'{known_base}")
             continue
         problems += experiment_problems(where, experiment, recipes, catalog, licences)
     return problems
@@ -94,63 +123,74 @@ def reference_problems(
 
 def experiment_problems(
     where: str,
-    experiment: Settings,
-    recipes: Mapping[str, Settings],
+    experiment: Experiment,
+    recipes: Mapping[str, Recipe],
     catalog: Catalog,
     licences: Sequence[str] | None = None,
 ) -> list[str]:
     """Problems of an experiment: each distinct setting is tried on the base recipe alone."""
     problems = comparison_problems(where, experiment, catalog)
-    for place, model in enumerate(experiment["models"]):
+    for place, model in enumerate(experiment.models):
         problems += _unknown(f"{where}.models.{place}", "model", model, catalog.models)
-    if "base" not in experiment:
-        wanted = arm_evaluation(experiment, {})
-        rules = {"$ref": "#/$defs/evaluation", "$defs": schema("config")["$defs"]}
-        broken = schema_problems(wanted, rules, root=f"{where}.evaluation")
-        return problems + (broken or benchmark_problems(f"{where}.evaluation", wanted["benchmarks"], catalog))
-    base = recipes[experiment["base"]]
-    if "training" not in base or "evaluation" not in base:
-        problems.append(f"{where}.base: '{experiment['base']}' needs `training` and `evaluation` to be compared")
+    if experiment.base is None:
+        wanted, broken = checked(Evaluation, arm_evaluation(experiment, {}), f"{where}.evaluation")
+        known = benchmark_problems(f"{where}.evaluation", wanted.benchmarks, catalog) if wanted else []
+        return [*problems, *broken, *known]
+    base = recipes[experiment.base]
+    if base.training is None or base.evaluation is None:
+        problems.append(f"{where}.base: '{experiment.base}' needs `training` and `evaluation` to be compared")
     arms = arm_overrides(experiment)
     for label in colliding_arms(experiment):
         problems.append(f"{where}.vary: two arms would be called '{label}': name them under `arms:`")
-    if experiment["seeds"] and any("training.seed" in overrides for overrides in arms.values()):
+    if experiment.seeds and any("training.seed" in overrides for overrides in arms.values()):
         problems.append(f"{where}.seeds: training.seed is varied already: leave one of the two out")
-    if experiment["draws"] > 1 and all(domain.get("draw") is None for domain in base["domains"].values()):
-        problems.append(
-            f"{where}.draws: '{experiment['base']}' draws all questions, so its draws are equal: set `draw`"
-        )
+    if experiment.draws > 1 and all(domain.draw is None for domain in base.domains.values()):
+        problems.append(f"{where}.draws: '{experiment.base}' draws all questions, so its draws are equal: set `draw`")
+    return problems + arm_problems(where, experiment, base, catalog, licences)
+
+
+def arm_problems(
+    where: str, experiment: Experiment, base: Recipe, catalog: Catalog, licences: Sequence[str] | None
+) -> list[str]:
+    """Problems of the recipes of an experiment's arms; what an earlier arm has, too, is told once."""
+    problems: list[str] = []
+    written = base.written()
     tried: set[str] = set()
-    for number, (arm, overrides) in enumerate(arms.items()):
-        new = {path: value for path, value in overrides.items() if f"{path}={value!r}" not in tried}
-        tried |= {f"{path}={value!r}" for path, value in overrides.items()}
+    told: set[str] = set()
+    for number, (arm, overrides) in enumerate(arm_overrides(experiment).items()):
+        new = {f"{path}={value!r}" for path, value in overrides.items()} - tried
+        tried |= new
         if not new and number:
             continue
-        recipe = arm_recipe(experiment, base, overrides)
-        rules = {"$ref": "#/$defs/recipe", "$defs": schema("config")["$defs"]}
-        broken = schema_problems(recipe, rules, root=f"{where}.arms.{arm}")
-        problems += broken or recipe_problems(f"{where}.arms.{arm}", recipe, catalog, licences)
+        settings = arm_recipe(experiment, written, overrides)
+        recipe, broken = checked(Recipe, settings, arm)
+        if recipe is not None:
+            broken = recipe_problems(arm, resolved_recipe(settings), catalog, licences)
+        for problem in broken:
+            if (sentence := problem.removeprefix(arm)) not in told:
+                told.add(sentence)
+                problems.append(f"{where}.arms.{arm}{sentence}")
     return problems
 
 
-def comparison_problems(where: str, experiment: Settings, catalog: Catalog) -> list[str]:
+def comparison_problems(where: str, experiment: Experiment, catalog: Catalog) -> list[str]:
     """What cannot be compared or drawn: an arm that is not there, a curve without numbers, unknown figures."""
     problems: list[str] = []
-    arms = [*arm_overrides(experiment), *experiment["models"]]
-    compare_to = experiment["compare_to"]
+    arms = [*arm_overrides(experiment), *experiment.models]
+    compare_to = experiment.compare_to
     if compare_to is not None and compare_to not in arms:
         problems.append(f"{where}.compare_to: there is no arm '{compare_to}'{did_you_mean(compare_to, arms)}")
     for arm in sorted({arm for arm in arms if arms.count(arm) > 1}):
         problems.append(f"{where}.models: '{arm}' is the name of another arm too: name that one under `arms:`")
-    published = experiment["published"]
+    published = experiment.published
     if published is not None and published not in catalog.published:
         problems.append(f"{where}.published: the catalog has no figures '{published}'")
-    if (experiment["plot"] == "curve") != (experiment["x"] is not None):
+    if (experiment.plot == "curve") != (experiment.x is not None):
         problems.append(f"{where}.x: it belongs to `plot: curve`, and a curve needs it (a varied path, or rows)")
-    elif experiment["x"] not in {None, "rows"}:
-        for arm, (value, _) in curve_points(experiment, experiment["x"]).items():
+    elif experiment.x is not None and experiment.x != "rows":
+        for arm, (value, _) in curve_points(experiment, experiment.x).items():
             if isinstance(value, bool) or not isinstance(value, int | float):
-                problems.append(f"{where}.x: the arm '{arm}' sets no number at {experiment['x']}")
+                problems.append(f"{where}.x: the arm '{arm}' sets no number at {experiment.x}")
     return problems
 
 
@@ -163,36 +203,33 @@ def benchmark_problems(where: str, benchmarks: Sequence[str], catalog: Catalog) 
     return problems
 
 
-def recipe_problems(where: str, recipe: Settings, catalog: Catalog, licences: Sequence[str] | None = None) -> list[str]:
-    """Problems of a recipe that its schema cannot know."""
+def recipe_problems(where: str, recipe: Recipe, catalog: Catalog, licences: Sequence[str] | None = None) -> list[str]:
+    """Problems of a resolved recipe with the catalog, and of its settings with each other."""
     problems: list[str] = []
-    for domain in recipe["domains"]:
-        block = resolved_domain(recipe, domain)
+    for domain, block in recipe.domains.items():
         problems += domain_problems(f"{where}.domains.{domain}", block, catalog)
         problems += licence_problems(f"{where}.domains.{domain}", block, catalog, licences)
-    training, evaluation = recipe.get("training"), recipe.get("evaluation")
+    training, evaluation = recipe.training, recipe.evaluation
     if training:
-        problems += _unknown(f"{where}.training.student", "model", training["student"], catalog.models)
-        problems += _unknown(f"{where}.training.scale", "scale", training["scale"], catalog.scales)
-        student = catalog.models.get(training["student"])
+        problems += _unknown(f"{where}.training.student", "model", training.student, catalog.models)
+        problems += _unknown(f"{where}.training.scale", "scale", training.scale, catalog.scales)
+        student = catalog.models.get(training.student)
         for key in ("template", "max_model_len"):
             if student is not None and key not in student:
                 problems.append(f"{where}.training.student: the catalog's entry has no `{key}` to train with: add one")
-        if training["scale"] in catalog.scales:
+        if training.scale in catalog.scales:
             problems += scale_problems(f"{where}.training", training, catalog)
     if evaluation:
         if not training:
             problems.append(f"{where}.evaluation: there is no student to evaluate: add `training`")
-        problems += benchmark_problems(f"{where}.evaluation", evaluation["benchmarks"], catalog)
+        problems += benchmark_problems(f"{where}.evaluation", evaluation.benchmarks, catalog)
     return problems
 
 
-def scale_problems(where: str, training: Settings, catalog: Catalog) -> list[str]:
+def scale_problems(where: str, training: Training, catalog: Catalog) -> list[str]:
     """Settings of a training that its scale does not know, or a batch that its GPUs cannot share."""
     try:
-        scale = resolved_scale(training, catalog)
-        filled = with_defaults(training, {"$ref": "#/$defs/training"}, schema("config"))
-        scale.accumulation(max(1, filled["nodes"] * filled["gpus"]))
+        resolved_scale(training, catalog.scales).accumulation(max(1, training.nodes * training.gpus))
     except UserError as error:
         return [f"{where}: {str(error).rstrip('.')}"]
     return []
@@ -216,10 +253,10 @@ def grading_problems(path: str, name: str, catalog: Catalog) -> list[str]:
     return problems
 
 
-def domain_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
+def domain_problems(where: str, block: Domain, catalog: Catalog) -> list[str]:
     """Problems of a domain whose settings are resolved."""
     problems: list[str] = []
-    for place, source in enumerate(block["sources"]):
+    for place, source in enumerate(block.sources):
         problems += _unknown(f"{where}.sources.{place}", "source", source, catalog.sources)
         entry = catalog.sources.get(source, {})
         if entry.get("connector") == "unresolved":
@@ -229,38 +266,37 @@ def domain_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
             for step in itertools.chain.from_iterable(written_steps(entry)):
                 asked = written_prompt(entry, step)
                 problems += _unknown(f"{where}.sources.{place}: {source}", "prompt", asked, catalog.prompts)
-    if block["top"] and block["top"] > len(block["sources"]):
-        problems.append(f"{where}.top: {block['top']} of {len(block['sources'])} sources: list more or lower it")
-    if "benchmarks" not in block["decontaminate"]:
+    if block.top and block.top > len(block.sources):
+        problems.append(f"{where}.top: {block.top} of {len(block.sources)} sources: list more or lower it")
+    if block.decontaminate.benchmarks is None:
         problems.append(f"{where}.decontaminate: the key 'benchmarks' is missing ([] drops nothing)")
-    for place, benchmark in enumerate(block["decontaminate"].get("benchmarks", [])):
+    for place, benchmark in enumerate(block.decontaminate.benchmarks or ()):
         problems += _unknown(f"{where}.decontaminate.benchmarks.{place}", "benchmark", benchmark, catalog.benchmarks)
-    select = block["select"]
-    mixed = len(block["sources"][: block["top"]])
-    problems += keep_problems(f"{where}.select.keep", select["keep"], mixed)
-    if select["by"] in {"fasttext", "embeddings"}:
+    select = block.select
+    mixed = len(block.mixed_sources())
+    problems += keep_problems(f"{where}.select.keep", select.keep, mixed)
+    if select.by in {"fasttext", "embeddings"}:
         problems += example_problems(f"{where}.select", select, catalog)
-    labeller = catalog.models.get(select.get("model", ""))
-    if select["by"] == "embeddings" and labeller is not None and labeller.get("task") != "embed":
-        problems.append(f"{where}.select.model: {select['model']} is no sentence model: name one with `task: embed`")
-    if select["by"] in MODEL_LABELS:
-        if "model" not in select:
-            problems.append(f"{where}.select: the key 'model' is missing: {select['by']} asks a model")
+    labeller = catalog.models.get(select.model or "")
+    if select.by == "embeddings" and labeller is not None and labeller.get("task") != "embed":
+        problems.append(f"{where}.select.model: {select.model} is no sentence model: name one with `task: embed`")
+    if select.by in MODEL_LABELS:
+        if select.model is None:
+            problems.append(f"{where}.select: the key 'model' is missing: {select.by} asks a model")
         else:
-            problems += _unknown(f"{where}.select.model", "model", select["model"], catalog.models)
-        if select["by"] in {"difficulty", "ask_llm"} and select["prompt"] is None:
-            problems.append(f"{where}.select: the key 'prompt' is missing: {select['by']} needs a rubric")
-    answers = block["answers"]
-    if "teacher" not in answers:
+            problems += _unknown(f"{where}.select.model", "model", select.model, catalog.models)
+        if select.by in {"difficulty", "ask_llm"} and select.prompt is None:
+            problems.append(f"{where}.select: the key 'prompt' is missing: {select.by} needs a rubric")
+    teacher_name = block.answers.teacher
+    if teacher_name is None:
         problems.append(f"{where}.answers: the key 'teacher' is missing")
     else:
-        problems += _unknown(f"{where}.answers.teacher", "model", answers["teacher"], catalog.models)
-        teacher = catalog.models.get(answers["teacher"], {})
-        if block["limit"]["tokenizer"] == "teacher" and teacher.get("kind") == "api" and "tokenizer" not in teacher:
-            problems.append(f"{where}.limit.tokenizer: {answers['teacher']} is hosted: name the tokenizer that counts")
+        problems += _unknown(f"{where}.answers.teacher", "model", teacher_name, catalog.models)
+        teacher = catalog.models.get(teacher_name, {})
+        if block.limit.tokenizer == "teacher" and teacher.get("kind") == "api" and "tokenizer" not in teacher:
+            problems.append(f"{where}.limit.tokenizer: {teacher_name} is hosted: name the tokenizer that counts")
     problems += filter_problems(f"{where}.filter", block, catalog)
-    for section in ("select", "answers"):
-        prompt = block[section]["prompt"]
+    for section, prompt in (("select", select.prompt), ("answers", block.answers.prompt)):
         if prompt is not None:
             problems += _unknown(f"{where}.{section}.prompt", "prompt", prompt, catalog.prompts)
     return problems
@@ -277,58 +313,57 @@ def keep_problems(path: str, keep: float | None, sources: int) -> list[str]:
     return []
 
 
-def example_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
+def example_problems(where: str, block: Select | Filter, catalog: Catalog) -> list[str]:
     """Problems of the examples of a ``select`` or ``filter`` that needs some."""
-    if "examples" not in block:
-        return [f"{where}: the key 'examples' is missing: {block['by']} learns from positives and negatives"]
+    if block.examples is None:
+        return [f"{where}: the key 'examples' is missing: {block.by} learns from positives and negatives"]
     problems: list[str] = []
     for role in ("positives", "negatives"):
-        for place, example in enumerate(block["examples"][role]):
+        for place, example in enumerate(getattr(block.examples, role)):
             path = f"{where}.examples.{role}.{place}"
-            source = example if isinstance(example, str) else example["source"]
+            source = example if isinstance(example, str) else example.source
             problems += _unknown(path, "source", source, catalog.sources)
             if catalog.sources.get(source, {}).get("connector") == "unresolved":
                 problems.append(f"{path}: {source} cannot be fetched: {catalog.sources[source]['note']}")
             if not isinstance(example, str):
-                problems += _unknown(path, "model", example["model"], catalog.models)
+                problems += _unknown(path, "model", example.model, catalog.models)
     return problems
 
 
-def filter_problems(where: str, block: Settings, catalog: Catalog) -> list[str]:
+def filter_problems(where: str, block: Domain, catalog: Catalog) -> list[str]:
     """Problems of an answer filter and of its numbers."""
-    chosen, problems = block["filter"], []
-    samples = block["answers"]["samples"]
-    if chosen["candidates"] is not None:
-        if block["draw"] is not None:
+    chosen, problems = block.filter, []
+    samples = block.answers.samples
+    if chosen.candidates is not None:
+        if block.draw is not None:
             problems.append(f"{where}.candidates: `draw` says already how many questions are drawn: leave one out")
-        if chosen["candidates"] % samples:
-            problems.append(f"{where}.candidates: {chosen['candidates']} is no multiple of the {samples} samples")
-        if chosen["keep"] is not None and chosen["keep"] > chosen["candidates"]:
-            problems.append(f"{where}.keep: {chosen['keep']} of {chosen['candidates']} candidates: keep fewer")
-    if chosen["keep"] is not None and "keep" in chosen["options"]:
+        if chosen.candidates % samples:
+            problems.append(f"{where}.candidates: {chosen.candidates} is no multiple of the {samples} samples")
+        if chosen.keep is not None and chosen.keep > chosen.candidates:
+            problems.append(f"{where}.keep: {chosen.keep} of {chosen.candidates} candidates: keep fewer")
+    if chosen.keep is not None and "keep" in chosen.options:
         problems.append(f"{where}.options.keep: `keep` of the filter says it already: leave one out")
-    counts = {} if chosen["keep"] is None else {"keep": chosen["keep"]}
-    if chosen["by"] in FILTERS:
-        problems += option_problems(FILTERS[chosen["by"]], {**chosen["options"], **counts}, f"{where}.options")
-    assessed_by = FILTERS[chosen["by"]].assessed_by if chosen["by"] in FILTERS else None
+    if chosen.by in FILTERS:
+        problems += option_problems(FILTERS[chosen.by], chosen.chosen_options(), f"{where}.options")
+    assessed_by = FILTERS[chosen.by].assessed_by if chosen.by in FILTERS else None
     if assessed_by == "classifier":
         problems += example_problems(where, chosen, catalog)
     if assessed_by == "model":
-        if "model" not in chosen:
-            problems.append(f"{where}: the key 'model' is missing: {chosen['by']} asks a model")
+        if chosen.model is None:
+            problems.append(f"{where}: the key 'model' is missing: {chosen.by} asks a model")
         else:
-            problems += _unknown(f"{where}.model", "model", chosen["model"], catalog.models)
-        problems += _unknown(f"{where}.prompt", "prompt", chosen["prompt"], catalog.prompts)
+            problems += _unknown(f"{where}.model", "model", chosen.model, catalog.models)
+        problems += _unknown(f"{where}.prompt", "prompt", chosen.prompt, catalog.prompts)
     return problems
 
 
-def licence_problems(where: str, block: Settings, catalog: Catalog, licences: Sequence[str] | None) -> list[str]:
+def licence_problems(where: str, block: Domain, catalog: Catalog, licences: Sequence[str] | None) -> list[str]:
     """Sources that a domain mixes although their licence is not among ``licences`` (None allows all)."""
     if licences is None:
         return []
     allowed = {licence.lower() for licence in licences}
     problems = []
-    for place, source in enumerate(block["sources"][: block["top"]]):
+    for place, source in enumerate(block.mixed_sources()):
         licence = str(catalog.sources.get(source, {}).get("licence", "unknown"))
         if source in catalog.sources and licence.lower() not in allowed:
             remedy = "state it in the catalog" if licence == "unknown" else "allow it"

