@@ -385,7 +385,7 @@ def test_unknown_filters_and_options_name_what_there_is() -> None:
     ("name", "options", "message"),
     [
         ("longest", {}, "options: give keep or keep_per_question"),
-        ("longest", {"keep": 0}, "options.keep: 0 must be above 0"),
+        ("longest", {"keep": 0}, "options.keep: 0 is less than or equal to the minimum of 0"),
         (
             "longest",
             {"keep": 1, "unit": "words"},

@@ -59,15 +59,16 @@ def arm_recipe(experiment: Experiment, base: Settings, overrides: Settings) -> d
     recipe: dict[str, Any] = dict(base)
     for path, value in overrides.items():
         recipe = with_setting(recipe, path, value)
-    recipe["domains"] = {name: block for name, block in recipe["domains"].items() if block is not None}
-    if "evaluation" in recipe:
+    if isinstance(recipe["domains"], Mapping):
+        recipe["domains"] = {name: block for name, block in recipe["domains"].items() if block is not None}
+    if isinstance(recipe.get("evaluation"), Mapping):
         recipe["evaluation"] = arm_evaluation(experiment, recipe)
     return recipe
 
 
 def arm_evaluation(experiment: Experiment, recipe: Settings) -> dict[str, Any]:
     """The evaluation of an experiment's arms: the recipe's, with what the experiment changes."""
-    evaluation = merged(recipe.get("evaluation", {}), experiment.evaluation)
+    evaluation = merged(recipe.get("evaluation") or {}, experiment.evaluation)
     if experiment.benchmarks is not None:
         evaluation["benchmarks"] = experiment.benchmarks
     return evaluation

@@ -79,7 +79,10 @@ def prepared(config: Mapping[str, Any]) -> dict[str, Any]:
         return whole
     if size not in sizes:
         raise UserError(f"there is no size '{size}'{did_you_mean(size, [PAPER, *sizes])}: fix `size:`.")
-    changes = dict(sizes[size] or {})
+    changes = sizes[size] or {}
+    if not isinstance(changes, Mapping):
+        raise UserError(f"sizes.{size} is {changes!r}: give a mapping of what the size changes.")
+    changes = dict(changes)
     share = changes.pop("questions", 1)
     if isinstance(share, bool) or not isinstance(share, int | float) or share <= 0:
         raise UserError(f"sizes.{size}.questions is {share!r}: give a share above 0, such as 0.1.")
