@@ -13,7 +13,8 @@ from openthoughts.base.cli import UserError
 from openthoughts.plan.arms import arm_overrides
 from openthoughts.plan.catalog import Catalog, Prompt
 from openthoughts.plan.config import ConfigurationError, prepared, with_setting
-from openthoughts.plan.planner import benchmark_groups, make_plan
+from openthoughts.plan.parts.experiments import benchmark_groups
+from openthoughts.plan.planner import make_plan
 from openthoughts.plan.settings.experiment import Experiment
 from openthoughts.plan.settings.recipe import Domain
 from openthoughts.plan.shards import asked_shards

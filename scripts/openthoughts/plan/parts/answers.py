@@ -1,0 +1,36 @@
+"""The answers of a teacher to drawn questions."""
+
+from __future__ import annotations
+
+import math
+
+from openthoughts.plan.expectations import expected_rows
+from openthoughts.plan.parts.builder import Builder, needed
+from openthoughts.plan.settings.answers import Answers
+from openthoughts.plan.stages import Stage
+
+
+def plan_answers(build: Builder, name: str, drawn: Stage, wanted: Answers) -> Stage:
+    """The teacher's answers to the drawn questions of a domain."""
+    prompt, path = build.prompt(wanted.prompt)
+    settings = {
+        "prompt": prompt,
+        "sampling": wanted.sampling.identity(),
+        "samples": wanted.samples,
+        "seed": wanted.seed,
+    }
+    expected = (expected_rows(drawn) or 1) * wanted.samples
+    shards = wanted.shards or math.ceil(expected / answers_per_shard(build, wanted))
+    inputs = {"questions": [drawn], "model": [build.model(needed(wanted.teacher))]}
+    execution = {"prompt": path, "shards": shards, "expected": expected}
+    return build.add("answers", name, settings, inputs, execution)
+
+
+def answers_per_shard(build: Builder, wanted: Answers) -> int:
+    """Answers of one shard: as many as the teacher gives in ``shard_hours``, at the most those of the recipe."""
+    speed = build.catalog.models[needed(wanted.teacher)].get("serving", {})
+    most = wanted.answers_per_shard
+    if build.shard_hours is None or not {"tokens_per_second", "tokens_per_answer"} <= set(speed):
+        return most
+    answers_per_hour: float = 3600 * speed["tokens_per_second"] / speed["tokens_per_answer"]
+    return max(1, min(most, math.floor(build.shard_hours * answers_per_hour)))

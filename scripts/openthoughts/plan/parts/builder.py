@@ -1,0 +1,84 @@
+"""What every part of the planner builds stages with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from openthoughts.base.hashing import digest
+from openthoughts.plan.catalog import Catalog, ContentOf, content_of, local_pins
+from openthoughts.plan.config import Settings
+from openthoughts.plan.register import KINDS
+from openthoughts.plan.stages import Stage
+from openthoughts.sources.connectors import DESCRIPTIVE
+from openthoughts.sources.entries import fetched_entry
+
+NOT_FETCHED = DESCRIPTIVE | {"price", "serving", "endpoint", "parameters", "template", "tokenizer"}
+"""Keys of catalog entries that never change what is fetched, so they are not part of an id."""
+
+
+class Builder:
+    """Builds the stages of a plan; stages that agree are one object."""
+
+    def __init__(self, catalog: Catalog, content: ContentOf = content_of, shard_hours: float | None = None) -> None:
+        self.catalog = catalog
+        self.content = content
+        self.shard_hours = shard_hours
+        self.index: dict[tuple[str, str], Stage] = {}
+        self._fetched: dict[tuple[str, str], Stage] = {}
+        self.judgements: dict[Stage, tuple[Stage, ...]] = {}
+
+    def add(
+        self,
+        kind: str,
+        label: str,
+        settings: Settings,
+        inputs: Mapping[str, Iterable[Stage]] | None = None,
+        execution: Settings | None = None,
+    ) -> Stage:
+        """The stage of these settings and inputs (an existing one where there is one)."""
+        roles = {role: tuple(stages) for role, stages in (inputs or {}).items()}
+        made_of = {role: [f"{stage.kind}/{stage.id}" for stage in stages] for role, stages in roles.items()}
+        key = digest([kind, KINDS[kind].version, settings, made_of], 12)
+        identifier = f"{label}-{key}"
+        stage = self.index.get((kind, identifier))
+        if stage is None:
+            stage = Stage(kind, identifier, settings, roles, execution or {})
+            self.index[kind, identifier] = stage
+        return stage
+
+    def fetched(self, kind: str, name: str) -> Stage:
+        """A source, benchmark or model of the catalog, at the revision of the lock."""
+        known = self._fetched.get((kind, name))
+        if known is None:
+            entries: Mapping[str, Mapping[str, Any]] = getattr(self.catalog, f"{kind}s")
+            entry = {key: value for key, value in fetched_entry(entries[name]).items() if key not in NOT_FETCHED}
+            settings: dict[str, Any] = {"name": name, "entry": entry}
+            pin = self.catalog.lock.get(f"{kind}s", {}).get(name)
+            if pin is not None:
+                settings["pin"] = pin
+            elif local := local_pins(entry, self.content):
+                settings["pin"] = local
+            known = self.add(kind, name, settings, execution=entries[name])
+            self._fetched[kind, name] = known
+        return known
+
+    def model(self, name: str) -> Stage:
+        """A model of the catalog."""
+        return self.fetched("model", name)
+
+    def prompt(self, name: str | None) -> tuple[str | None, str | None]:
+        """Digest and path of a prompt."""
+        if name is None:
+            return None, None
+        prompt = self.catalog.prompts[name]
+        return prompt.digest, prompt.path
+
+
+Given = TypeVar("Given")
+
+
+def needed(value: Given | None) -> Given:
+    """A setting that validation has seen to be there."""
+    assert value is not None
+    return value

@@ -1,0 +1,92 @@
+"""From the sources of a domain to its drawn questions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from openthoughts.plan.parts.builder import Builder, needed
+from openthoughts.plan.parts.examples import plan_classifier, plan_direction
+from openthoughts.plan.parts.sources import plan_clean
+from openthoughts.plan.settings.questions import MODEL_LABELS, Select
+from openthoughts.plan.settings.recipe import Domain
+from openthoughts.plan.stages import Stage
+
+
+def plan_questions(build: Builder, name: str, block: Domain) -> dict[str, Stage]:
+    """The stages of a domain's questions, from its mixed sources to those that are drawn."""
+    sources = block.mixed_sources()
+    shares = [_share(block.select.keep, len(sources), place) for place in range(len(sources))]
+    selected = [
+        plan_selected(build, source, plan_clean(build, source, block.decontaminate), block.select, share)
+        for source, share in zip(sources, shares, strict=True)
+    ]
+    mixed = build.add("mixed", name, {"seed": block.mix_seed}, {"questions": selected})
+    limited = plan_limited(build, name, mixed, block)
+    duplicates = block.deduplicate
+    rule = duplicates.identity() if duplicates.level == "fuzzy" else {"level": duplicates.level}
+    deduplicated = build.add("deduplicated", name, rule, {"questions": [limited]})
+    draw: dict[str, Any] = {"count": block.drawn_count(), "seed": block.draw_seed}
+    if block.fill and draw["count"] is not None:
+        draw["fill"] = True
+    drawn = build.add("drawn", name, draw, {"questions": [deduplicated]})
+    return {"mixed": mixed, "limited": limited, "deduplicated": deduplicated, "drawn": drawn}
+
+
+def plan_labels(build: Builder, source: str, clean: Stage, select: Select) -> Stage:
+    """One label a question of a source."""
+    method = select.by
+    rows = clean.execution.get("rows") or 1
+    shards = max(1, math.ceil(rows / select.questions_per_shard))
+    if method not in MODEL_LABELS:
+        learnt = {"classifier": [plan_classifier(build, select)]} if method == "fasttext" else {}
+        inputs = {"questions": [clean], **learnt}
+        return build.add("labels", source, {"method": method}, inputs, {"shards": shards})
+    inputs = {"questions": [clean], "model": [build.model(needed(select.model))]}
+    if method == "embeddings":
+        inputs["direction"] = [plan_direction(build, select)]
+        return build.add("labels", source, {"method": method}, inputs, {"shards": shards})
+    prompt, path = build.prompt(select.prompt)
+    settings = {
+        "method": method,
+        "prompt": prompt,
+        "sampling": select.sampling.identity(),
+        "seed": select.seed,
+        "attempts": select.attempts,
+    }
+    if method == "response_length":
+        settings["unit"] = select.unit
+    return build.add("labels", source, settings, inputs, {"prompt": path, "shards": shards})
+
+
+def plan_selected(build: Builder, source: str, clean: Stage, select: Select, keep: float | None) -> Stage:
+    """The best questions of a source."""
+    inputs = {"questions": [clean]}
+    settings: dict[str, Any] = {"by": select.by, "keep": keep}
+    if select.by == "random":
+        settings["seed"] = select.seed
+    else:
+        inputs["labels"] = [plan_labels(build, source, clean, select)]
+        settings |= {"at_least": select.at_least, "unlabelled": select.unlabelled}
+    return build.add("selected", source, settings, inputs)
+
+
+def plan_limited(build: Builder, name: str, mixed: Stage, block: Domain) -> Stage:
+    """Questions of bounded length."""
+    tokenizer: str | None = block.limit.tokenizer
+    inputs = {"questions": [mixed]}
+    if tokenizer == "teacher":
+        teacher = needed(block.answers.teacher)
+        tokenizer = build.catalog.models[teacher].get("tokenizer")
+        if tokenizer is None:
+            inputs["model"] = [build.model(teacher)]
+    settings = {"max_tokens": block.limit.max_tokens, "tokenizer": tokenizer}
+    return build.add("limited", name, settings, inputs)
+
+
+def _share(keep: float | None, parts: int, place: int) -> float | None:
+    """What source ``place`` of ``parts`` keeps: its part of a number (parts differ by at most one), or a fraction."""
+    if keep is None or keep < 1:
+        return keep
+    total = int(keep)
+    return total // parts + (place < total % parts)

@@ -1,0 +1,47 @@
+"""The questions of a recipe's sources, without those of the benchmarks."""
+
+from __future__ import annotations
+
+import math
+
+from openthoughts.inference.sampling import WritingSampling
+from openthoughts.plan.config import Settings
+from openthoughts.plan.expectations import expected_rows
+from openthoughts.plan.parts.builder import Builder
+from openthoughts.plan.settings.questions import Decontaminate
+from openthoughts.plan.stages import Stage
+from openthoughts.sources.entries import written_prompt, written_steps
+
+
+def plan_source(build: Builder, name: str) -> Stage:
+    """The questions of a source: fetched, or written by a model from what is fetched."""
+    entry = build.catalog.sources[name]
+    stages = [build.fetched("source", name)]
+    for steps in written_steps(entry):
+        stages = [plan_written(build, name, step, entry, stages) for step in steps]
+    return stages[0]
+
+
+def plan_written(build: Builder, name: str, step: str, entry: Settings, questions: list[Stage]) -> Stage:
+    """One step on the way from documents to questions."""
+    prompt, path = build.prompt(written_prompt(entry, step))
+    settings = {
+        "name": name,
+        "domain": entry["domain"],
+        "step": step,
+        "prompt": prompt,
+        "sampling": WritingSampling.model_validate(entry.get("sampling", {})).identity(),
+        "seed": entry.get("seed", 42),
+    }
+    rows = sum(expected_rows(stage) or 0 for stage in questions)
+    shards = max(1, math.ceil(rows / entry.get("questions_per_shard", 50_000)))
+    inputs = {"questions": questions, "model": [build.model(entry["model"])]}
+    return build.add("written", name, settings, inputs, {**entry, "prompt": path, "shards": shards})
+
+
+def plan_clean(build: Builder, source: str, settings: Decontaminate) -> Stage:
+    """A source without the questions of the benchmarks."""
+    benchmarks = [build.fetched("benchmark", name) for name in sorted(settings.benchmarks or ())]
+    rule = {key: value for key, value in settings.identity().items() if key != "benchmarks"}
+    questions = plan_source(build, source)
+    return build.add("clean", source, rule, {"questions": [questions], "benchmarks": benchmarks}, questions.execution)
