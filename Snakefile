@@ -12,12 +12,14 @@ if int(version("snakemake").partition(".")[0]) >= 10:
     )
 
 
-configfile: "config.yaml"
+configfile: workflow.current_basedir.join("config.yaml").get_path_or_uri(secret_free=True)
 
 
-include: "rules/common.smk"
-include: "rules/cluster.smk"
-include: "rules/arguments.smk"
+include: "rules/common/plan.smk"
+include: "rules/common/inputs.smk"
+include: "rules/common/policy.smk"
+include: "rules/common/resources.smk"
+include: "rules/common/goals.smk"
 include: "rules/sources.smk"
 include: "rules/models.smk"
 include: "rules/written.smk"
@@ -42,5 +44,5 @@ rule all:
     default_target: True
     input:
         [recipe_goals(name) for name in PLAN.recipes],
-        [f"{RESULTS}/experiments/{name}/manifest.json" for name in PLAN.experiments],
+        [experiment_goals(name) for name in PLAN.experiments],
     localrule: True

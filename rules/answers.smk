@@ -22,9 +22,9 @@ rule sample_answers:
         samples=setting("answers", "samples"),
         seed=setting("answers", "seed"),
     shell:
-        "{PY} scripts/sample_answers.py --questions {input.questions} --model {input.model} {params.prompt}"
+        "{PY} {SCRIPTS}/sample_answers.py --questions {input.questions:q} --model {input.model:q} {params.prompt}"
         " --sampling {params.sampling:q} --samples {params.samples} --seed {params.seed}"
-        " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.completions}"
+        " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.completions:q}"
         + ASKING
 
 
@@ -44,10 +44,11 @@ rule merge_answers:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
+        shards=paths("completions"),
         samples=setting("answers", "samples"),
     shell:
-        "{PY} scripts/merge_answers.py --questions {input.questions} --completions {input.completions}"
-        " --samples {params.samples} --model {input.model} --output {output.completions} > {log} 2>&1"
+        "{PY} {SCRIPTS}/merge_answers.py --questions {input.questions:q} --completions {params.shards}"
+        " --samples {params.samples} --model {input.model:q} --output {output.completions:q} > {log:q} 2>&1"
 
 
 rule measure_answers:
@@ -68,8 +69,8 @@ rule measure_answers:
     params:
         settings=setting("measured"),
     shell:
-        "{PY} scripts/measure_answers.py --questions {input.questions} --answers {input.answers}"
-        " --settings {params.settings:q} --output {output.measures} > {log} 2>&1"
+        "{PY} {SCRIPTS}/measure_answers.py --questions {input.questions:q} --answers {input.answers:q}"
+        " --settings {params.settings:q} --output {output.measures:q} > {log:q} 2>&1"
 
 
 rule score_answers:
@@ -88,8 +89,8 @@ rule score_answers:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     shell:
-        "{PY} scripts/score_texts.py --answers {input.answers} --classifier {input.classifier}"
-        " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.assessments} > {log} 2>&1"
+        "{PY} {SCRIPTS}/score_texts.py --answers {input.answers:q} --classifier {input.classifier:q}"
+        " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.assessments:q} > {log:q} 2>&1"
 
 
 rule verify_answers:
@@ -115,9 +116,9 @@ rule verify_answers:
         sampling=setting("assessed", "sampling"),
         seed=setting("assessed", "seed"),
     shell:
-        "{PY} scripts/verify_answers.py --questions {input.questions} --answers {input.answers} --model {input.model}"
+        "{PY} {SCRIPTS}/verify_answers.py --questions {input.questions:q} --answers {input.answers:q} --model {input.model:q}"
         " {params.prompt} --sampling {params.sampling:q} --seed {params.seed}"
-        " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.completions}"
+        " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.completions:q}"
         + ASKING
 
 
@@ -136,10 +137,11 @@ rule read_assessments:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
+        shards=paths("assessed"),
         method=setting("assessed", "method"),
     shell:
-        "{PY} scripts/read_assessments.py --answers {input.answers} --assessed {input.assessed}"
-        " --method {params.method} --output {output.assessments} > {log} 2>&1"
+        "{PY} {SCRIPTS}/read_assessments.py --answers {input.answers:q} --assessed {params.shards}"
+        " --method {params.method} --output {output.assessments:q} > {log:q} 2>&1"
 
 
 rule filter_answers:
@@ -163,7 +165,7 @@ rule filter_answers:
     params:
         by=setting("filtered", "by"),
         options=setting("filtered", "options"),
-        evidence=evidence_flags,
+        evidence=arguments_of("filtered", arguments.filter_evidence),
     shell:
-        "{PY} scripts/filter_answers.py --questions {input.questions} --answers {input.answers} --by {params.by}"
-        " {params.evidence} --options {params.options:q} --output {output.completions} --dropped {output.dropped} > {log} 2>&1"
+        "{PY} {SCRIPTS}/filter_answers.py --questions {input.questions:q} --answers {input.answers:q} --by {params.by}"
+        " {params.evidence} --options {params.options:q} --output {output.completions:q} --dropped {output.dropped:q} > {log:q} 2>&1"

@@ -16,19 +16,20 @@ rule decontaminate:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
+        benchmarks=paths("benchmarks"),
         similarity=setting("clean", "similarity"),
         ngram=setting("clean", "ngram"),
         tokenizer=setting("clean", "tokenizer"),
         min_chars=setting("clean", "min_chars"),
     shell:
-        "{PY} scripts/decontaminate.py --questions {input.questions} --benchmarks {input.benchmarks}"
+        "{PY} {SCRIPTS}/decontaminate.py --questions {input.questions:q} --benchmarks {params.benchmarks}"
         " --similarity {params.similarity} --ngram {params.ngram} --tokenizer {params.tokenizer:q}"
         " --min-chars {params.min_chars} --threads {threads}"
-        " --output {output.questions} --dropped {output.dropped} > {log} 2>&1"
+        " --output {output.questions:q} --dropped {output.dropped:q} > {log:q} 2>&1"
 
 
 rule measure_sensitivity:
-    "Tell what other similarity thresholds would drop (where `decontaminate.sensitivity` asks for it)."
+    "Report what other similarity thresholds would drop (where `decontaminate.sensitivity` asks for it)."
     input:
         questions=files("clean", "questions"),
         benchmarks=files("clean", "benchmarks"),
@@ -43,11 +44,12 @@ rule measure_sensitivity:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
+        benchmarks=paths("benchmarks"),
         similarity=setting("clean", "similarity"),
         ngram=setting("clean", "ngram"),
         tokenizer=setting("clean", "tokenizer"),
         min_chars=setting("clean", "min_chars"),
     shell:
-        "{PY} scripts/measure_sensitivity.py --questions {input.questions} --benchmarks {input.benchmarks}"
+        "{PY} {SCRIPTS}/measure_sensitivity.py --questions {input.questions:q} --benchmarks {params.benchmarks}"
         " --similarity {params.similarity} --ngram {params.ngram} --tokenizer {params.tokenizer:q}"
-        " --min-chars {params.min_chars} --threads {threads} --output {output.table} > {log} 2>&1"
+        " --min-chars {params.min_chars} --threads {threads} --output {output.table:q} > {log:q} 2>&1"

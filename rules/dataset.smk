@@ -17,15 +17,15 @@ rule assemble_dataset:
     resources:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
-        # Written into the card only: a corrected licence must not train a student anew.
-        licences=source_licences,
     params:
-        domains=domain_flags,
+        # Written into the card only: a corrected licence must not train a student anew, so it is no setting.
+        licences=licences,
+        domains=arguments_of("dataset", arguments.dataset_domains),
         difficulty=lambda wildcards: " ".join(
             PLAN.stage("dataset", wildcards.id).settings["difficulty"]
         ),
         seed=setting("dataset", "seed"),
     shell:
-        "{PY} scripts/assemble_dataset.py {params.domains} --difficulty {params.difficulty}"
-        " --recipe {wildcards.id} --seed {params.seed} --licences {resources.licences:q}"
-        " --output {output.dataset} --info {output.info} --card {output.card} --counts {output.counts} > {log} 2>&1"
+        "{PY} {SCRIPTS}/assemble_dataset.py {params.domains} --difficulty {params.difficulty}"
+        " --recipe {wildcards.id} --seed {params.seed} --licences {params.licences:q}"
+        " --output {output.dataset:q} --info {output.info:q} --card {output.card:q} --counts {output.counts:q} > {log:q} 2>&1"

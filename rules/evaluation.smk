@@ -17,12 +17,12 @@ rule sample_evaluation:
         mem_mb=asking_memory("evaluation"),
         runtime=lambda wildcards, attempt: 720 * attempt,
     params:
-        benchmarks=sampling_tasks,
+        benchmarks=arguments_of("evaluation", arguments.sampled_benchmarks),
         sampling=setting("evaluation", "sampling"),
         seed=setting("evaluation", "seed"),
     shell:
-        "{PY} scripts/sample_evaluation.py {params.benchmarks} --model {input.model}"
-        " --sampling {params.sampling:q} --seed {params.seed} --output {output.completions}"
+        "{PY} {SCRIPTS}/sample_evaluation.py {params.benchmarks} --model {input.model:q}"
+        " --sampling {params.sampling:q} --seed {params.seed} --output {output.completions:q}"
         + ASKING
 
 
@@ -50,16 +50,16 @@ rule judge_answers:
         sampling=setting("judged", "sampling"),
         seed=setting("judged", "seed"),
     shell:
-        "{PY} scripts/judge_answers.py --benchmark {params.benchmark} --questions {input.questions}"
-        " --completions {input.completions} {params.prompt} --model {input.model}"
-        " --sampling {params.sampling:q} --seed {params.seed} --output {output.completions}"
+        "{PY} {SCRIPTS}/judge_answers.py --benchmark {params.benchmark} --questions {input.questions:q}"
+        " --completions {input.completions:q} {params.prompt} --model {input.model:q}"
+        " --sampling {params.sampling:q} --seed {params.seed} --output {output.completions:q}"
         + ASKING
 
 
 rule grade_answers:
     "Grade a model's answers to its benchmarks."
     input:
-        judgements=judgement_paths,
+        judgements=judgement_files,
         completions="<results>/evaluations/{id}/completions.parquet",
         benchmarks=files("evaluation", "benchmarks"),
     output:
@@ -74,8 +74,9 @@ rule grade_answers:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        benchmarks=grading_tasks,
+        judgements=paths("judgements"),
+        benchmarks=arguments_of("evaluation", arguments.graded_benchmarks),
     shell:
-        "{PY} scripts/grade_answers.py --completions {input.completions} {params.benchmarks}"
-        " --judgements {input.judgements}"
-        " --output {output.grades} --scores {output.scores} > {log} 2>&1"
+        "{PY} {SCRIPTS}/grade_answers.py --completions {input.completions:q} {params.benchmarks}"
+        " --judgements {params.judgements}"
+        " --output {output.grades:q} --scores {output.scores:q} > {log:q} 2>&1"

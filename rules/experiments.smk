@@ -11,12 +11,12 @@ rule list_arms:
     resources:
         mem_mb=1000,
         runtime=10,
-        settings=experiment_settings,
     params:
+        plan=plan_file,
         experiment=setting("experiment", "experiment"),
     shell:
-        "{PY} scripts/list_arms.py --experiment {params.experiment} --settings {resources.settings:q}"
-        " --id {wildcards.id} --output {output.arms} > {log} 2>&1"
+        "{PY} {SCRIPTS}/list_arms.py --plan {params.plan:q} --experiment {params.experiment}"
+        " --output {output.arms:q} > {log:q} 2>&1"
 
 
 rule compare_arms:
@@ -48,14 +48,14 @@ rule compare_arms:
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 60 * attempt,
     shell:
-        "{PY} scripts/compare_arms.py --arms {input.arms} --table {output.table} --output {output.scores}"
-        " --plot {output.plot} --summary {output.summary} > {log} 2>&1"
+        "{PY} {SCRIPTS}/compare_arms.py --arms {input.arms:q} --table {output.table:q} --output {output.scores:q}"
+        " --plot {output.plot:q} --summary {output.summary:q} > {log:q} 2>&1"
 
 
 rule describe_experiment:
     "Lay an experiment's comparison in a folder of its name."
     input:
-        lambda wildcards: experiment_paths(wildcards.experiment),
+        lambda wildcards: comparison_files(wildcards.experiment),
     output:
         manifest="<results>/experiments/{experiment}/manifest.json",
     log:
@@ -69,5 +69,5 @@ rule describe_experiment:
     params:
         folder=lambda wildcards: f"{RESULTS}/{PLAN.experiments[wildcards.experiment].stage.folder}",
     shell:
-        "{PY} scripts/describe_experiment.py --experiment {wildcards.experiment} --folder {params.folder}"
-        " --output {output.manifest} > {log} 2>&1"
+        "{PY} {SCRIPTS}/describe_experiment.py --experiment {wildcards.experiment} --folder {params.folder:q}"
+        " --output {output.manifest:q} > {log:q} 2>&1"

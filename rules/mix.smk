@@ -13,10 +13,11 @@ rule mix_sources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
+        questions=paths("questions"),
         seed=setting("mixed", "seed"),
     shell:
-        "{PY} scripts/mix_sources.py --questions {input.questions} --seed {params.seed}"
-        " --output {output.questions} > {log} 2>&1"
+        "{PY} {SCRIPTS}/mix_sources.py --questions {params.questions} --seed {params.seed}"
+        " --output {output.questions:q} > {log:q} 2>&1"
 
 
 rule limit_length:
@@ -41,8 +42,8 @@ rule limit_length:
         ).settings["tokenizer"]
         or input.model,
     shell:
-        "{PY} scripts/limit_length.py --questions {input.questions} --tokenizer {params.tokenizer:q}"
-        " --max-tokens {params.max_tokens} --output {output.questions} --dropped {output.dropped} > {log} 2>&1"
+        "{PY} {SCRIPTS}/limit_length.py --questions {input.questions:q} --tokenizer {params.tokenizer:q}"
+        " --max-tokens {params.max_tokens} --output {output.questions:q} --dropped {output.dropped:q} > {log:q} 2>&1"
 
 
 rule deduplicate:
@@ -62,16 +63,12 @@ rule deduplicate:
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         level=setting("deduplicated", "level"),
-        similarity=lambda wildcards: PLAN.stage(
-            "deduplicated", wildcards.id
-        ).settings.get("similarity", 100),
-        rule=lambda wildcards: PLAN.stage("deduplicated", wildcards.id).settings.get(
-            "rule", "kept"
-        ),
+        similarity=setting_or("deduplicated", "similarity", 100),
+        rule=setting_or("deduplicated", "rule", "kept"),
     shell:
-        "{PY} scripts/deduplicate.py --questions {input.questions} --level {params.level}"
+        "{PY} {SCRIPTS}/deduplicate.py --questions {input.questions:q} --level {params.level}"
         " --similarity {params.similarity} --rule {params.rule} --threads {threads}"
-        " --output {output.questions} --dropped {output.dropped} > {log} 2>&1"
+        " --output {output.questions:q} --dropped {output.dropped:q} > {log:q} 2>&1"
 
 
 rule draw_questions:
@@ -89,12 +86,12 @@ rule draw_questions:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        draw=all_if_none("drawn", "count"),
+        draw=setting_or("drawn", "count", "all"),
         seed=setting("drawn", "seed"),
         fill=lambda wildcards: (
             "--fill" if PLAN.stage("drawn", wildcards.id).settings.get("fill") else ""
         ),
     shell:
-        "{PY} scripts/draw_questions.py --questions {input.questions} --count {params.draw} --seed {params.seed}"
+        "{PY} {SCRIPTS}/draw_questions.py --questions {input.questions:q} --count {params.draw} --seed {params.seed}"
         " {params.fill}"
-        " --output {output.questions} --dropped {output.dropped} > {log} 2>&1"
+        " --output {output.questions:q} --dropped {output.dropped:q} > {log:q} 2>&1"

@@ -17,5 +17,5 @@ rule fetch_model:
         entry=setting("model", "entry"),
         revision=revision_flag("model"),
     shell:
-        "{PY} scripts/fetch_model.py --name {params.name} --entry {params.entry:q} {params.revision}"
-        " --output {output.model} > {log} 2>&1"
+        "{PY} {SCRIPTS}/fetch_model.py --name {params.name} --entry {params.entry:q} {params.revision}"
+        " --output {output.model:q} > {log:q} 2>&1"

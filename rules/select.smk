@@ -2,8 +2,8 @@
 rule train_classifier:
     "Train a fastText classifier on good and bad examples."
     input:
-        positives=example_files("classifier", "positives"),
-        negatives=example_files("classifier", "negatives"),
+        positives=files("classifier", "positives", None),
+        negatives=files("classifier", "negatives", None),
     output:
         classifier="<results>/classifiers/{id}/classifier.bin",
         summary="<results>/classifiers/{id}/summary.json",
@@ -15,20 +15,22 @@ rule train_classifier:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
+        positives=paths("positives"),
+        negatives=paths("negatives"),
         parameters=setting("classifier", "parameters"),
-        most=all_if_none("classifier", "most"),
+        most=setting_or("classifier", "most", "all"),
         seed=setting("classifier", "seed"),
     shell:
-        "{PY} scripts/train_classifier.py --positives {input.positives} --negatives {input.negatives}"
+        "{PY} {SCRIPTS}/train_classifier.py --positives {params.positives} --negatives {params.negatives}"
         " --parameters {params.parameters:q} --most {params.most} --seed {params.seed}"
-        " --output {output.classifier} --summary {output.summary} > {log} 2>&1"
+        " --output {output.classifier:q} --summary {output.summary:q} > {log:q} 2>&1"
 
 
 rule embed_examples:
     "Find the direction from bad to good examples in the space of a sentence model."
     input:
-        positives=example_files("direction", "positives"),
-        negatives=example_files("direction", "negatives"),
+        positives=files("direction", "positives", None),
+        negatives=files("direction", "negatives", None),
         model=files("direction", "model", "model.json"),
     output:
         direction="<results>/directions/{id}/direction.json",
@@ -43,11 +45,13 @@ rule embed_examples:
         mem_mb=asking_memory("direction"),
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        most=all_if_none("direction", "most"),
+        positives=paths("positives"),
+        negatives=paths("negatives"),
+        most=setting_or("direction", "most", "all"),
         seed=setting("direction", "seed"),
     shell:
-        "{PY} scripts/embed_examples.py --positives {input.positives} --negatives {input.negatives}"
-        " --model {input.model} --most {params.most} --seed {params.seed} --output {output.direction}"
+        "{PY} {SCRIPTS}/embed_examples.py --positives {params.positives} --negatives {params.negatives}"
+        " --model {input.model:q} --most {params.most} --seed {params.seed} --output {output.direction:q}"
         + ASKING
 
 
@@ -75,10 +79,10 @@ rule label_questions:
         seed=setting("labels", "seed"),
         attempts=setting("labels", "attempts"),
     shell:
-        "{PY} scripts/label_questions.py --questions {input.questions} --model {input.model}"
+        "{PY} {SCRIPTS}/label_questions.py --questions {input.questions:q} --model {input.model:q}"
         " --method {params.method} {params.prompt} --sampling {params.sampling:q} --seed {params.seed}"
         " --attempts {params.attempts}"
-        " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.completions}"
+        " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.completions:q}"
         + ASKING
 
 
@@ -99,13 +103,13 @@ rule score_questions:
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         score=lambda wildcards, input: (
-            f"--classifier {input.classifier}"
+            f"--classifier {arguments.quoted(input.classifier)}"
             if input.classifier
             else f"--score {PLAN.stage('labels', wildcards.id).settings['method']}"
         ),
     shell:
-        "{PY} scripts/score_texts.py --questions {input.questions} {params.score}"
-        " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.labels} > {log} 2>&1"
+        "{PY} {SCRIPTS}/score_texts.py --questions {input.questions:q} {params.score}"
+        " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.labels:q} > {log:q} 2>&1"
 
 
 rule embed_questions:
@@ -127,8 +131,8 @@ rule embed_questions:
         mem_mb=asking_memory("labels"),
         runtime=lambda wildcards, attempt: 360 * attempt,
     shell:
-        "{PY} scripts/embed_questions.py --questions {input.questions} --direction {input.direction}"
-        " --model {input.model} --shard {wildcards.shard} --shards {wildcards.shards} --output {output.labels}"
+        "{PY} {SCRIPTS}/embed_questions.py --questions {input.questions:q} --direction {input.direction:q}"
+        " --model {input.model:q} --shard {wildcards.shard} --shards {wildcards.shards} --output {output.labels:q}"
         + ASKING
 
 
@@ -147,13 +151,12 @@ rule parse_labels:
         mem_mb=8000,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
+        shards=paths("completions"),
         method=setting("labels", "method"),
-        unit=lambda wildcards: PLAN.stage("labels", wildcards.id).settings.get(
-            "unit", "tokens"
-        ),
+        unit=setting_or("labels", "unit", "tokens"),
     shell:
-        "{PY} scripts/parse_labels.py --questions {input.questions} --completions {input.completions}"
-        " --method {params.method} --unit {params.unit} --output {output.labels} > {log} 2>&1"
+        "{PY} {SCRIPTS}/parse_labels.py --questions {input.questions:q} --completions {params.shards}"
+        " --method {params.method} --unit {params.unit} --output {output.labels:q} > {log:q} 2>&1"
 
 
 rule select_questions:
@@ -173,15 +176,13 @@ rule select_questions:
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         by=setting("selected", "by"),
-        keep=all_if_none("selected", "keep"),
-        policy=selection_policy,
-        seed=lambda wildcards: PLAN.stage("selected", wildcards.id).settings.get(
-            "seed", 0
-        ),
+        keep=setting_or("selected", "keep", "all"),
+        policy=arguments_of("selected", arguments.selection_policy),
+        seed=setting_or("selected", "seed", 0),
         labels=lambda wildcards, input: (
-            f"--labels {input.labels}" if input.labels else ""
+            f"--labels {arguments.quoted(input.labels)}" if input.labels else ""
         ),
     shell:
-        "{PY} scripts/select_questions.py --questions {input.questions} {params.labels} --by {params.by}"
+        "{PY} {SCRIPTS}/select_questions.py --questions {input.questions:q} {params.labels} --by {params.by}"
         " --keep {params.keep} {params.policy} --seed {params.seed}"
-        " --output {output.questions} --dropped {output.dropped} > {log} 2>&1"
+        " --output {output.questions:q} --dropped {output.dropped:q} > {log:q} 2>&1"

@@ -18,8 +18,8 @@ rule fetch_source:
         entry=setting("source", "entry"),
         revision=revision_flag("source"),
     shell:
-        "{PY} scripts/fetch_source.py --name {params.name} --domain {params.domain} --entry {params.entry:q}"
-        " {params.revision} --output {output.questions} > {log} 2>&1"
+        "{PY} {SCRIPTS}/fetch_source.py --name {params.name} --domain {params.domain} --entry {params.entry:q}"
+        " {params.revision} --output {output.questions:q} > {log:q} 2>&1"
 
 
 rule fetch_benchmark:
@@ -41,5 +41,5 @@ rule fetch_benchmark:
         entry=setting("benchmark", "entry"),
         revision=revision_flag("benchmark"),
     shell:
-        "{PY} scripts/fetch_benchmark.py --name {params.name} --domain {params.domain} --entry {params.entry:q}"
-        " {params.revision} --output {output.questions} > {log} 2>&1"
+        "{PY} {SCRIPTS}/fetch_benchmark.py --name {params.name} --domain {params.domain} --entry {params.entry:q}"
+        " {params.revision} --output {output.questions:q} > {log:q} 2>&1"

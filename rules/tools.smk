@@ -1,28 +1,23 @@
 # What a user asks for by name; none of it is part of a recipe.
-localrules:
-    compact,
-    environments,
-    from_store,
-    gc,
-    lock,
-    plan,
 
 
 rule plan:
     "Say what this configuration will cost before anything is booked."
     log:
         "<logs>/plan.log",
+    localrule: True
     params:
-        changes=json.dumps(workflow.config_settings.overwrite_config),
+        plan=plan_file,
         table=f"{RESULTS}/plan.tsv",
     shell:
-        "{PY} scripts/plan.py --config config.yaml --set {params.changes:q} --output {params.table} 2>&1 | tee {log}"
+        "{PY} {SCRIPTS}/plan.py --plan {params.plan:q} --output {params.table:q} 2>&1 | tee {log:q}"
 
 
 rule environments:
     "Build the environments of the engines that this configuration runs."
     log:
         "<logs>/environments.log",
+    localrule: True
     resources:
         network=1,
     params:
@@ -32,62 +27,68 @@ rule environments:
             else "vllm-cpu llamafactory-cpu"
         ),
     shell:
-        "{PY} scripts/environments.py {params.names} > {log} 2>&1"
+        "{PY} {SCRIPTS}/environments.py {params.names} > {log:q} 2>&1"
 
 
 rule lock:
     "Pin every dataset and model of this configuration to the commit or checksum that it has now."
     log:
         "<logs>/lock.log",
+    localrule: True
     resources:
         network=1,
     params:
         catalog=CATALOG,
-        names=lockable,
+        names=lambda wildcards: argument(arguments.pinned_names(PLAN)),
         lock=f"{CATALOG[0]}/lock.yaml",
     shell:
-        "{PY} scripts/lock.py --catalog {params.catalog} {params.names} --output {params.lock} 2>&1 | tee {log}"
+        "{PY} {SCRIPTS}/lock.py --catalog {params.catalog:q} {params.names} --output {params.lock:q} 2>&1 | tee {log:q}"
 
 
 rule from_store:
     "Write every shard that is complete in the completion store, before a job is submitted for it."
     log:
         "<logs>/from_store.log",
+    localrule: True
     params:
-        changes=json.dumps(workflow.config_settings.overwrite_config),
+        plan=plan_file,
     shell:
-        "{PY} scripts/from_store.py --config config.yaml --set {params.changes:q} 2>&1 | tee {log}"
+        "{PY} {SCRIPTS}/from_store.py --plan {params.plan:q} 2>&1 | tee {log:q}"
 
 
 rule compact:
     "Rewrite the completion store's many small files as few sorted ones (safe while jobs run)."
     log:
         "<logs>/compact.log",
+    localrule: True
+    params:
+        store=STORE,
     shell:
-        "{PY} scripts/store.py compact --store {STORE} 2>&1 | tee {log}"
+        "{PY} {SCRIPTS}/store.py compact --store {params.store:q} 2>&1 | tee {log:q}"
 
 
 rule gc:
     "List results that nothing in this configuration uses (scripts/collect_garbage.py --remove deletes them)."
     log:
         "<logs>/gc.log",
+    localrule: True
     params:
-        changes=json.dumps(workflow.config_settings.overwrite_config),
+        plan=plan_file,
     shell:
-        "{PY} scripts/collect_garbage.py --config config.yaml --set {params.changes:q} 2> {log}"
+        "{PY} {SCRIPTS}/collect_garbage.py --plan {params.plan:q} 2> {log:q}"
 
 
 rule preflight:
-    "Look whether a run can go well (cluster, environments, keys, lock, store, disk); it books nothing."
+    "Check that a run can succeed (cluster, environments, keys, lock, store, disk); it books nothing."
     log:
         "<logs>/preflight.log",
     retries: 0
     localrule: True
     params:
-        changes=json.dumps(workflow.config_settings.overwrite_config),
+        plan=plan_file,
         cluster=cluster_flag(),
     shell:
-        "{PY} scripts/preflight.py --config config.yaml --set {params.changes:q} {params.cluster} 2> {log}"
+        "{PY} {SCRIPTS}/preflight.py --plan {params.plan:q} {params.cluster} 2> {log:q}"
 
 
 rule publish_dataset:
@@ -99,22 +100,15 @@ rule publish_dataset:
     resources:
         network=1,
     params:
-        recipes=lambda wildcards: publications("dataset"),
-        licences=json.dumps(config.get("licences")),
+        what="dataset",
+        plan=plan_file,
     shell:
-        "{PY} scripts/publish_dataset.py --recipes {params.recipes:q} --licences {params.licences:q} 2>&1 | tee {log}"
+        "{PY} {SCRIPTS}/publish_{params.what}.py --plan {params.plan:q} 2>&1 | tee {log:q}"
 
 
-rule publish_model:
-    "Put the students of the recipes that say `publish: {model: OWNER/NAME}` on the hub, private by default."
+use rule publish_dataset as publish_model with:
     log:
         "<logs>/publish_model.log",
-    retries: 0
-    localrule: True
-    resources:
-        network=1,
     params:
-        recipes=lambda wildcards: publications("model"),
-        licences=json.dumps(config.get("licences")),
-    shell:
-        "{PY} scripts/publish_model.py --recipes {params.recipes:q} --licences {params.licences:q} 2>&1 | tee {log}"
+        what="model",
+        plan=plan_file,

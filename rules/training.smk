@@ -22,10 +22,10 @@ rule tokenize_dataset:
         cutoff=setting("tokenized", "cutoff"),
         settings=setting("tokenized", "settings"),
     shell:
-        "{PY} scripts/tokenize_dataset.py --dataset {input.dataset} --info {input.info} --model {input.model}"
+        "{PY} {SCRIPTS}/tokenize_dataset.py --dataset {input.dataset:q} --info {input.info:q} --model {input.model:q}"
         " --template {params.template} --cutoff {params.cutoff} --settings {params.settings:q}"
         " --accelerator {resources.accelerator} --processes {threads}"
-        " --output {output.tokenized} --statistics {output.statistics} > {log} 2>&1"
+        " --output {output.tokenized:q} --statistics {output.statistics:q} > {log:q} 2>&1"
 
 
 rule train_student:
@@ -57,7 +57,7 @@ rule train_student:
         settings=setting("student", "settings"),
         seed=setting("student", "seed"),
     shell:
-        "{resources.launcher} {PY} scripts/train_student.py --tokenized {input.tokenized} --statistics {input.statistics}"
-        " --model {input.model} --name {wildcards.id} --settings {params.settings:q} --seed {params.seed}"
+        "{resources.launcher} {PY} {SCRIPTS}/train_student.py --tokenized {input.tokenized:q} --statistics {input.statistics:q}"
+        " --model {input.model:q} --name {wildcards.id} --settings {params.settings:q} --seed {params.seed}"
         " --save-steps {resources.save_steps} --accelerator {resources.accelerator} --nodes {resources.nodes} --gpus {resources.gpus_per_node}"
-        " --output {output.model} --metrics {output.metrics} > {log} 2>&1"
+        " --output {output.model:q} --metrics {output.metrics:q} > {log:q} 2>&1"

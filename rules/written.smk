@@ -17,16 +17,17 @@ rule write_questions:
         mem_mb=asking_memory("written"),
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
+        questions=paths("questions"),
         step=setting("written", "step"),
         domain=setting("written", "domain"),
         prompt=prompt_flag("written"),
         sampling=setting("written", "sampling"),
         seed=setting("written", "seed"),
     shell:
-        "{PY} scripts/write_questions.py --questions {input.questions} --model {input.model}"
+        "{PY} {SCRIPTS}/write_questions.py --questions {params.questions} --model {input.model:q}"
         " --step {params.step} --domain {params.domain} {params.prompt}"
         " --sampling {params.sampling:q} --seed {params.seed}"
-        " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.completions}"
+        " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.completions:q}"
         + ASKING
 
 
@@ -46,7 +47,9 @@ rule read_written:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
+        questions=paths("questions"),
+        shards=paths("completions"),
         step=setting("written", "step"),
     shell:
-        "{PY} scripts/read_written.py --questions {input.questions} --completions {input.completions}"
-        " --step {params.step} --output {output.questions} --dropped {output.dropped} > {log} 2>&1"
+        "{PY} {SCRIPTS}/read_written.py --questions {params.questions} --completions {params.shards}"
+        " --step {params.step} --output {output.questions:q} --dropped {output.dropped:q} > {log:q} 2>&1"

@@ -9,14 +9,11 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from openthoughts.base.cli import command
-from openthoughts.plan.catalog import read_catalog
-from openthoughts.plan.config import read_config
-from openthoughts.plan.planner import make_plan
+from openthoughts.plan.plan_file import PLANS, add_plan_arguments, configured
 from openthoughts.plan.register import KINDS
 
 
@@ -28,34 +25,37 @@ def unused(results: Path, used: set[str]) -> Iterator[Path]:
                 yield folder
 
 
-def configured_hashes(config: Mapping[str, Any]) -> set[str]:
-    """The hash of every stage of every configured recipe and experiment, asked for or not."""
-    everything = {**config, "targets": [*config["recipes"], *config.get("experiments", {})]}
-    index = make_plan(everything, read_catalog(config.get("catalog", ["catalog"]))).index
-    return {identity.rpartition("-")[2] for _, identity in index}
+def old_plans(results: Path, plan: Path | None) -> Iterator[Path]:
+    """The plans that the workflow wrote for other configurations, and lists of arguments; both are written anew."""
+    for file in sorted((results / PLANS).glob("[!.]*")):
+        if plan is None or file.name != plan.name:
+            yield file
 
 
-def size(folder: Path) -> int:
-    """Bytes of all files of a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """List, and where asked remove, unused results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, nargs="+", required=True, help="configuration files, the last one wins")
-    parser.add_argument("--set", default="{}", help="settings that win over the files (JSON object)")
+    add_plan_arguments(parser)
     parser.add_argument("--remove", action="store_true", help="delete what is listed")
     options = parser.parse_args(argv)
-    config = read_config(options.config, options.set)
+    of = configured(options)
+    used = {identity.rpartition("-")[2] for _, identity in of.everything().index}
     total = 0
-    for folder in unused(Path(config.get("results", "results")), configured_hashes(config)):
-        bytes_ = size(folder)
+    results = Path(of.plan.results)
+    for path in (*unused(results, used), *old_plans(results, options.plan)):
+        bytes_ = size(path)
         total += bytes_
-        print(f"{bytes_ / 1e6:10.1f} MB  {folder}")
+        print(f"{bytes_ / 1e6:10.1f} MB  {path}")
         if options.remove:
-            shutil.rmtree(folder)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     print(f"{total / 1e6:10.1f} MB  {'removed' if options.remove else 'unused'}")
     return 0
 

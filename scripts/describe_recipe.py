@@ -18,32 +18,25 @@ from openthoughts.base.cli import command
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
+    """Write the manifest and the links."""
     from openthoughts.base.tables import write_text
+    from openthoughts.plan.plan_file import recipe_of
     from openthoughts.report.funnel import funnel
-    from openthoughts.report.manifest import Recipe, Stage, link, manifest
+    from openthoughts.report.manifest import Recipe, link, manifest
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plan", type=Path, required=True, help="plan that the workflow wrote")
     parser.add_argument("--recipe", required=True, help="name of the recipe")
-    parser.add_argument(
-        "--stages", required=True, help="JSON list of its stages: kind, domain, id, path, settings, inputs, about"
-    )
-    parser.add_argument("--link", nargs=2, action="append", default=[], metavar=("NAME", "PATH"))
-    parser.add_argument("--counts", type=Path, help="counts.json of the dataset")
     parser.add_argument("--output", type=Path, required=True, help="manifest.json")
-    arguments = parser.parse_args(argv)
-    stages = [
-        Stage(
-            each["kind"], each.get("domain"), each["id"], Path(each["path"]), each.get("settings", {}),
-            each.get("inputs", {}), each.get("about", {}),
-        )
-        for each in json.loads(arguments.stages)
-    ]  # fmt: skip
-    recipe = Recipe.of(arguments.recipe, stages)
-    described = manifest(recipe, arguments.output.parent, arguments.counts, funnel(recipe))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    for name, target in arguments.link:
-        link(arguments.output.parent / name, Path(target))
-    write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", arguments.output)
+    options = parser.parse_args(argv)
+    of, planned = recipe_of(options.plan, options.recipe)
+    recipe = Recipe.planned(of.plan, planned)
+    folder, counts = options.output.parent, Path(of.plan.path(planned.dataset, "counts.json"))
+    described = manifest(recipe, folder, counts, funnel(recipe))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, stage in planned.named().items():
+        link(folder / name, Path(of.plan.results) / stage.folder)
+    write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", options.output)
     return 0
 
 

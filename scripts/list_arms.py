@@ -1,7 +1,6 @@
 """Write down the arms of an experiment: their scores and grades, and how they are compared and drawn.
 
-The arms are read off the plan of the settings given, so that an experiment may have any number of them: no shell line
-holds more than the settings.
+The arms are read off the plan, so that an experiment may have any number of them.
 """
 
 from __future__ import annotations
@@ -14,27 +13,20 @@ from pathlib import Path
 
 from openthoughts.base.cli import UserError, command
 from openthoughts.base.tables import write_text
-from openthoughts.plan.catalog import read_catalog
-from openthoughts.plan.planner import make_plan
+from openthoughts.plan.plan_file import read_plan
 from openthoughts.plan.stages import Plan
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plan", type=Path, required=True, help="plan that the workflow wrote")
     parser.add_argument("--experiment", required=True, help="name of the experiment")
-    parser.add_argument("--settings", required=True, help="JSON: configuration with the experiment and its base recipe")
-    parser.add_argument("--id", required=True, help="id that the plan gave the comparison")
     parser.add_argument("--output", type=Path, required=True, help="arms.json")
     options = parser.parse_args(argv)
-    config = {**json.loads(options.settings), "targets": [options.experiment]}
-    plan = make_plan(config, read_catalog(config.get("catalog", ["catalog"])))
-    found = plan.experiments[options.experiment].stage.id
-    if found != options.id:
-        raise UserError(
-            f"the experiment {options.experiment} is {found} by now, not {options.id}: the catalog has changed since "
-            "the workflow started, so run it again."
-        )
+    plan = read_plan(options.plan).plan
+    if options.experiment not in plan.experiments:
+        raise UserError(f"{options.plan} has no experiment {options.experiment}: correct --experiment.")
     write_text(json.dumps(described(plan, options.experiment), indent=1, ensure_ascii=False) + "\n", options.output)
     return 0
 

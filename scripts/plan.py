@@ -27,9 +27,7 @@ from openthoughts.costs.estimates import (
     rows_of_table,
     total,
 )
-from openthoughts.plan.catalog import read_catalog
-from openthoughts.plan.config import read_config
-from openthoughts.plan.planner import make_plan
+from openthoughts.plan.plan_file import add_plan_arguments, configured
 from openthoughts.plan.stages import ExperimentPlan, Plan, Stage
 
 
@@ -37,13 +35,12 @@ from openthoughts.plan.stages import ExperimentPlan, Plan, Stage
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the estimates, and write them as a table where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, nargs="+", required=True, help="configuration files, the last one wins")
-    parser.add_argument("--set", default="{}", help="settings that win over the files (JSON object)")
+    add_plan_arguments(parser)
     parser.add_argument("--gpus", type=int, default=64, help="GPUs of which wall time is told")
     parser.add_argument("--output", type=Path, help="plan.tsv")
     options = parser.parse_args(argv)
-    config = read_config(options.config, options.set)
-    plan = make_plan(config, read_catalog(config.get("catalog", ["catalog"])))
+    of = configured(options)
+    config, plan = of.config, of.plan
 
     table: list[dict[str, Any]] = []
     for name, recipe in plan.recipes.items():
@@ -56,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         table += show("everything", everything, named)
     whole = total(estimate(everything).values())
     show_ranges(whole, everything, options.gpus)
-    table += show_spent(plan, everything, Path(config.get("store", "store")), config.get("accelerator", "cuda"))
+    table += show_spent(plan, everything, of.store, of.accelerator)
     for warning in (*budget_warnings(whole, config.get("budget") or {}), *plan.warnings):
         print(f"warning: {warning}")
     for gap in sorted(whole.unknown):

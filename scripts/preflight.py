@@ -11,7 +11,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from openthoughts.base.cli import command
 from openthoughts.costs.preflight import (
@@ -24,30 +23,27 @@ from openthoughts.costs.preflight import (
     key_checks,
     store_check,
 )
-from openthoughts.plan.catalog import read_catalog
-from openthoughts.plan.config import read_config
-from openthoughts.plan.planner import make_plan
+from openthoughts.plan.plan_file import add_plan_arguments, configured
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; 1 where something needs to be done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, nargs="+", required=True, help="configuration files, the last one wins")
-    parser.add_argument("--set", default="{}", help="settings that win over the files (JSON object)")
+    add_plan_arguments(parser)
     parser.add_argument(
         "--cluster", default="", help="JSON: account, cpu_partition, gpu_partition, gpu_type, network_partition"
     )
     options = parser.parse_args(argv)
-    config = read_config(options.config, options.set)
-    plan = make_plan(config, read_catalog(config.get("catalog", ["catalog"])))
+    of = configured(options)
+    plan = of.plan
     checks: list[Check] = []
     if options.cluster:
         checks += cluster_checks(Cluster(**json.loads(options.cluster)))
-    checks += environment_checks(plan, config.get("accelerator", "cuda"))
+    checks += environment_checks(plan, of.accelerator)
     checks += key_checks(plan, os.environ)
     checks += fetched_checks(plan)
-    checks += [store_check(Path(config.get("store", "store"))), disk_check(plan)]
+    checks += [store_check(of.store), disk_check(plan)]
     print(table(checks))
     problems = sum(not check.ok for check in checks)
     if problems:

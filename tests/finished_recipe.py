@@ -34,6 +34,7 @@ import select_questions
 from openthoughts.base.tables import COMPLETIONS, EVALUATION_COMPLETIONS, write_table
 from openthoughts.plan.catalog import read_catalog
 from openthoughts.plan.config import merged
+from openthoughts.plan.plan_file import content_path, plan_text, write_once
 from openthoughts.plan.planner import make_plan
 from openthoughts.plan.stages import Plan, RecipePlan, Stage
 
@@ -112,6 +113,14 @@ class Finished:
     def manifest(self) -> Path:
         return Path(self.plan.results) / "recipes/tiny/manifest.json"
 
+    def plan_file(self, **changes: Any) -> Path:
+        """The plan as the workflow writes it, of the configuration with some changes (as of ``merged``)."""
+        config = merged(self.config, changes)
+        text = plan_text(config, make_plan(config, read_catalog(config["catalog"])))
+        path = content_path(self.folder / "plans", text, ".json")
+        write_once(path, text)
+        return path
+
     @property
     def experiment(self) -> Path:
         """The comparison of the experiment's arms."""
@@ -139,19 +148,7 @@ def finished_recipe(folder: Path) -> Finished:
 
 def describe(made: Finished, output: Path | None = None) -> None:
     """Write the recipe's manifest, with the arguments that the rule gives."""
-    domains = {stage: domain for domain, stages in made.recipe.domains.items() for stage in stages.values()}
-    told = [
-        {
-            "kind": stage.kind, "domain": domains.get(stage), "id": stage.id, "path": made.plan.path(stage),
-            "settings": stage.settings,
-            "inputs": {role: [f"{one.kind}/{one.id}" for one in some] for role, some in stage.inputs.items()},
-            "about": {key: stage.execution[key] for key in ("licence", "prompt", "price") if stage.execution.get(key)},
-        }
-        for stage in made.recipe.stages()
-    ]  # fmt: skip
-    given = ["--recipe", "tiny", "--stages", json.dumps(told), "--output", str(output or made.manifest)]
-    given += ["--counts", made.plan.path(made.recipe.dataset, "counts.json")]
-    given += ["--link", "dataset", f"{made.plan.results}/{made.recipe.dataset.folder}"]
+    given = ["--plan", str(made.plan_file()), "--recipe", "tiny", "--output", str(output or made.manifest)]
     _run(describe_recipe.main, given)
 
 

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from collect_garbage import configured_hashes, main
+from collect_garbage import main
+from openthoughts.plan.catalog import read_catalog
 from openthoughts.plan.config import read_config
+from openthoughts.plan.planner import make_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENT = {"seeds": {"base": "openthoughts3", "vary": {"training.seed": list(range(1000, 1003))}}}
+
+
+def hashes(config: dict[str, Any]) -> set[str]:
+    """The hashes of a configuration's stages, asked for or not."""
+    everything = {**config, "targets": [*config["recipes"], *config["experiments"]]}
+    return {
+        stage.id.rpartition("-")[2] for stage in make_plan(everything, read_catalog(config["catalog"])).index.values()
+    }
 
 
 @pytest.fixture
@@ -19,7 +30,7 @@ def arguments(tmp_path: Path) -> list[str]:
     """The arguments for a folder of results, of which one is of an experiment that is no target."""
     changes = {"catalog": [str(ROOT / "catalog")], "results": str(tmp_path), "experiments": EXPERIMENT}
     with_experiment, without = (
-        configured_hashes(read_config([ROOT / "config.yaml"], json.dumps({**changes, **more})))
+        hashes(read_config([ROOT / "config.yaml"], json.dumps({**changes, **more})))
         for more in ({}, {"experiments": {}})
     )
     unshared = min(with_experiment - without)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -13,6 +12,7 @@ from tests.finished_recipe import Finished, describe
 import describe_recipe
 import draw_questions
 from openthoughts.base.cli import UserError
+from openthoughts.plan.plan_file import recipe_of
 from openthoughts.report.funnel import by_stage, funnel
 from openthoughts.report.manifest import Recipe
 from openthoughts.report.page.sankey import LEVELS, sankey
@@ -70,50 +70,70 @@ def test_a_funnel_that_does_not_add_up_is_refused(kind: str, own_results: Path) 
         funnel(recipe)
 
 
-def filled(results: Path, count: int) -> list[dict[str, Any]]:
-    """The stages of the manifest with the questions of math drawn again by ``fill``, as the rule describes them."""
+def refilled(tiny: Finished, results: Path, count: int) -> tuple[list[str], Path]:
+    """The questions of math drawn again by ``fill``: the arguments that describe the recipe, and what was drawn."""
+    changes = {"results": str(results), "recipes": {"tiny": {"domains": {"math": {"draw": count, "fill": True}}}}}
+    path = tiny.plan_file(**changes)
+    of, recipe = recipe_of(path, "tiny")
+    for before, after in zip(tiny.recipe.stages(), recipe.stages(), strict=True):
+        if before.id != after.id:
+            (results / before.folder).rename(results / after.folder)
+    stage = recipe.domains["math"]["drawn"]
+    drawn, given = Path(of.plan.path(stage)), of.plan.path(stage.input("questions"))
+    arguments = ["--questions", given, "--count", str(count), "--seed", "42", "--fill", "--output", str(drawn)]
+    assert draw_questions.main([*arguments, "--dropped", str(drawn.with_name("dropped.parquet"))]) == 0
     manifest = results / "recipes/tiny/manifest.json"
-    stages: list[dict[str, Any]] = json.loads(manifest.read_text())["stages"]
-    for stage in stages:
-        stage["path"] = str(manifest.parent / stage["path"])
-    (drawn,) = [stage for stage in stages if stage["kind"] == "drawn" and stage["domain"] == "math"]
-    (given,) = [stage for stage in stages if f"{stage['kind']}/{stage['id']}" == drawn["inputs"]["questions"][0]]
-    drawn["settings"] = {"count": count, "seed": 42, "fill": True}
-    arguments = ["--questions", given["path"], "--count", str(count), "--seed", "42", "--fill"]
-    dropped = str(Path(drawn["path"]).with_name("dropped.parquet"))
-    assert draw_questions.main([*arguments, "--output", drawn["path"], "--dropped", dropped]) == 0
-    return stages
+    for link in manifest.parent.iterdir():
+        if link.is_symlink():
+            link.unlink()
+    return ["--plan", str(path), "--recipe", "tiny", "--output", str(manifest)], drawn
 
 
 @pytest.mark.parametrize(("count", "repeated", "dropped"), [(110, 63, 0), (40, 0, 7)])
-def test_a_draw_that_repeats_rows_adds_up(count: int, repeated: int, dropped: int, own_results: Path) -> None:
-    given = ["--recipe", "tiny", "--stages", json.dumps(filled(own_results, count))]
-    manifest = own_results / "recipes/tiny/manifest.json"
-    assert describe_recipe.main([*given, "--output", str(manifest)]) == 0
-    recipe = Recipe.read(manifest)
+def test_a_draw_that_repeats_rows_adds_up(
+    count: int, repeated: int, dropped: int, tiny: Finished, own_results: Path
+) -> None:
+    given, _ = refilled(tiny, own_results, count)
+    assert describe_recipe.main(given) == 0
+    recipe = Recipe.read(own_results / "recipes/tiny/manifest.json")
     drawn = by_stage(recipe.funnel, "math")[-1]
     assert drawn["rows"] == count
     assert (drawn["repeated"], sum(drawn["dropped"].values())) == (repeated, dropped)
     assert f"{LEVELS['drawn']}: {min(count, 47) + 20}" in sankey(recipe.funnel), "repeats are not drawn, code's 20 are"
 
 
-def test_a_draw_with_fill_that_lost_a_row_is_refused(own_results: Path) -> None:
-    stages = filled(own_results, 40)
-    (drawn,) = [stage["path"] for stage in stages if stage["kind"] == "drawn" and stage["domain"] == "math"]
+def test_a_draw_with_fill_that_lost_a_row_is_refused(
+    tiny: Finished, own_results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, drawn = refilled(tiny, own_results, 40)
     pl.read_parquet(drawn).tail(-1).write_parquet(drawn)
-    given = ["--recipe", "tiny", "--stages", json.dumps(stages), "--output", str(own_results / "again.json")]
     assert describe_recipe.main(given) == 1
+    assert "does not add up" in capsys.readouterr().err
 
 
-def test_a_file_in_the_way_of_a_link_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "data").write_text("mine")
-    given = ["--recipe", "r", "--stages", "[]", "--link", "data", str(tmp_path)]
+def test_a_file_in_the_way_of_a_link_is_kept(
+    tiny: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "dataset").write_text("mine")
+    given = ["--plan", str(tiny.plan_file()), "--recipe", "tiny"]
     assert describe_recipe.main([*given, "--output", str(tmp_path / "manifest.json")]) == 1
     assert "is in the way" in capsys.readouterr().err
-    assert (tmp_path / "data").read_text() == "mine"
+    assert (tmp_path / "dataset").read_text() == "mine"
 
 
-def test_a_missing_stage_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = json.dumps([{"kind": "source", "id": "web-1", "path": str(tmp_path / "gone.parquet")}])
-    assert describe_recipe.main(["--recipe", "r", "--stages", told, "--output", str(tmp_path / "m.json")]) == 1
-    assert "gone.parquet does not exist" in capsys.readouterr().err
+def test_a_missing_stage_is_named(tiny: Finished, own_results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tiny.recipe.stages()[0]
+    (own_results / source.folder / "questions.parquet").unlink()
+    given = ["--plan", str(tiny.plan_file(results=str(own_results))), "--recipe", "tiny"]
+    assert describe_recipe.main([*given, "--output", str(own_results / "again.json")]) == 1
+    assert f"{source.id}/questions.parquet does not exist" in capsys.readouterr().err
+
+
+def test_a_plan_that_is_gone_and_a_recipe_that_it_lacks_are_one_sentence_each(
+    tiny: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = ["--output", str(tmp_path / "manifest.json")]
+    assert describe_recipe.main(["--plan", str(tmp_path / "gone.json"), "--recipe", "tiny", *output]) == 1
+    assert "gone.json does not exist: run the workflow again" in capsys.readouterr().err
+    assert describe_recipe.main(["--plan", str(tiny.plan_file()), "--recipe", "tinny", *output]) == 1
+    assert "no recipe tinny (did you mean tiny?)" in capsys.readouterr().err

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import polars as pl
 import pytest
 from tests.answer_tables import drawn
+from tests.finished_recipe import Finished
 
-import plot_decontamination
-import plot_funnel
-import plot_histogram
-import plot_resources
-import plot_scores
-import plot_training
+import plot_recipe
+from openthoughts.base.cli import UserError
 from openthoughts.base.tables import DROPPED, SCORES, write_table
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import merged, read_yaml
+from openthoughts.plan.planner import make_plan
+from openthoughts.report.plots import save_svg, write_tsv
+from openthoughts.report.recipe_plots import DRAW, tables_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -44,44 +48,44 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 PLOTS = {
     "funnel": (
-        plot_funnel,
-        ["--stage", "sourced", "sourced.parquet", "--stage", "drawn", "drawn.parquet"],
+        "funnel",
+        [("sourced", "sourced.parquet"), ("drawn", "drawn.parquet")],
         ["sourced", "3 (2)", "code"],
         "stage\tdomain\trows\tquestions\nsourced\tcode\t3\t2\ndrawn\tcode\t1\t1\n",
     ),
-    "histogram": (
-        plot_histogram,
-        ["--series", "code: difficulty", "labels.parquet", "value", "--axis", "grade"],
-        ["code: difficulty", "grade"],
+    "labels": (
+        "difficulty",
+        [("code: difficulty", "labels.parquet")],
+        ["code: difficulty", "label"],
         "series\tlow\thigh\tcount\ncode: difficulty\t2.5\t3.5\t2\n",
     ),
     "decontamination": (
-        plot_decontamination,
-        ["--dropped", "ours", "dropped.parquet"],
+        "decontamination",
+        [("ours", "dropped.parquet")],
         ["HumanEval", "indel"],
         "source\tbenchmark\tmethod\tcount\nours\tHumanEval\tindel\t1\n",
     ),
     "nothing dropped": (
-        plot_decontamination,
-        ["--dropped", "ours", "nothing.parquet"],
+        "decontamination",
+        [("ours", "nothing.parquet")],
         ["dropped nothing"],
         "source\tbenchmark\tmethod\tcount\n",
     ),
     "training": (
-        plot_training,
-        ["--metrics", "student", "metrics.parquet"],
+        "training",
+        [("student", "metrics.parquet")],
         ["loss", "learning rate", "optimiser step"],
         "student\tstep\tloss\tlearning_rate\nstudent\t1\t2.0\t0.0\n",
     ),
     "scores": (
-        plot_scores,
-        ["--scores", "base", "scores.parquet", "--scores", "student", "scores.parquet"],
+        "scores",
+        [("base", "scores.parquet"), ("student", "scores.parquet")],
         ["champ", "gym", "average", "base", "student", "45"],
         "model\tbenchmark\tquestions\tsamples\tscore",
     ),
     "resources": (
-        plot_resources,
-        ["--folder", "usage"],
+        "resources",
+        [("train_student", "usage/train_student/x.jsonl")],
         ["train_student", "wall time"],
         "rule\tjobs\tseconds\tlongest_seconds\tprocessor_seconds\tmemory_mb\ntrain_student\t1\t12.5\t12.5\t20.0\t700.0\n",
     ),
@@ -89,13 +93,12 @@ PLOTS = {
 
 
 @pytest.mark.parametrize("name", PLOTS)
-def test_a_plot_shows_its_numbers(name: str, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program: ModuleType
-    program, arguments, shown, table = PLOTS[name]
-    monkeypatch.chdir(inputs)
+def test_a_plot_shows_its_numbers(name: str, inputs: Path, tmp_path: Path) -> None:
+    plot, tables, shown, table = PLOTS[name]
     for number in (1, 2):
-        outputs = ["--output", str(tmp_path / f"{number}.svg"), "--table", str(tmp_path / f"{number}.tsv")]
-        assert program.main([*arguments, *outputs]) == 0
+        numbers, chart = DRAW[plot]([(label, inputs / path) for label, path in tables])
+        write_tsv(numbers, tmp_path / f"{number}.tsv")
+        save_svg(chart, tmp_path / f"{number}.svg")
     svg = (tmp_path / "1.svg").read_text()
     texts = " | ".join("".join(element.itertext()) for element in ElementTree.fromstring(svg).iter())
     assert all(text in texts for text in shown), texts
@@ -103,9 +106,33 @@ def test_a_plot_shows_its_numbers(name: str, inputs: Path, tmp_path: Path, monke
     assert svg == (tmp_path / "2.svg").read_text()
 
 
-def test_an_input_that_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    outputs = ["--output", str(tmp_path / "x.svg"), "--table", str(tmp_path / "x.tsv")]
-    assert plot_funnel.main(["--stage", "sourced", str(tmp_path / "gone.parquet"), *outputs]) == 1
-    assert "gone.parquet does not exist" in capsys.readouterr().err
-    assert plot_resources.main(outputs) == 1
-    assert "give --folder or --benchmark" in capsys.readouterr().err
+@pytest.mark.parametrize("plot", DRAW)
+def test_every_plot_of_a_finished_recipe_is_drawn_from_its_plan(plot: str, tiny: Finished, tmp_path: Path) -> None:
+    given = ["--plan", str(tiny.plan_file()), "--recipe", "tiny", "--plot", plot]
+    given += ["--output", str(tmp_path / "plot.svg"), "--table", str(tmp_path / "plot.tsv")]
+    assert plot_recipe.main(given) == 0
+    assert len((tmp_path / "plot.tsv").read_text().splitlines()) > 1
+    assert (tmp_path / "plot.svg").read_text().startswith("<svg")
+
+
+def test_the_funnel_has_no_examples_of_a_classifier() -> None:
+    examples = {"positives": [{"source": "codeforces-python", "model": "gpt-4o-mini"}], "negatives": ["dolphin-coder"]}
+    learnt = {"by": "fasttext", "keep": 1000, "examples": examples}
+    config = merged(
+        read_yaml(ROOT / "config.yaml"), {"recipes": {"openthoughts3": {"domains": {"code": {"filter": learnt}}}}}
+    )
+    plan = make_plan(config, read_catalog([ROOT / "catalog"]))
+    recipe = plan.recipes["openthoughts3"]
+    tables = [(label, str(path)) for label, path in tables_of("funnel", plan, recipe)]
+    assert any(stage.id.startswith("codeforces-python") for stage in recipe.stages() if stage.kind == "drawn")
+    assert [label for label, _ in tables if label in ("drawn", "selected")] == ["selected"] * 5 + ["drawn"] * 3
+    assert len([path for label, path in tables if label == "sourced"]) == 5
+    assert not [path for _, path in tables if "codeforces" in path or "dolphin" in path]
+
+
+def test_an_input_that_is_missing_is_named(tmp_path: Path, inputs: Path, tiny: Finished) -> None:
+    with pytest.raises(UserError, match=r"gone\.parquet does not exist"):
+        DRAW["funnel"]([("sourced", tmp_path / "gone.parquet")])
+    elsewhere = replace(tiny.plan, results=str(tmp_path))
+    with pytest.raises(UserError, match="holds no benchmark file"):
+        tables_of("resources", elsewhere, tiny.recipe)

@@ -17,6 +17,7 @@ from tests.finished_recipe import Finished
 
 import publish_dataset
 import publish_model
+from openthoughts.plan.config import merged
 from openthoughts.report.manifest import Recipe, Stage
 from openthoughts.report.page.answer_sections import answers_section
 from openthoughts.report.page.sections import facts
@@ -34,10 +35,11 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
         yield running
 
 
-def publication(tiny: Finished, **changes: Any) -> str:
-    stages = sorted(f"{stage.kind}/{stage.id}" for stage in tiny.recipe.stages())
-    told = {"manifest": str(tiny.manifest), "repository": "me/tiny", "private": True, "stages": stages}
-    return json.dumps([{**told, "config": {"recipes": {"tiny": tiny.config["recipes"]["tiny"]}}, **changes}])
+def arguments(tiny: Finished, repository: str = "me/tiny", private: bool = True, **changes: Any) -> list[str]:
+    """The arguments for publishing the recipe, with some changes of its configuration."""
+    publish = {"dataset": repository, "model": repository, "private": private}
+    wanted = merged({"recipes": {"tiny": {"publish": publish}}}, changes)
+    return ["--plan", str(tiny.plan_file(**wanted))]
 
 
 def newest(hub: FakeHub, name: str = "me/tiny") -> dict[str, bytes]:
@@ -47,7 +49,7 @@ def newest(hub: FakeHub, name: str = "me/tiny") -> dict[str, bytes]:
 
 
 def test_a_dataset_arrives_privately_with_its_card(tiny: Finished, hub: FakeHub, tmp_path: Path) -> None:
-    assert publish_dataset.main(["--recipes", publication(tiny)]) == 0
+    assert publish_dataset.main(arguments(tiny)) == 0
     assert hub.repositories["me/tiny"].private
     files = newest(hub)
     assert set(files) == {".gitattributes", "dataset.parquet", "dataset_info.json", "counts.json", *OWN}
@@ -62,7 +64,8 @@ def test_a_dataset_arrives_privately_with_its_card(tiny: Finished, hub: FakeHub,
         "snakemake --configfile recipe.yaml",
     ):  # fmt: skip
         assert part in text, part
-    assert yaml.safe_load(files["recipe.yaml"])["recipes"]["tiny"] == tiny.config["recipes"]["tiny"]
+    again = yaml.safe_load(files["recipe.yaml"])["recipes"]["tiny"]
+    assert {key: value for key, value in again.items() if key != "publish"} == tiny.config["recipes"]["tiny"]
     assert json.loads(files["manifest.json"]) == json.loads(tiny.manifest.read_text())
 
 
@@ -78,14 +81,14 @@ def test_examples_of_a_classifier_are_no_answers_of_the_recipe(tiny: Finished) -
 
 
 def test_what_was_published_is_read_by_the_hubs_own_connector(tiny: Finished, hub: FakeHub, tmp_path: Path) -> None:
-    assert publish_dataset.main(["--recipes", publication(tiny)]) == 0
+    assert publish_dataset.main(arguments(tiny)) == 0
     entry = {"connector": "hub", "dataset": "me/tiny", "chat": "conversations"}
     questions = pl.concat(read_questions("again", "math", entry, hub.repositories["me/tiny"].refs["main"]))
     assert questions.height == 179
 
 
 def test_a_model_arrives_with_its_weights(tiny: Finished, hub: FakeHub) -> None:
-    assert publish_model.main(["--recipes", publication(tiny, repository="me/student")]) == 0
+    assert publish_model.main(arguments(tiny, repository="me/student")) == 0
     files = newest(hub, "me/student")
     assert {"config.json", "model.safetensors", *OWN} <= set(files)
     assert len(files["model.safetensors"]) == 1000
@@ -96,31 +99,29 @@ def test_a_model_arrives_with_its_weights(tiny: Finished, hub: FakeHub) -> None:
 
 def test_an_interrupted_upload_goes_on(tiny: Finished, hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
     hub.fault("/commit/main$", times=1, status=403)
-    assert publish_dataset.main(["--recipes", publication(tiny)]) == 1
+    assert publish_dataset.main(arguments(tiny)) == 1
     assert "run again: what was sent is not sent again" in capsys.readouterr().err
     sent = [path for method, path, _ in hub.requests if method == "PUT"]
     assert len(sent) == 1
-    assert publish_dataset.main(["--recipes", publication(tiny)]) == 0
+    assert publish_dataset.main(arguments(tiny)) == 0
     assert [path for method, path, _ in hub.requests if method == "PUT"] == sent
     commits = len(hub.repositories["me/tiny"].commits)
-    assert publish_dataset.main(["--recipes", publication(tiny)]) == 0
+    assert publish_dataset.main(arguments(tiny)) == 0
     assert set(newest(hub)) >= OWN
     assert len(hub.repositories["me/tiny"].commits) <= commits + 1
 
 
 @pytest.mark.parametrize(
-    ("changes", "options", "message"),
+    ("changes", "message"),
     [
-        ({"stages": ["source/other-0123456789ab"]}, [], "was made by another configuration than this one"),
-        ({}, ["--licences", '["mit"]'], "the licence of sums (cc-by-4.0) is not among `licences`"),
-        ({"manifest": "gone.json"}, [], "gone.json is not a JSON file"),
+        ({"recipes": {"tiny": {"shuffle_seed": 7}}}, "was made by another configuration than this one"),
+        ({"results": "gone"}, "gone/recipes/tiny/manifest.json is not a JSON file"),
     ],
 )
 def test_what_is_refused_sends_nothing(
-    changes: dict[str, Any], options: list[str], message: str, tiny: Finished, hub: FakeHub,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    assert publish_dataset.main(["--recipes", publication(tiny, **changes), *options]) == 1
+    changes: dict[str, Any], message: str, tiny: Finished, hub: FakeHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert publish_dataset.main(arguments(tiny, **changes)) == 1
     assert message in capsys.readouterr().err
     assert hub.requests == []
 
@@ -130,12 +131,12 @@ def test_nothing_private_goes_into_a_public_repository(
     program: ModuleType, tiny: Finished, hub: FakeHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = hub.commit("me/tiny", {"README.md": "mine"})
-    assert program.main(["--recipes", publication(tiny)]) == 1
+    assert program.main(arguments(tiny)) == 1
     assert "me/tiny is there already and public: make it private" in capsys.readouterr().err
     assert hub.repositories["me/tiny"].refs == {"main": before}
     assert not hub.large, "nothing was sent"
     hub.repositories["me/tiny"].private = True
-    assert program.main(["--recipes", publication(tiny)]) == 0
+    assert program.main(arguments(tiny)) == 0
 
 
 def test_an_unknown_licence_is_not_made_public(
@@ -146,12 +147,16 @@ def test_an_unknown_licence_is_not_made_public(
     for stage in told["stages"]:
         stage["about"].pop("licence", None)
     manifest.write_text(json.dumps(told))
-    public = publication(tiny, manifest=str(manifest), private=False)
-    assert publish_dataset.main(["--recipes", public]) == 1
+    public = arguments(tiny, private=False, results=str(own_results))
+    allowed = arguments(tiny, private=False, results=str(own_results), licences=["cc-by-4.0", "unknown"])
+    assert publish_dataset.main(public) == 1
     assert "is unknown" in capsys.readouterr().err
-    assert publish_dataset.main(["--recipes", public, "--licences", '["unknown"]', "--check"]) == 0
+    refused = arguments(tiny, private=True, results=str(own_results), licences=["cc-by-4.0"])
+    assert publish_dataset.main(refused) == 1
+    assert "(unknown) is not among `licences`" in capsys.readouterr().err
+    assert publish_dataset.main([*allowed, "--check"]) == 0
     assert hub.requests == []
-    assert publish_dataset.main(["--recipes", public, "--licences", '["unknown"]']) == 0
+    assert publish_dataset.main(allowed) == 0
     assert not hub.repositories["me/tiny"].private
 
 
@@ -159,7 +164,7 @@ def test_no_token_and_no_recipe_are_one_sentence_each(
     tiny: Finished, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("HF_TOKEN")
-    assert publish_dataset.main(["--recipes", publication(tiny)]) == 1
+    assert publish_dataset.main(arguments(tiny)) == 1
     assert "HF_TOKEN" in capsys.readouterr().err
-    assert publish_model.main(["--recipes", "[]"]) == 1
+    assert publish_model.main(["--plan", str(tiny.plan_file())]) == 1
     assert "no recipe among the targets says where to publish" in capsys.readouterr().err

@@ -15,7 +15,6 @@ from tests.browser import complaints, headless_chromium, keep_picture
 from tests.finished_recipe import HOSTILE, Finished
 
 import write_report
-from openthoughts.costs.estimates import estimates_of_kinds
 from openthoughts.report.page.page import embedded
 
 SECTIONS = (
@@ -26,16 +25,7 @@ SECTIONS = (
 
 def write(tiny: Finished, page: Path) -> None:
     """Write the recipe's page with the arguments that the rule gives."""
-    planned = [row for row in estimates_of_kinds(tiny.recipe.stages(), "cpu") if row["requests"]]
-    given = [
-        "--manifest",
-        str(tiny.manifest),
-        "--usage",
-        f"{tiny.plan.results}/usage",
-        "--planned",
-        json.dumps(planned),
-    ]
-    given += ["--experiment", "choices", str(tiny.experiment), str(tiny.experiment.parent / "summary.md")]
+    given = ["--plan", str(tiny.plan_file()), "--recipe", "tiny", "--manifest", str(tiny.manifest)]
     assert write_report.main([*given, "--output", str(page)]) == 0
 
 

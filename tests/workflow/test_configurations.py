@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,13 @@ def test_the_default_recipe_is_openthoughts3_in_full(checkout: Checkout) -> None
     assert jobs["sample_answers"] == 48 + 164 + 20
     assert jobs["train_student"] == 1
     assert jobs["sample_evaluation"] == 2
+
+
+def test_a_recipe_is_asked_for_its_student_and_scores(checkout: Checkout) -> None:
+    output = checkout.snakemake("-n", "--quiet", "reason", "progress")
+    (asked,) = re.findall(r"^localrule all:\n    input: (.*)$", output, re.MULTILINE)
+    for file in (r"datasets/\S+/dataset\.parquet", r"students/\S+/model\.json", r"evaluations/\S+/scores\.parquet"):
+        assert re.search(f"results/{file}", asked), file
 
 
 def resources_of(output: str, rule: str) -> set[str]:
@@ -58,6 +66,14 @@ def test_the_workflow_catalogs_snakefile_is_the_workflow(checkout: Checkout) -> 
     assert checkout.jobs("--snakefile", "workflow/Snakefile") == checkout.jobs()
 
 
+def test_rules_without_their_programs_say_what_to_do(checkout: Checkout, tmp_path: Path) -> None:
+    for name in ("Snakefile", "config.yaml", "rules"):
+        source = checkout.folder / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    said = checkout.snakemake("--snakefile", str(tmp_path / "Snakefile"), "-n", fails=True)
+    assert "clone it, and name the Snakefile of the clone" in said
+
+
 def test_the_next_major_version_of_snakemake_is_refused(checkout: Checkout, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import importlib.metadata as metadata\n"
@@ -84,20 +100,6 @@ def test_sensitivity_is_measured_where_it_is_asked_for(checkout: Checkout) -> No
     told = checkout.snakemake("--configfile", "own.yaml", "--", "plan")
     total = re.findall(r"^total +([\d,]+)", told, re.MULTILINE)[-1]
     assert int(total.replace(",", "")) == jobs["total"] - jobs["all"]
-
-
-def test_the_funnel_has_no_examples_of_a_classifier(checkout: Checkout) -> None:
-    examples = {"positives": [{"source": "codeforces-python", "model": "gpt-4o-mini"}], "negatives": ["dolphin-coder"]}
-    learnt = {"by": "fasttext", "keep": 1000, "examples": examples}
-    config = {"recipes": {"openthoughts3": {"domains": {"code": {"filter": learnt}}}}}
-    given = ("-n", "--printshellcmds", "--configfile", checkout.write_config(config))
-    output = checkout.snakemake(*given, "--", "results/recipes/openthoughts3/plots/funnel.svg")
-    (command,) = re.findall(r"scripts/plot_funnel\.py (.*)", output)
-    tables = re.findall(r"--stage '([^']+)' results/(\S+)", command)
-    assert "drawn/codeforces-python" in output, "the examples are drawn for the classifier"
-    assert [label for label, _ in tables if label in ("drawn", "selected")] == ["selected"] * 5 + ["drawn"] * 3
-    assert len([path for label, path in tables if label == "sourced"]) == 5
-    assert not [path for _, path in tables if "codeforces" in path or "dolphin" in path]
 
 
 def test_a_dry_run_needs_no_key_and_no_environment(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:

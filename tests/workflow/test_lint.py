@@ -8,7 +8,7 @@ from tests.workflow.conftest import Checkout
 
 BY_DESIGN = (
     r"Specify a conda environment or container for each rule\.:",
-    r"Shell command directly uses variable (PY|STORE) from outside of the rule:",
+    r"Shell command directly uses variable (PY|SCRIPTS) from outside of the rule:",
 )
 
 

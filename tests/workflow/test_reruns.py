@@ -65,6 +65,31 @@ def test_a_second_run_does_nothing(jobs: Jobs) -> None:
     assert jobs() == {}
 
 
+def test_what_was_lost_is_made_again_where_nothing_was_made_of_it(finished: Checkout, jobs: Jobs) -> None:
+    results = finished.folder / "results/tiny"
+
+    def without(*paths: Path) -> dict[str, int]:
+        """What a dry run would do without some files."""
+        for path in paths:
+            path.rename(path.with_suffix(".away"))
+        try:
+            return jobs()
+        finally:
+            for path in paths:
+                path.with_suffix(".away").rename(path)
+
+    (dataset,) = results.glob("datasets/*/dataset.parquet")
+    assert without(dataset)["assemble_dataset"] == 1
+    assert "sample_answers" not in without(dataset)
+    shards = sorted(results.glob("answers/*/shards/*.parquet"))
+    merged = sorted(results.glob("answers/*/completions.parquet"))
+    assert without(*shards) == {}, "the shards are merged"
+    assert without(*merged) == {}, "the dataset is made of them"
+    lost = without(dataset, shards[0], *results.glob("filtered/*/completions.parquet"), *merged)
+    assert lost["sample_answers"] == 1, "only the shard that is gone is asked for"
+    assert jobs() == {}
+
+
 def test_an_edited_comment_or_script_reruns_nothing(finished: Checkout, jobs: Jobs) -> None:
     for path in (
         "rules/answers.smk",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.places import located
 
 Messages = list[dict[str, str]]
 
@@ -39,7 +40,7 @@ class Prompt:
         if path is None:
             return cls.bare()
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = located(path).read_text(encoding="utf-8")
         except OSError as error:
             raise UserError(f"the prompt {path} cannot be read: {error.strerror}.") from error
         return cls.parse(text, str(path))

@@ -33,6 +33,7 @@ from filelock import FileLock
 from openthoughts.base import environments
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import digest
+from openthoughts.base.places import located
 from openthoughts.base.tables import write_text
 from openthoughts.models.model import API, Model, describe, file_digest, weight_files, weights_digest
 
@@ -208,7 +209,7 @@ def download(name: str, repository: str, revision: str, folder: Path) -> None:
 
 def use_folder(name: str, entry: Entry, revision: str | None, path: Path) -> Model:
     """A model folder of this machine, used where it is: its identity is the digest of its weights."""
-    folder = Path(need(name, entry, "path")).expanduser()
+    folder = located(need(name, entry, "path"))
     if not folder.is_dir():
         raise UserError(f"model {name}: there is no folder {folder}: correct the path of the catalog entry.")
     return described(name, entry, folder, path, None)

@@ -1,7 +1,8 @@
 """The catalog: what sources, benchmarks, models, training scales and prompts exist, and to what they are pinned.
 
 A catalog is a list of folders; entries of a later folder replace entries of the same name in an earlier one, so a
-user's own question source is a few lines in a folder of their own.
+user's own question source is a few lines in a folder of their own. The workflow's own catalog is always there, below
+those that are named.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from openthoughts.base.cli import UserError
 from openthoughts.base.options import did_you_mean
 from openthoughts.base.options import problems as problems_of
+from openthoughts.base.places import WORKFLOW, located
 from openthoughts.grading.graders import GRADERS
 from openthoughts.plan.config import ConfigurationError, read_yaml
 from openthoughts.plan.settings.entries import CatalogFiles
@@ -23,6 +25,9 @@ from openthoughts.sources.connectors import CONNECTORS
 from openthoughts.sources.entries import entry_problems
 
 Entry = Mapping[str, Any]
+
+OWN = "catalog"
+"""The workflow's own catalog, in its folder."""
 
 SECTIONS = ("sources", "benchmarks", "models", "scales", "published")
 
@@ -48,15 +53,24 @@ class Catalog:
     lock: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
+def catalog_folders(folders: Sequence[Path | str]) -> list[tuple[Path, Path]]:
+    """The folders of a catalog, each as it is named and where it is; the workflow's own first, unless it is named."""
+    found = [(Path(folder), located(folder)) for folder in folders]
+    own = WORKFLOW / OWN
+    if not any(place.resolve() == own for _, place in found):
+        found.insert(0, (Path(OWN), own))
+    return found
+
+
 def read_catalog(folders: Sequence[Path | str]) -> Catalog:
     """Read and validate the catalog of ``folders``; ``ConfigurationError`` lists every problem of every file."""
     sections: dict[str, dict[str, Entry]] = {section: {} for section in SECTIONS}
     prompts: dict[str, Prompt] = {}
     lock: dict[str, Mapping[str, Any]] = {}
     problems: list[str] = []
-    for folder in map(Path, folders):
+    for named, folder in catalog_folders(folders):
         if not folder.is_dir():
-            raise UserError(f"the catalog folder {folder} does not exist: fix `catalog:` in the configuration.")
+            raise UserError(f"the catalog folder {named} does not exist: fix `catalog:` in the configuration.")
         for section in SECTIONS:
             path = folder / f"{section}.yaml"
             if path.is_file():
@@ -70,7 +84,8 @@ def read_catalog(folders: Sequence[Path | str]) -> Catalog:
                             problems += [f"{path}.{name}: it {each}" for each in grader_problems(entry)]
                 sections[section] |= entries
         for path in sorted((folder / "prompts").glob("*.md")):
-            prompts[path.stem] = Prompt(str(path), hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            prompts[path.stem] = Prompt(str(named / "prompts" / path.name), digest)
         if (folder / "lock.yaml").is_file():
             for kind, pins in read_yaml(folder / "lock.yaml").items():
                 lock[kind] = {**lock.get(kind, {}), **(pins or {})}
@@ -99,7 +114,7 @@ LARGE_BYTES = 64_000_000
 
 def content_of(path: str) -> str:
     """Digest of a local file or of a folder of files: the pin of what lies on this machine."""
-    root = Path(path)
+    root = located(path)
     files = sorted(item for item in root.rglob("*") if item.is_file()) if root.is_dir() else [root]
     if not files or not files[0].is_file():
         raise UserError(f"{path} does not exist: fix the `path` of the catalog entry that names it.")

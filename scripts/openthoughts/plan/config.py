@@ -11,6 +11,7 @@ import yaml
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.options import did_you_mean
+from openthoughts.base.places import located
 
 Settings = Mapping[str, Any]
 """Settings as they are written."""
@@ -113,7 +114,7 @@ def _with_included(config: Mapping[str, Any], opened: tuple[str, ...]) -> dict[s
     for path in [paths] if isinstance(paths, str) else paths:
         if path in opened:
             raise UserError(f"{path} includes itself: take it out of its `include:`.")
-        under = merged(under, _with_included(read_yaml(Path(path)), (*opened, path)))
+        under = merged(under, _with_included(read_yaml(located(path)), (*opened, path)))
     return merged(under, config)
 
 

@@ -96,6 +96,15 @@ class RecipePlan:
         students = [self.student] if self.student else []
         return [self.dataset, *students, *self.evaluations.values(), *self.judged]
 
+    def named(self) -> dict[str, Stage]:
+        """The stages at its end by the names they have in the recipe's folder."""
+        found = {"dataset": self.dataset}
+        if self.student:
+            found["model"] = self.student
+        for name, stage in self.evaluations.items():
+            found["scores" if name == "student" else f"scores-{name}"] = stage
+        return found
+
     def stages(self) -> list[Stage]:
         """Every stage of the recipe, each once, inputs first."""
         unique: dict[tuple[str, str], Stage] = {}

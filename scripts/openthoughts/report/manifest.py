@@ -15,9 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openthoughts.base.cli import UserError
+from openthoughts.plan.stages import Plan, RecipePlan
 
 PACKAGES = ("snakemake", "polars", "pyarrow", "openai", "math-verify", "reasoning-gym")
 """The packages whose versions a manifest names."""
+
+
+TOLD = ("licence", "homepage", "prompt", "prompts", "price")
+"""What is told of how a stage is run."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,24 @@ class Recipe:
     def of(name: str, stages: Sequence[Stage]) -> Recipe:
         """A recipe of these stages."""
         return Recipe(name, {stage.name: stage for stage in stages})
+
+    @staticmethod
+    def planned(plan: Plan, recipe: RecipePlan) -> Recipe:
+        """A recipe as its plan has it."""
+        domain_of = {stage: domain for domain, stages in recipe.domains.items() for stage in stages.values()}
+        stages = [
+            Stage(
+                stage.kind,
+                domain_of.get(stage),
+                stage.id,
+                Path(plan.path(stage)),
+                stage.settings,
+                {role: [f"{other.kind}/{other.id}" for other in others] for role, others in stage.inputs.items()},
+                {key: stage.execution[key] for key in TOLD if stage.execution.get(key)},
+            )
+            for stage in recipe.stages()
+        ]
+        return Recipe.of(recipe.name, stages)
 
     @staticmethod
     def read(manifest: Path) -> Recipe:

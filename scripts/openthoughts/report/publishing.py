@@ -14,6 +14,8 @@ import yaml
 
 from openthoughts.answers.dataset import size_category
 from openthoughts.base.cli import UserError
+from openthoughts.base.places import located
+from openthoughts.plan.plan_file import Configured
 from openthoughts.report.funnel import by_stage, repeats
 from openthoughts.report.manifest import Recipe, Stage
 from openthoughts.report.plot_data import decontaminated, model_scores
@@ -36,21 +38,25 @@ class Publication:
     config: Mapping[str, Any] = field(default_factory=dict)
     """The configuration that makes the recipe."""
 
-    @staticmethod
-    def read(text: str) -> list[Publication]:
-        """The publications of a JSON list. ``UserError`` where there are none."""
-        told = json.loads(text)
-        if not told:
-            raise UserError(
-                "no recipe among the targets says where to publish: give it `publish: {dataset: OWNER/NAME, model: "
-                "OWNER/NAME}`."
-            )
-        return [
-            Publication(
-                Path(each["manifest"]), each["repository"], each["private"], frozenset(each["stages"]), each["config"]
-            )
-            for each in told
-        ]
+
+def publications(of: Configured, kind: str) -> list[Publication]:
+    """What the recipes among the targets say to publish. ``UserError`` where none says so."""
+    found = []
+    for name, planned in of.plan.recipes.items():
+        recipe = of.config["recipes"][name]
+        wanted = recipe.get("publish", {})
+        if kind in wanted:
+            own = {"targets": [name], "recipes": {name: recipe}, "accelerator": of.accelerator}
+            own["catalog"] = of.config.get("catalog", ["catalog"])
+            manifest = Path(of.plan.results) / "recipes" / name / "manifest.json"
+            stages = frozenset(stage.name for stage in planned.stages())
+            found.append(Publication(manifest, wanted[kind], wanted.get("private", True), stages, own))
+    if not found:
+        raise UserError(
+            "no recipe among the targets says where to publish: give it `publish: {dataset: OWNER/NAME, model: "
+            "OWNER/NAME}`."
+        )
+    return found
 
 
 def finished(publication: Publication) -> Recipe:
@@ -218,7 +224,7 @@ def _prompts(recipe: Recipe) -> str:
     paths: dict[str, None] = {}
     for stage in recipe.stages.values():
         paths |= dict.fromkeys(path for path in (stage.about.get("prompt"), *stage.about.get("prompts", ())) if path)
-    texts = [(Path(path).stem, Path(path)) for path in paths if Path(path).is_file()]
+    texts = [(Path(path).stem, located(path)) for path in paths if located(path).is_file()]
     shown = [f"### {name}\n\n{_fenced(path.read_text(encoding='utf-8'))}" for name, path in texts]
     return "## Prompts\n\n" + "\n\n".join(shown) if shown else ""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from openthoughts.plan.plan_file import read_plan
 from openthoughts.report.manifest import Recipe
-from openthoughts.report.publishing import Publication, card, check_licences, described, finished, upload
+from openthoughts.report.publishing import card, check_licences, described, finished, publications, upload
 
 
 def publish(
@@ -17,16 +17,14 @@ def publish(
 ) -> int:
     """Check every recipe first, then publish one after the other, and print where they are."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--recipes", required=True, help="JSON list: manifest, repository, private, stages (KIND/ID), config"
-    )
-    parser.add_argument("--licences", default="null", help="JSON list of licences that are allowed; null for all")
+    parser.add_argument("--plan", type=Path, required=True, help="plan that the workflow wrote")
     parser.add_argument("--check", action="store_true", help="send nothing: print the card and the files")
     options = parser.parse_args(argv)
     ready = []
-    for publication in Publication.read(options.recipes):
+    of = read_plan(options.plan)
+    for publication in publications(of, kind):
         recipe = finished(publication)
-        check_licences(recipe, json.loads(options.licences), publication.private)
+        check_licences(recipe, of.config.get("licences"), publication.private)
         texts = described(recipe, publication.config, publication.manifest)
         ready.append((publication, files_of(recipe), {"README.md": card(recipe, kind).encode(), **texts}))
     for publication, files, texts in ready:

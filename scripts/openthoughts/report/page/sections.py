@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from openthoughts.base.places import located
 from openthoughts.base.reasoning import split_reasoning
 from openthoughts.base.tables import DATASET, scan_table
 from openthoughts.costs.spending import Spent, spent
@@ -185,8 +186,8 @@ def lock_section(recipe: Recipe) -> Section:
     for stage in recipe.stages.values():
         prompts |= dict.fromkeys(path for path in (stage.about.get("prompt"), *stage.about.get("prompts", ())) if path)
     for path in prompts:
-        if Path(path).is_file():
-            section.folds.append(Fold(f"Prompt {Path(path).stem}", Path(path).read_text(encoding="utf-8")))
+        if located(path).is_file():
+            section.folds.append(Fold(f"Prompt {Path(path).stem}", located(path).read_text(encoding="utf-8")))
     for stage in recipe.stages.values():
         record = {"settings": stage.settings, "inputs": stage.inputs}
         section.folds.append(Fold(f"{stage.kind} {stage.identity}", json.dumps(record, indent=2, ensure_ascii=False)))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.places import located
 from openthoughts.sources.connectors import LocalPath, TableKeys
 from openthoughts.sources.rows import Entry
 
@@ -24,7 +25,7 @@ def local_files(entry: Entry) -> list[Path]:
     """The files an entry reads, in their order. Raises ``UserError`` when there is none."""
     from openthoughts.sources.files import format_of
 
-    path = Path(entry["path"])
+    path = located(entry["path"])
     if path.is_file():
         return [path]
     files = sorted(one for one in path.rglob("*") if one.is_file() and (format_of(one) or "format" in entry))
@@ -39,7 +40,7 @@ def _read(entry: Entry) -> Iterator[pl.DataFrame]:
     from openthoughts.sources.files import read_file
 
     columns = needed_columns(entry)
-    folder = Path(entry["path"])
+    folder = located(entry["path"])
     for path in local_files(entry):
         prefix = f"{path.relative_to(folder)}:" if folder.is_dir() and "key" not in entry else ""
         row = 0

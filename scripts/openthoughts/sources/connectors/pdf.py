@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.places import located
 from openthoughts.sources.connectors import Connector, LocalPath
 from openthoughts.sources.rows import BATCH_ROWS, Entry, Row, metadata_json, raw_batch
 from openthoughts.sources.text import valid_text
@@ -39,7 +40,7 @@ def pages(path: Path) -> Iterator[tuple[int, str]]:
 
 def _read(entry: Entry) -> Iterator[pl.DataFrame]:
     """Yield the pages of the entry's files, in the order of their names."""
-    root = Path(entry["path"])
+    root = located(entry["path"])
     files = sorted(root.rglob("*.pdf")) if root.is_dir() else [root]
     if not files:
         raise UserError(f"{root} holds no PDF file: fix `path`.")

@@ -1,7 +1,9 @@
 # Where jobs run: partition, GPUs and nodes follow from what a job needs and from what a cluster's profile names in its
 # default-resources. On a single machine nothing here applies.
-import os
 import signal
+
+from openthoughts.sources.entries import needs_pin
+from openthoughts.plan.register import FETCHED
 
 
 def site(name):
@@ -116,3 +118,22 @@ def cluster_flag():
         "network_partition": NETWORK_PARTITION or "",
     }
     return f"--cluster {shlex.quote(json.dumps(said, sort_keys=True))}"
+
+
+def refuse_unpinned():
+    """End a run, before its first job, that would fetch what the lock does not pin."""
+    fetches = {
+        (job.rule.name.removeprefix("fetch_"), job.wildcards.id)
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name in {f"fetch_{kind}" for kind in FETCHED}
+    }
+    stages = [PLAN.stage(kind, id) for kind, id in fetches]
+    loose = sorted(
+        stage.settings["name"]
+        for stage in stages
+        if needs_pin(stage.settings["entry"]) and "pin" not in stage.settings
+    )
+    if loose:
+        raise WorkflowError(
+            f"not pinned to a commit or checksum: {', '.join(loose)}: run `snakemake lock`, then again."
+        )
