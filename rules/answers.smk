@@ -13,9 +13,7 @@ rule sample_answers:
     localrule: INTERNET_HERE and asks_only_apis("answers")
     threads: asking_threads("answers")
     resources:
-        **asking("answers"),
-        mem_mb=asking_memory("answers"),
-        runtime=lambda wildcards, attempt: answers_runtime(wildcards) * attempt,
+        **asking("answers", minutes=answers_minutes),
     params:
         prompt=prompt_flag("answers"),
         sampling=setting("answers", "sampling"),
@@ -41,8 +39,7 @@ rule merge_answers:
     benchmark:
         "<usage>/merge_answers/{id}.jsonl"
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        **growing(memory=16000, minutes=120),
     params:
         shards=paths("completions"),
         samples=setting("answers", "samples"),
@@ -64,8 +61,7 @@ rule measure_answers:
         "<usage>/measure_answers/{id}.jsonl"
     threads: 8
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        **growing(memory=16000, minutes=240),
     params:
         settings=setting("measured"),
     shell:
@@ -86,8 +82,7 @@ rule score_answers:
         "<usage>/score_answers/{id}/{shard}-of-{shards}.jsonl"
     threads: 4
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **growing(memory=4000, minutes=60),
     shell:
         "{PY} {SCRIPTS}/score_texts.py --answers {input.answers:q} --classifier {input.classifier:q}"
         " --shard {wildcards.shard} --shards {wildcards.shards} --output {output.assessments:q} > {log:q} 2>&1"
@@ -108,9 +103,7 @@ rule verify_answers:
     localrule: INTERNET_HERE and asks_only_apis("assessed")
     threads: asking_threads("assessed")
     resources:
-        **asking("assessed"),
-        mem_mb=asking_memory("assessed"),
-        runtime=lambda wildcards, attempt: 360 * attempt,
+        **asking("assessed", minutes=360),
     params:
         prompt=prompt_flag("assessed"),
         sampling=setting("assessed", "sampling"),
@@ -134,8 +127,7 @@ rule read_assessments:
     benchmark:
         "<usage>/read_assessments/{id}.jsonl"
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **growing(memory=8000, minutes=60),
     params:
         shards=paths("assessed"),
         method=setting("assessed", "method"),
@@ -160,8 +152,7 @@ rule filter_answers:
         "<usage>/filter_answers/{id}.jsonl"
     threads: 8
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        **growing(memory=16000, minutes=120),
     params:
         by=setting("filtered", "by"),
         options=setting("filtered", "options"),

@@ -13,8 +13,7 @@ rule decontaminate:
         "<usage>/decontaminate/{id}.jsonl"
     threads: 8
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **growing(memory=8000, minutes=60),
     params:
         benchmarks=paths("benchmarks"),
         similarity=setting("clean", "similarity"),
@@ -41,8 +40,7 @@ rule measure_sensitivity:
         "<usage>/measure_sensitivity/{id}.jsonl"
     threads: 8
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **growing(memory=8000, minutes=60),
     params:
         benchmarks=paths("benchmarks"),
         similarity=setting("clean", "similarity"),

@@ -15,8 +15,7 @@ rule assemble_dataset:
     benchmark:
         "<usage>/assemble_dataset/{id}.jsonl"
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        **growing(memory=16000, minutes=240),
     params:
         # Written into the card only: a corrected licence must not train a student anew, so it is no setting.
         licences=licences,

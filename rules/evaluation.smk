@@ -13,9 +13,7 @@ rule sample_evaluation:
     localrule: INTERNET_HERE and asks_only_apis("evaluation")
     threads: asking_threads("evaluation")
     resources:
-        **asking("evaluation"),
-        mem_mb=asking_memory("evaluation"),
-        runtime=lambda wildcards, attempt: 720 * attempt,
+        **asking("evaluation", minutes=720),
     params:
         benchmarks=arguments_of("evaluation", arguments.sampled_benchmarks),
         sampling=setting("evaluation", "sampling"),
@@ -41,9 +39,7 @@ rule judge_answers:
     localrule: INTERNET_HERE and asks_only_apis("judged")
     threads: asking_threads("judged")
     resources:
-        **asking("judged"),
-        mem_mb=asking_memory("judged"),
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        **asking("judged", minutes=240),
     params:
         benchmark=setting("judged", "benchmark"),
         prompt=prompt_flag("judged"),
@@ -71,8 +67,7 @@ rule grade_answers:
         "<usage>/grade_answers/{id}.jsonl"
     threads: 8
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        **growing(memory=8000, minutes=120),
     params:
         judgements=paths("judgements"),
         benchmarks=arguments_of("evaluation", arguments.graded_benchmarks),

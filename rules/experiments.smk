@@ -45,8 +45,7 @@ rule compare_arms:
     benchmark:
         "<usage>/compare_arms/{id}.jsonl"
     resources:
-        mem_mb=4000,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **growing(memory=4000, minutes=60, steady=True),
     shell:
         "{PY} {SCRIPTS}/compare_arms.py --arms {input.arms:q} --table {output.table:q} --output {output.scores:q}"
         " --plot {output.plot:q} --summary {output.summary:q} > {log:q} 2>&1"

@@ -10,8 +10,7 @@ rule mix_sources:
     benchmark:
         "<usage>/mix_sources/{id}.jsonl"
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        **growing(memory=4000, minutes=30),
     params:
         questions=paths("questions"),
         seed=setting("mixed", "seed"),
@@ -33,8 +32,7 @@ rule limit_length:
     benchmark:
         "<usage>/limit_length/{id}.jsonl"
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        **growing(memory=4000, minutes=30),
     params:
         max_tokens=setting("limited", "max_tokens"),
         tokenizer=lambda wildcards, input: PLAN.stage(
@@ -59,8 +57,7 @@ rule deduplicate:
         "<usage>/deduplicate/{id}.jsonl"
     threads: 8
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **growing(memory=8000, minutes=60),
     params:
         level=setting("deduplicated", "level"),
         similarity=setting_or("deduplicated", "similarity", 100),
@@ -83,8 +80,7 @@ rule draw_questions:
     benchmark:
         "<usage>/draw_questions/{id}.jsonl"
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        **growing(memory=4000, minutes=30),
     params:
         draw=setting_or("drawn", "count", "all"),
         seed=setting("drawn", "seed"),

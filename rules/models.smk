@@ -10,8 +10,7 @@ rule fetch_model:
     localrule: INTERNET_HERE
     resources:
         **internet(),
-        mem_mb=4000,
-        runtime=lambda wildcards, attempt: 480 * attempt,
+        **growing(memory=4000, minutes=480, steady=True),
     params:
         name=setting("model", "name"),
         entry=setting("model", "entry"),

@@ -12,8 +12,7 @@ rule describe_recipe:
     benchmark:
         "<usage>/describe_recipe/{recipe}.jsonl"
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **growing(memory=4000, minutes=60),
     params:
         plan=plan_file,
         description=description,
@@ -35,8 +34,7 @@ rule write_report:
     benchmark:
         "<usage>/write_report/{recipe}.jsonl"
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **growing(memory=8000, minutes=60),
     params:
         plan=plan_file,
         experiments=lambda wildcards: comparisons(wildcards),

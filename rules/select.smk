@@ -12,8 +12,7 @@ rule train_classifier:
     benchmark:
         "<usage>/train_classifier/{id}.jsonl"
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        **growing(memory=8000, minutes=120),
     params:
         positives=paths("positives"),
         negatives=paths("negatives"),
@@ -41,9 +40,7 @@ rule embed_examples:
     localrule: INTERNET_HERE and asks_only_apis("direction")
     threads: asking_threads("direction")
     resources:
-        **asking("direction"),
-        mem_mb=asking_memory("direction"),
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        **asking("direction", minutes=120),
     params:
         positives=paths("positives"),
         negatives=paths("negatives"),
@@ -69,9 +66,7 @@ rule label_questions:
     localrule: INTERNET_HERE and asks_only_apis("labels")
     threads: asking_threads("labels")
     resources:
-        **asking("labels"),
-        mem_mb=asking_memory("labels"),
-        runtime=lambda wildcards, attempt: 360 * attempt,
+        **asking("labels", minutes=360),
     params:
         method=setting("labels", "method"),
         prompt=prompt_flag("labels"),
@@ -99,8 +94,7 @@ rule score_questions:
         "<usage>/score_questions/{id}/{shard}-of-{shards}.jsonl"
     threads: 4
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **growing(memory=4000, minutes=60),
     params:
         score=lambda wildcards, input: (
             f"--classifier {arguments.quoted(input.classifier)}"
@@ -127,9 +121,7 @@ rule embed_questions:
     localrule: INTERNET_HERE and asks_only_apis("labels")
     threads: asking_threads("labels")
     resources:
-        **asking("labels"),
-        mem_mb=asking_memory("labels"),
-        runtime=lambda wildcards, attempt: 360 * attempt,
+        **asking("labels", minutes=360),
     shell:
         "{PY} {SCRIPTS}/embed_questions.py --questions {input.questions:q} --direction {input.direction:q}"
         " --model {input.model:q} --shard {wildcards.shard} --shards {wildcards.shards} --output {output.labels:q}"
@@ -148,8 +140,7 @@ rule parse_labels:
     benchmark:
         "<usage>/parse_labels/{id}.jsonl"
     resources:
-        mem_mb=8000,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **growing(memory=8000, minutes=60, steady=True),
     params:
         shards=paths("completions"),
         method=setting("labels", "method"),
@@ -172,8 +163,7 @@ rule select_questions:
     benchmark:
         "<usage>/select_questions/{id}.jsonl"
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        **growing(memory=8000, minutes=30),
     params:
         by=setting("selected", "by"),
         keep=setting_or("selected", "keep", "all"),

@@ -10,8 +10,7 @@ rule fetch_source:
     localrule: INTERNET_HERE
     resources:
         **internet(),
-        mem_mb=4000,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        **growing(memory=4000, minutes=240, steady=True),
     params:
         name=setting("source", "name"),
         domain=setting("source", "entry", "domain"),
@@ -22,24 +21,18 @@ rule fetch_source:
         " {params.revision} --output {output.questions:q} > {log:q} 2>&1"
 
 
-rule fetch_benchmark:
-    "Fetch the questions of one benchmark of the catalog."
+use rule fetch_source as fetch_benchmark with:
     output:
         questions="<results>/benchmarks/{id}/questions.parquet",
     log:
         "<logs>/fetch_benchmark/{id}.log",
     benchmark:
         "<usage>/fetch_benchmark/{id}.jsonl"
-    localrule: INTERNET_HERE
     resources:
         **internet(),
-        mem_mb=4000,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **growing(memory=4000, minutes=60, steady=True),
     params:
         name=setting("benchmark", "name"),
         domain=setting("benchmark", "entry", "domain"),
         entry=setting("benchmark", "entry"),
         revision=revision_flag("benchmark"),
-    shell:
-        "{PY} {SCRIPTS}/fetch_benchmark.py --name {params.name} --domain {params.domain} --entry {params.entry:q}"
-        " {params.revision} --output {output.questions:q} > {log:q} 2>&1"

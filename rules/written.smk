@@ -13,9 +13,7 @@ rule write_questions:
     localrule: INTERNET_HERE and asks_only_apis("written")
     threads: asking_threads("written")
     resources:
-        **asking("written"),
-        mem_mb=asking_memory("written"),
-        runtime=lambda wildcards, attempt: 360 * attempt,
+        **asking("written", minutes=360),
     params:
         questions=paths("questions"),
         step=setting("written", "step"),
@@ -44,8 +42,7 @@ rule read_written:
     benchmark:
         "<usage>/read_written/{id}.jsonl"
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **growing(memory=8000, minutes=60),
     params:
         questions=paths("questions"),
         shards=paths("completions"),

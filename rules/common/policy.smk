@@ -70,6 +70,8 @@ def engine_placement(kind):
         # SLURM refuses a number of GPUs beside GPUs of a type.
         "gpu": None,
         "gres": of_model(kind, lambda entry: gres(entry_gpus(entry))),
+        # The warning before the time limit, for programs that finish what is in flight.
+        "slurm_extra": site("stop_signal"),
         "tasks_per_gpu": of_model(kind, lambda entry: 0 if entry_gpus(entry) else None),
     }
 

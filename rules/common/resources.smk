@@ -3,6 +3,14 @@ from openthoughts.plan.expectations import engine_gpus, served_entry
 from openthoughts.plan.register import inference
 
 
+def growing(memory, minutes, steady=False):
+    """Memory (MB) and time of a job, more at each attempt; `steady`: the memory stays."""
+    return {
+        "mem_mb": memory if steady else lambda wildcards, attempt: memory * attempt,
+        "runtime": lambda wildcards, attempt: minutes * attempt,
+    }
+
+
 def served(kind, wildcards):
     """The catalog's entry of the model that a stage asks."""
     return served_entry(PLAN.stage(kind, wildcards.id).input("model"))
@@ -77,15 +85,18 @@ def asking_memory(kind):
     return lookup
 
 
-def asking(kind):
-    """The resources of a rule that asks a model; none of them changes an answer."""
+def asking(kind, minutes):
+    """The resources of a rule that asks a model; none of them changes an answer. `minutes`: a number or a function."""
     return {
+        "mem_mb": asking_memory(kind),
+        "runtime": lambda wildcards, attempt: attempt
+        * (minutes(wildcards) if callable(minutes) else minutes),
         "gpu": of_model(kind, entry_gpus),
         "engine": of_model(kind, lambda entry: 0 if is_api(entry) else 1),
         "network": of_model(kind, lambda entry: 1 if is_api(entry) else 0),
         "store": STORE,
         "accelerator": ACCELERATOR,
-        "grace": 20,
+        "grace": site("grace") or 20,
         "max_failed": str(MAX_FAILED),
         "concurrency": serving(kind, "concurrency", 64),
         "tensor_parallel": serving(kind, "tensor_parallel", 1),
@@ -116,7 +127,7 @@ ASKING = (
 )
 
 
-def answers_runtime(wildcards):
+def answers_minutes(wildcards):
     """Minutes of one shard: twice what its tokens take at the catalog's speed, at least two hours."""
     stage = PLAN.stage("answers", wildcards.id)
     speed = served("answers", wildcards).get("serving", {})

@@ -51,9 +51,9 @@ def test_no_attempt_of_any_rule_is_longer_than_four_hours(checkout: Checkout) ->
     profile = yaml.safe_load((checkout.folder / "profiles/slurm-short/config.yaml").read_text())
     rules = "".join(path.read_text() for path in (checkout.folder / "rules").glob("*.smk"))
     timed = {
-        rule.partition(":")[0]
-        for rule in re.split(r"^rule ", rules, flags=re.MULTILINE)[1:]
-        if "runtime=lambda" in rule
+        re.match(r"\w+", rule)[0]  # type: ignore[index]
+        for rule in re.split(r"^(?:use rule \w+ as|rule) ", rules, flags=re.MULTILINE)[1:]
+        if "runtime=lambda" in rule or "growing(" in rule or "asking(" in rule
     }
     assert timed <= set(profile["set-resources"])
     for resources in profile["set-resources"].values():

@@ -82,7 +82,9 @@ def recipe(checkout: Checkout, server: FakeServer, tmp_path_factory: pytest.Temp
     config = small_config(checkout, server)
     shutil.move(checkout.folder / "own", (own := tmp_path_factory.mktemp("own")) / "own")
     config["store"] = str(own / "store")
-    config["recipes"]["tiny"]["domains"]["math"]["select"]["prompt"] = None
+    recipe = config["recipes"]["tiny"]
+    recipe["domains"] = {"code": recipe["domains"]["code"]}  # the one whose labels have a prompt
+    recipe["answers"]["samples"] = 1
     return own / "own", config
 
 
@@ -121,7 +123,7 @@ def test_as_a_module_of_another_workflow(
     (folder / "config.yaml").write_text(yaml.safe_dump({"openthoughts": config, "mine": 1}))
     (folder / "Snakefile").write_text(MODULE.format(snakefile=str(checkout.folder / "Snakefile")))
     listed = snakemake(folder, checkout.variables, "-n", "--quiet", "rules")
-    assert re.search(r"^openthoughts_sample_answers +4$", listed, re.MULTILINE)
+    assert re.search(r"^openthoughts_sample_answers +1$", listed, re.MULTILINE)
     assert not (folder / "results").exists(), "a dry run writes nothing"
     snakemake(folder, checkout.variables)
     assert (folder / "own.txt").read_text() == "mine\n"
@@ -145,6 +147,7 @@ def test_from_another_folder_and_with_another_directory(
     user_folder(away, recipe)
     (checkout.folder.parent / "mine.yaml").write_text(yaml.safe_dump(config))
     given = ("--snakefile", "Snakefile", "--configfile", "../mine.yaml", "--directory", str(away))
+    given += ("--until", "assemble_dataset")
     snakemake(checkout.folder, checkout.variables, *given)
     assert ids(away / "results") == made, "ids do not depend on the folder"
     assert sum(server.asked.values()) == asked, "what was asked in another folder is not asked again"
