@@ -43,7 +43,7 @@ def everything_labelled() -> dict[str, Any]:
         "answers": {"teacher": "qwq-32b", "samples": 1, "shards": 500},
         "domains": domains,
         "training": {"student": "qwen2.5-7b-instruct", "scale": "large"},
-        "evaluation": {"benchmarks": [name for name in asked if "grader" in benchmarks[name]]},
+        "evaluation": {"benchmarks": [name for name in asked if benchmarks[name]["grader"] != "none"]},
     }
     return {"targets": ["everything"], "recipes": {"everything": recipe}}
 
