@@ -32,14 +32,6 @@ def insert(path: Path, before: str, text: str) -> None:
     path.write_text(code.replace(before, f"{text}{before}"))
 
 
-def add_name(checkout: Checkout, section: str, name: str) -> None:
-    """Add a filter's name to the list of the configuration's schema."""
-    path = checkout.folder / "schemas" / "config.schema.yaml"
-    rules = yaml.safe_load(path.read_text())
-    rules["$defs"][section]["properties"]["by"]["enum"].append(name)
-    path.write_text(yaml.safe_dump(rules, sort_keys=False))
-
-
 @pytest.fixture(scope="module")
 def config(checkout: Checkout, server: FakeServer) -> dict[str, Any]:
     """The small recipe in a checkout to which both filters of the page were added."""
@@ -47,10 +39,9 @@ def config(checkout: Checkout, server: FakeServer) -> dict[str, Any]:
     scores = checkout.folder / "scripts/openthoughts/questions/question_scores.py"
     insert(scores, "SCORES: Mapping", f"{code}\n\n")
     insert(scores, '"question_length": question_length', f"{entry.strip()} ")
-    add_name(checkout, "select", "numbers")
+    insert(checkout.folder / "scripts/openthoughts/plan/settings/questions.py", '"question_length")', '"numbers", ')
     (code,) = blocks("A filter of answers", "python")
     (checkout.folder / "scripts/openthoughts/answers/filters/wordy.py").write_text(code)
-    add_name(checkout, "filter", "wordy")
     config = small_config(checkout, server)
     (select,) = blocks("A filter of questions", "yaml")
     math = config["recipes"]["tiny"]["domains"]["math"]
