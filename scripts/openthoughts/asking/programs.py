@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 from argparse import Namespace
@@ -225,3 +226,9 @@ PROGRAMS: Mapping[str, Program] = {
     ),
 }
 """By the names of the scripts and of the rules."""
+
+
+def program(name: str) -> Program:
+    """The program of a script: one of ``PROGRAMS``, or what the script declares as its ``PROGRAM``."""
+    declared: Program | None = PROGRAMS.get(name)
+    return declared or importlib.import_module(name).PROGRAM

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from openthoughts.asking.programs import PROGRAMS
+from openthoughts.asking.programs import program
 from openthoughts.base.cli import UserError
 from openthoughts.plan.shards import Shard
 from openthoughts.plan.stages import Stage
@@ -32,7 +32,7 @@ def answers_there(shards: Iterable[Shard], store: Path) -> dict[Stage, int]:
         elif output.is_file():
             there[stage] += Usage.of(output).requests
         elif known and all(Path(path).exists() for path in shard.inputs):
-            there[stage] += PROGRAMS[shard.program].count_stored([*shard.arguments, "--store", str(store)])
+            there[stage] += program(shard.program).count_stored([*shard.arguments, "--store", str(store)])
     return there
 
 
@@ -50,7 +50,7 @@ def write_stored(shard: Shard, store: Path, max_failed: float) -> str:
         return "asked"
     how = ["--store", str(store), "--max-failed", str(max_failed)]
     try:
-        written = PROGRAMS[shard.program].write_stored([*shard.arguments, *how])
+        written = program(shard.program).write_stored([*shard.arguments, *how])
     except UserError as error:
         raise UserError(f"{shard.output} cannot be written from the store: {error}") from error
     return "written" if written else "asked"
