@@ -30,7 +30,7 @@ def follow(checkout: Checkout, part: str) -> dict[str, Any]:
             path.write_text(code)
         else:
             (*_, named) = re.findall(r"[Ii]n `([^`]+)`", text) or [str(path)]
-            (before,) = re.findall(r"before `([^`]+)`", text)
+            (before,) = re.findall(r"[Bb]efore `([^`]+)`", text)
             path = checkout.folder / named
             there = path.read_text()
             assert there.count(before) == 1, f"{path} has not one {before!r}"
