@@ -11,8 +11,7 @@ FUNCTION_LINES = 60
 REASON = "Long because"
 """A module whose docstring gives its reason after these words may be longer."""
 
-NOT_YET = {
-}
+NOT_YET: set[str] = set()
 """What is still too long; only ever shorter."""
 
 

@@ -1,7 +1,7 @@
 """The contents of every stage that computes by itself, on a few questions, against what this version recorded.
 
 An id holds the version of its kind of stage. So when a test here fails because an output changed on purpose, raise the
-``version`` of that kind in ``openthoughts/plan/stages.py`` and record the new digest under it: otherwise results
+``version`` of that kind in ``openthoughts/plan/register.py`` and record the new digest under it: otherwise results
 of before and after would share an id.
 """
 
@@ -205,6 +205,6 @@ def test_a_stage_makes_what_its_version_recorded(kind: str, outputs: dict[str, l
     assert all(not pl.read_parquet(path).is_empty() for path in outputs[kind] if "lost" not in path.name)
     found = digest(*outputs[kind])
     assert found == RECORDED.get((kind, KINDS[kind].version)), (
-        f"the output of the stage {kind!r} changed: raise its version in scripts/openthoughts/plan/stages.py "
+        f"the output of the stage {kind!r} changed: raise its version in scripts/openthoughts/plan/register.py "
         f"and record {found!r}"
     )
