@@ -17,7 +17,9 @@ import polars as pl
 from openthoughts.base.cli import command
 from openthoughts.base.tables import LABELS, QUESTIONS, read_table, scan_table, write_table
 from openthoughts.inference.read_back import completion_rows, matched, require_any
-from openthoughts.questions.labels import METHODS, UNITS, Label, read_label
+from openthoughts.questions.labelling import answered_methods, read_label
+from openthoughts.questions.labels import Label
+from openthoughts.questions.labels.response_length import UNITS
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--completions", type=Path, nargs="+", required=True)
-    parser.add_argument("--method", required=True, help=f"{', '.join(METHODS)}, or what the scores are")
+    parser.add_argument("--method", required=True, help=f"{', '.join(answered_methods())}, or what the scores are")
     parser.add_argument("--unit", choices=UNITS, default="tokens", help="of response_length")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(argv)
     wanted = scan_table(options.questions, QUESTIONS).select("question_id").unique().sort("question_id").collect()
-    if options.method in METHODS:
+    if options.method in answered_methods():
         labels = read_labels(options.completions, options.method, options.unit)
     else:
         labels = pl.concat([read_table(path, LABELS).select(*LABELS) for path in options.completions])

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import polars as pl
 
+from openthoughts.answers.filters import FILTERS
 from openthoughts.answers.verification import NOTHING, answer_of, read_verdict
 from openthoughts.base.cli import command
 from openthoughts.base.streams import read_batches
 from openthoughts.base.tables import ASSESSMENTS, COMPLETIONS, empty_table, read_table, scan_table, write_table
 from openthoughts.inference.read_back import matched, require_any
 
-METHODS = ("fasttext", "llm_verification")
 KEYS = ("question_id", "sample")
 
 
@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--answers", type=Path, required=True, help="merged completions")
     parser.add_argument("--assessed", type=Path, nargs="+", required=True, help="shards of scores or of verdicts")
-    parser.add_argument("--method", choices=METHODS, required=True)
+    parser.add_argument(
+        "--method", choices=[name for name, chosen in FILTERS.items() if chosen.assessed_by], required=True
+    )
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(argv)
     if options.method == "fasttext":

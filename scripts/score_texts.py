@@ -15,6 +15,7 @@ import polars as pl
 
 from openthoughts.base.cli import UserError, command
 from openthoughts.base.hashing import shard_expression
+from openthoughts.base.options import did_you_mean
 from openthoughts.base.streams import TableWriter, read_batches
 from openthoughts.base.tables import ASSESSMENTS, COMPLETIONS, LABELS, write_table
 from openthoughts.inference.request_source import shard_questions
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     texts.add_argument("--answers", type=Path)
     scores = parser.add_mutually_exclusive_group(required=True)
     scores.add_argument("--classifier", type=Path, help="the probability of being like the good examples")
-    scores.add_argument("--score", help="name of a score in openthoughts.questions.question_scores")
+    scores.add_argument("--score", help="name of a score in openthoughts.questions.labels")
     parser.add_argument("--shard", type=int, required=True)
     parser.add_argument("--shards", type=int, required=True)
     parser.add_argument("--output", type=Path, required=True)
@@ -52,12 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def write_scores(options: argparse.Namespace) -> int:
     """Write the labels of one shard of questions that a function computes."""
-    from openthoughts.questions.question_scores import SCORES
+    from openthoughts.questions.labels import METHODS
 
-    if options.questions is None or options.score not in SCORES:
-        raise UserError(f"there is no score {options.score} of questions: use one of {', '.join(sorted(SCORES))}.")
+    computed = [name for name, method in METHODS.items() if not (method.asks or method.learns)]
+    if options.questions is None or options.score not in computed:
+        raise UserError(f"there is no score {options.score} of questions{did_you_mean(options.score, computed)}.")
     rows = shard_questions(options.questions, options.shard, options.shards)
-    values = SCORES[options.score](rows).cast(pl.Float64).fill_nan(None)
+    values = METHODS[options.score].score(rows).cast(pl.Float64).fill_nan(None)
     nothing = pl.lit(None, pl.String)
     table = rows.with_columns(value=values, rationale=nothing, error=nothing)
     error = pl.when(pl.col("value").is_null()).then(pl.lit("no score"))

@@ -20,7 +20,7 @@ import verify_answers
 from openthoughts.answers.verification import read_verdict
 from openthoughts.base import streams
 from openthoughts.base.hashing import question_id
-from openthoughts.questions.labels import read_label
+from openthoughts.questions.labelling import read_label
 
 PROMPTS = Path(__file__).parents[2] / "catalog" / "prompts"
 TEXTS = [f"What is {number} and {number}?" for number in range(12)]

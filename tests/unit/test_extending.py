@@ -15,7 +15,11 @@ from openthoughts.costs.estimates import estimate_stage
 from openthoughts.grading import graders
 from openthoughts.plan.catalog import Catalog, read_catalog
 from openthoughts.plan.config import merged, prepared, read_yaml
-from openthoughts.plan.planner import Planner, make_plan
+from openthoughts.plan.parts.builder import Builder
+from openthoughts.plan.planner import make_plan
+from openthoughts.questions import labels as label_methods
+from openthoughts.questions.labelling import read_label, response_schema
+from openthoughts.questions.labels import Label
 from openthoughts.sources import connectors
 from openthoughts.sources.reading import read_questions
 
@@ -43,10 +47,10 @@ def test_a_connector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         list(read_questions("riddles", "science", {"connector": "riddles"}))
     with pytest.raises(UserError, match=r"unknown key 'pth' \(did you mean path\?\)"):
         list(read_questions("riddles", "science", {**entry, "pth": "gone"}))
-    before = Planner(Catalog(sources={"riddles": entry})).fetched("source", "riddles").id
-    assert Planner(Catalog(sources={"riddles": entry})).fetched("source", "riddles").id == before
+    before = Builder(Catalog(sources={"riddles": entry})).fetched("source", "riddles").id
+    assert Builder(Catalog(sources={"riddles": entry})).fetched("source", "riddles").id == before
     (tmp_path / "riddles.tsv").write_text("What has changed?\tthe file\n")
-    assert Planner(Catalog(sources={"riddles": entry})).fetched("source", "riddles").id != before
+    assert Builder(Catalog(sources={"riddles": entry})).fetched("source", "riddles").id != before
 
 
 def test_a_source_of_the_hub(tmp_path: Path) -> None:
@@ -82,3 +86,27 @@ def test_a_model(tmp_path: Path) -> None:
     assert sum(one.usd for one in answers) == pytest.approx(1.2e6 * (150 * 0.5 + 9000 * 2.0) / 1e6)
     (local,) = experiment.arms["my-local-teacher"]
     assert all(estimate_stage(stage).gpu_hours for stage in local.stages() if stage.kind == "answers")
+
+
+def test_a_label_that_a_model_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = next(block for block in blocks("filter.md", "python") if "Clarity" in block)
+    (rubric,) = blocks("filter.md", "markdown")
+    select = next(block for block in blocks("filter.md", "yaml") if "clarity" in block)
+    (tmp_path / "added").mkdir()
+    (tmp_path / "added/clarity.py").write_text(code)
+    (tmp_path / "catalog/prompts").mkdir(parents=True)
+    (tmp_path / "catalog/prompts/clarity.md").write_text(rubric)
+    monkeypatch.setattr(label_methods, "__path__", [*label_methods.__path__, str(tmp_path / "added")])
+    config = read_yaml(ROOT / "config.yaml")
+    config["catalog"] = [str(ROOT / "catalog"), str(tmp_path / "catalog")]
+    config["recipes"]["openthoughts3"]["domains"]["math"] |= yaml.safe_load(select)
+    plan = make_plan(prepared(config), read_catalog(config["catalog"]))
+    labels = [stage for stage in plan.recipes["openthoughts3"].stages() if stage.settings.get("method") == "clarity"]
+    assert labels
+    estimate = estimate_stage(labels[0])
+    assert estimate.input_tokens == 400 * estimate.requests > 0
+    schema = response_schema("clarity")
+    assert schema is not None and set(schema.schema["required"]) == {"clarity", "reasoning"}
+    answer = {"text": '{"clarity": 4, "reasoning": "It is."}', "error": None}
+    assert read_label("clarity", answer) == Label(4.0, "It is.")
+    assert read_label("clarity", {**answer, "text": '{"clarity": 9}'}).value is None

@@ -10,7 +10,7 @@ import pytest
 from openthoughts.base.cli import UserError
 from openthoughts.inference.prompts import Prompt
 from openthoughts.inference.sampling import Sampling
-from openthoughts.questions.labels import read_label, read_structured, response_schema
+from openthoughts.questions.labelling import read_label, response_schema
 
 CATALOG_PROMPTS = sorted((Path(__file__).parents[2] / "catalog" / "prompts").glob("*.md"))
 
@@ -76,7 +76,7 @@ def test_a_length_beyond_the_models_is_the_models() -> None:
     ],
 )
 def test_an_answer_is_read_whatever_is_around_it(text: str, value: float) -> None:
-    assert read_structured("difficulty", text).value == value
+    assert read_label("difficulty", {"text": text, "error": None}).value == value
 
 
 @pytest.mark.parametrize(
@@ -93,15 +93,15 @@ def test_an_answer_is_read_whatever_is_around_it(text: str, value: float) -> Non
     ],
 )
 def test_an_answer_that_cannot_be_read_says_why(text: str, reason: str) -> None:
-    label = read_structured("difficulty", text)
+    label = read_label("difficulty", {"text": text, "error": None})
     assert label.value is None
     assert "unparseable" in (label.error or "")
     assert reason in (label.error or "")
 
 
 def test_a_worth_is_a_number_to_100() -> None:
-    assert read_structured("ask_llm", '{"response": 62.5, "reasoning": "fine"}').value == 62.5
-    assert read_structured("ask_llm", '{"response": 0, "reasoning": "fine"}').value is None
+    assert read_label("ask_llm", {"text": '{"response": 62.5, "reasoning": "fine"}', "error": None}).value == 62.5
+    assert read_label("ask_llm", {"text": '{"response": 0, "reasoning": "fine"}', "error": None}).value is None
 
 
 def test_a_failed_completion_is_a_label_without_value() -> None:
@@ -114,5 +114,5 @@ def test_only_ratings_ask_for_structured_output() -> None:
     schema = response_schema("ask_llm")
     assert schema is not None
     assert set(schema.schema["properties"]) == {"response", "reasoning"}
-    with pytest.raises(UserError, match="choose one of"):
+    with pytest.raises(UserError, match=r"'hardness' \(known: ask_llm, difficulty, response_length\)"):
         response_schema("hardness")

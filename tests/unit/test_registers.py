@@ -11,7 +11,7 @@ import pytest
 from openthoughts.base.register import Register
 from openthoughts.plan.catalog import Catalog, read_catalog
 from openthoughts.plan.config import ConfigurationError
-from openthoughts.plan.planner import Planner
+from openthoughts.plan.parts.builder import Builder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,6 +33,7 @@ def test_the_plan_and_all_declarations_import_nothing_heavy() -> None:
     assert printed.split() == [
         "openthoughts.answers.filters",
         "openthoughts.grading.graders",
+        "openthoughts.questions.labels",
         "openthoughts.sources.connectors",
     ]
 
@@ -76,9 +77,9 @@ def test_an_archive_of_this_machine_is_pinned_by_its_content(tmp_path: Path) -> 
     ids = []
     for content in ("old", "new"):
         archive.write_text(content)
-        ids.append(Planner(Catalog(sources={"physics": entry})).fetched("source", "physics").id)
+        ids.append(Builder(Catalog(sources={"physics": entry})).fetched("source", "physics").id)
     assert ids[0] != ids[1]
-    assert "pin" not in Planner(Catalog(sources={"x": {**entry, "url": "https://x"}})).fetched("source", "x").settings
+    assert "pin" not in Builder(Catalog(sources={"x": {**entry, "url": "https://x"}})).fetched("source", "x").settings
 
 
 def test_the_keys_of_an_entry_have_types(tmp_path: Path) -> None:

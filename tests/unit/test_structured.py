@@ -8,7 +8,7 @@ from openthoughts.answers import verification
 from openthoughts.base.hashing import digest
 from openthoughts.grading import judge
 from openthoughts.inference.structured import Form, Unreadable, read_answer
-from openthoughts.questions.labels import response_schema
+from openthoughts.questions.labelling import response_schema
 from openthoughts.questions.writing import step_schema
 
 DIGESTS = {

@@ -25,25 +25,15 @@ def blocks(part: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 
-def insert(path: Path, before: str, text: str) -> None:
-    """Put text before the one place where ``before`` stands."""
-    code = path.read_text()
-    assert code.count(before) == 1, f"{path} has not one {before!r}"
-    path.write_text(code.replace(before, f"{text}{before}"))
-
-
 @pytest.fixture(scope="module")
 def config(checkout: Checkout, server: FakeServer) -> dict[str, Any]:
     """The small recipe in a checkout to which both filters of the page were added."""
-    code, entry = blocks("A filter of questions", "python")
-    scores = checkout.folder / "scripts/openthoughts/questions/question_scores.py"
-    insert(scores, "SCORES: Mapping", f"{code}\n\n")
-    insert(scores, '"question_length": question_length', f"{entry.strip()} ")
-    insert(checkout.folder / "scripts/openthoughts/plan/settings/questions.py", '"question_length")', '"numbers", ')
+    code = blocks("A filter of questions", "python")[0]
+    (checkout.folder / "scripts/openthoughts/questions/labels/numbers.py").write_text(code)
     (code,) = blocks("A filter of answers", "python")
     (checkout.folder / "scripts/openthoughts/answers/filters/wordy.py").write_text(code)
     config = small_config(checkout, server)
-    (select,) = blocks("A filter of questions", "yaml")
+    select = blocks("A filter of questions", "yaml")[0]
     math = config["recipes"]["tiny"]["domains"]["math"]
     config["recipes"]["tiny"]["domains"] = {"math": {**math, **yaml.safe_load(select)}}
     config["recipes"]["tiny"]["filter"] = {"by": "wordy", "options": {"at_least": 3}}

@@ -24,7 +24,7 @@ from openthoughts.inference.prompts import Prompt
 from openthoughts.inference.request_source import drawn_questions, prompted, shard_questions
 from openthoughts.questions.embeddings import direction, embed, labels, texts_wanted
 from openthoughts.questions.examples import example_texts
-from openthoughts.questions.labels import METHODS, needs_prompt, response_schema, unreadable
+from openthoughts.questions.labelling import answered_methods, needs_prompt, response_schema, unreadable
 from openthoughts.questions.selection import wanted as number_wanted
 from openthoughts.questions.writing import shard_texts, step_schema
 from openthoughts.sources.connectors.written import STEPS
@@ -160,7 +160,7 @@ PROGRAMS: Mapping[str, Program] = {
     "label_questions": Program(
         (
             _QUESTIONS,
-            argument("--method", choices=METHODS, required=True),
+            argument("--method", choices=answered_methods(), required=True),
             _PROMPT,
             argument("--attempts", type=int, default=1, help="requests per question until an answer can be read"),
         ),

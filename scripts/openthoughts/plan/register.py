@@ -20,6 +20,7 @@ from openthoughts.plan.expectations import (
     tokenized_gigabytes,
     training_gigabytes,
 )
+from openthoughts.questions.labels import METHODS
 
 if TYPE_CHECKING:
     from openthoughts.plan.stages import Stage
@@ -32,13 +33,6 @@ Requests = Callable[["Stage"], Iterable[tuple["Stage", int]]]
 
 Tokens = Callable[["Stage"], tuple[float, float | None]]
 """Tokens (in, out) of one request of a stage; null where the catalog does not say."""
-
-LABEL_TOKENS: Mapping[str, tuple[int, int]] = {
-    "difficulty": (1500, 100),
-    "ask_llm": (1500, 100),
-    "response_length": (150, 700),
-}
-"""Tokens (in, out) of one label: a rubric with the question and a short verdict; the bare question and its answer."""
 
 
 def bounded(tokens_in: float, tokens_out: float) -> Tokens:
@@ -175,7 +169,7 @@ LABELLING = Inference(
     "label_questions",
     (QUESTIONS, MODEL),
     ("method", "attempts", "sampling", "seed"),
-    tokens=lambda stage: bounded(*LABEL_TOKENS[stage.settings["method"]])(stage),
+    tokens=lambda stage: bounded(*METHODS[stage.settings["method"]].tokens)(stage),
 )
 DIRECTING = Inference(
     "embed_examples",

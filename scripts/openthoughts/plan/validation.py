@@ -16,9 +16,10 @@ from openthoughts.plan.config import ConfigurationError, Settings
 from openthoughts.plan.settings.answers import Filter
 from openthoughts.plan.settings.configuration import Configuration
 from openthoughts.plan.settings.experiment import Experiment
-from openthoughts.plan.settings.questions import MODEL_LABELS, Select
+from openthoughts.plan.settings.questions import Select
 from openthoughts.plan.settings.recipe import Domain, Recipe, resolved_recipe
 from openthoughts.plan.settings.student import Evaluation, Training, resolved_scale
+from openthoughts.questions.labels import METHODS
 from openthoughts.sources.entries import written_prompt, written_steps
 
 
@@ -71,9 +72,6 @@ def recipe_warnings(name: str, recipe: Recipe, catalog: Catalog) -> Iterator[str
 MOST_SOURCES = 4
 """Sources that can be mixed without harm: in the paper mixtures of 8 and 16 scored worse than the best one alone."""
 
-CLASSICAL = frozenset({"fasttext", "embeddings"})
-"""Question filters that did no better than a random choice in the paper."""
-
 LARGEST_TEACHER = 33e9
 """Parameters of the teacher that was best in the paper (QwQ-32B)."""
 
@@ -86,7 +84,7 @@ def signature_warnings(where: str, block: Domain, catalog: Catalog) -> Iterator[
             f"{where}: {mixed} sources are mixed; in the paper every mixture of more than {MOST_SOURCES} made a weaker "
             "student than the best one or two (`top: 2` mixes the best two)."
         )
-    if block.select.by in CLASSICAL:
+    if block.select.by in METHODS and METHODS[block.select.by].classical:
         yield (
             f"{where}: {block.select.by} selects the questions; in the paper classical filters were no better "
             "than a random choice, labels of a language model were."
@@ -273,20 +271,8 @@ def domain_problems(where: str, block: Domain, catalog: Catalog) -> list[str]:
     for place, benchmark in enumerate(block.decontaminate.benchmarks or ()):
         problems += _unknown(f"{where}.decontaminate.benchmarks.{place}", "benchmark", benchmark, catalog.benchmarks)
     select = block.select
-    mixed = len(block.mixed_sources())
-    problems += keep_problems(f"{where}.select.keep", select.keep, mixed)
-    if select.by in {"fasttext", "embeddings"}:
-        problems += example_problems(f"{where}.select", select, catalog)
-    labeller = catalog.models.get(select.model or "")
-    if select.by == "embeddings" and labeller is not None and labeller.get("task") != "embed":
-        problems.append(f"{where}.select.model: {select.model} is no sentence model: name one with `task: embed`")
-    if select.by in MODEL_LABELS:
-        if select.model is None:
-            problems.append(f"{where}.select: the key 'model' is missing: {select.by} asks a model")
-        else:
-            problems += _unknown(f"{where}.select.model", "model", select.model, catalog.models)
-        if select.by in {"difficulty", "ask_llm"} and select.prompt is None:
-            problems.append(f"{where}.select: the key 'prompt' is missing: {select.by} needs a rubric")
+    problems += keep_problems(f"{where}.select.keep", select.keep, len(block.mixed_sources()))
+    problems += label_problems(f"{where}.select", select, catalog)
     teacher_name = block.answers.teacher
     if teacher_name is None:
         problems.append(f"{where}.answers: the key 'teacher' is missing")
@@ -299,6 +285,24 @@ def domain_problems(where: str, block: Domain, catalog: Catalog) -> list[str]:
     for section, prompt in (("select", select.prompt), ("answers", block.answers.prompt)):
         if prompt is not None:
             problems += _unknown(f"{where}.{section}.prompt", "prompt", prompt, catalog.prompts)
+    return problems
+
+
+def label_problems(where: str, select: Select, catalog: Catalog) -> list[str]:
+    """Problems of what the questions of a domain are ranked by."""
+    method = METHODS.get(select.by)
+    if method is None:
+        return []
+    problems = example_problems(where, select, catalog) if method.learns else []
+    if method.asks is not None and select.model is None:
+        problems.append(f"{where}: the key 'model' is missing: {select.by} asks a model")
+    elif method.asks is not None:
+        problems += _unknown(f"{where}.model", "model", str(select.model), catalog.models)
+        labeller = catalog.models.get(str(select.model), {})
+        if method.asks == "embeddings" and labeller and labeller.get("task") != "embed":
+            problems.append(f"{where}.model: {select.model} is no sentence model: name one with `task: embed`")
+    if method.needs_prompt and select.prompt is None:
+        problems.append(f"{where}: the key 'prompt' is missing: {select.by} needs a rubric")
     return problems
 
 

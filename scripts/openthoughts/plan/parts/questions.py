@@ -8,9 +8,10 @@ from typing import Any
 from openthoughts.plan.parts.builder import Builder, needed
 from openthoughts.plan.parts.examples import plan_classifier, plan_direction
 from openthoughts.plan.parts.sources import plan_clean
-from openthoughts.plan.settings.questions import MODEL_LABELS, Select
+from openthoughts.plan.settings.questions import Select
 from openthoughts.plan.settings.recipe import Domain
 from openthoughts.plan.stages import Stage
+from openthoughts.questions.labels import METHODS
 
 
 def plan_questions(build: Builder, name: str, block: Domain) -> dict[str, Stage]:
@@ -38,13 +39,14 @@ def plan_labels(build: Builder, source: str, clean: Stage, select: Select) -> St
     method = select.by
     rows = clean.execution.get("rows") or 1
     shards = max(1, math.ceil(rows / select.questions_per_shard))
-    if method not in MODEL_LABELS:
-        learnt = {"classifier": [plan_classifier(build, select)]} if method == "fasttext" else {}
-        inputs = {"questions": [clean], **learnt}
-        return build.add("labels", source, {"method": method}, inputs, {"shards": shards})
-    inputs = {"questions": [clean], "model": [build.model(needed(select.model))]}
-    if method == "embeddings":
-        inputs["direction"] = [plan_direction(build, select)]
+    chosen = METHODS[method]
+    inputs: dict[str, list[Stage]] = {"questions": [clean]}
+    if chosen.asks is not None:
+        inputs["model"] = [build.model(needed(select.model))]
+    if chosen.learns:
+        learn, role = (plan_classifier, "classifier") if chosen.asks is None else (plan_direction, "direction")
+        inputs[role] = [learn(build, select)]
+    if chosen.asks != "answers":
         return build.add("labels", source, {"method": method}, inputs, {"shards": shards})
     prompt, path = build.prompt(select.prompt)
     settings = {
@@ -53,9 +55,8 @@ def plan_labels(build: Builder, source: str, clean: Stage, select: Select) -> St
         "sampling": select.sampling.identity(),
         "seed": select.seed,
         "attempts": select.attempts,
+        **{name: getattr(select, name) for name in chosen.settings},
     }
-    if method == "response_length":
-        settings["unit"] = select.unit
     return build.add("labels", source, settings, inputs, {"prompt": path, "shards": shards})
 
 

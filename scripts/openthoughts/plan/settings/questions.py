@@ -9,12 +9,7 @@ from pydantic import Discriminator, Field, Tag
 from openthoughts.base.options import Options, execution_only, unless_default
 from openthoughts.inference.sampling import Sampling
 from openthoughts.plan.settings.fields import OneOf
-
-MODEL_LABELS = frozenset({"difficulty", "response_length", "ask_llm", "embeddings"})
-"""Filters of questions that ask a model; the others learn from examples or compute."""
-
-RANKINGS = ("random", "difficulty", "response_length", "ask_llm", "fasttext", "embeddings", "question_length")
-"""What questions can be ranked by."""
+from openthoughts.questions.labels import METHODS
 
 
 class Decontaminate(Options):
@@ -97,7 +92,7 @@ class Fasttext(Options):
 class Select(Options):
     """Score the questions of a source and keep the best."""
 
-    by: Annotated[str, OneOf(lambda: RANKINGS)] = Field(description="What the questions are ranked by.")
+    by: Annotated[str, OneOf(lambda: ["random", *METHODS])] = Field(description="What the questions are ranked by.")
     keep: Annotated[float, Field(gt=0)] | None = Field(
         None,
         description="Questions kept in the domain, shared equally between its sources; below 1 the share kept of each "
