@@ -151,7 +151,7 @@ def _estimated(stage: Stage) -> Estimate:
 
 
 def request_hours(stages: Iterable[Stage]) -> dict[str, float]:
-    """Hosted model -> hours that its requests take at the account's limits (requests and tokens a minute)."""
+    """Hosted model -> hours that its requests take at the account's limits (requests and tokens per minute)."""
     hours: dict[str, float] = {}
     for stage in dict.fromkeys(stages):
         each = estimate_stage(stage)
