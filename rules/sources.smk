@@ -22,6 +22,7 @@ rule fetch_source:
 
 
 use rule fetch_source as fetch_benchmark with:
+    "Fetch the questions of one benchmark of the catalog."
     output:
         questions="<results>/benchmarks/{id}/questions.parquet",
     log:

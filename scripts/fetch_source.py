@@ -1,7 +1,6 @@
-"""Fetch one question source of the catalog into a table of questions.
+"""Fetch one question source or benchmark of the catalog into a table of questions.
 
-The rows keep the source's own order. ``openthoughts.sources.entries`` and the connectors' docstrings
-say what an entry may hold.
+The rows keep its own order. ``openthoughts.sources.entries`` and the connectors' docstrings say what an entry may hold.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from openthoughts.sources.fetch import add_arguments, fetch
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read the source's entry and write its questions."""
+    """Read the entry and write its questions."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
     fetch(parser.parse_args(argv))

@@ -21,7 +21,6 @@ import decontaminate
 import deduplicate
 import describe_recipe
 import draw_questions
-import fetch_benchmark
 import fetch_source
 import filter_answers
 import grade_answers
@@ -188,8 +187,7 @@ def _outputs(plan: Plan, stage: Stage) -> list[str]:
 def _fetched(plan: Plan, stage: Stage) -> None:
     entry = stage.settings["entry"]
     given = ["--name", stage.settings["name"], "--domain", entry["domain"], "--entry", json.dumps(entry)]
-    program = fetch_source if stage.kind == "source" else fetch_benchmark
-    _run(program.main, [*given, "--output", plan.path(stage)])
+    _run(fetch_source.main, [*given, "--output", plan.path(stage)])
 
 
 def _model(plan: Plan, stage: Stage) -> None:

@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 import draw_questions
-import fetch_benchmark
 import fetch_source
 import limit_length
 import mix_sources
@@ -17,9 +16,9 @@ import select_questions
 from openthoughts.base.tables import DRAWN, QUESTIONS
 
 
-def fetch(folder: Path, name: str, entry: dict[str, object], program: object = fetch_source) -> int:
+def fetch(folder: Path, name: str, entry: dict[str, object]) -> int:
     arguments = ["--name", name, "--domain", "math", "--entry", json.dumps(entry)]
-    return program.main([*arguments, "--output", str(folder / f"{name}.parquet")])  # type: ignore[attr-defined]
+    return fetch_source.main([*arguments, "--output", str(folder / f"{name}.parquet")])
 
 
 def test_from_two_sources_to_a_draw(tmp_path: Path) -> None:
@@ -46,7 +45,7 @@ def test_from_two_sources_to_a_draw(tmp_path: Path) -> None:
 
 
 def test_a_benchmark_bears_its_name(tmp_path: Path) -> None:
-    assert fetch(tmp_path, "held-out", {"connector": "champ", "part": "benchmark"}, fetch_benchmark) == 0
+    assert fetch(tmp_path, "held-out", {"connector": "champ", "part": "benchmark"}) == 0
     table = pl.read_parquet(tmp_path / "held-out.parquet")
     assert table.columns == list(QUESTIONS)
     assert set(table["source"]) == {"held-out"}
@@ -119,7 +118,7 @@ def test_selecting_without_what_it_needs(
 def test_the_demos_catalog_can_be_fetched(tmp_path: Path) -> None:
     import yaml
 
-    for section, program in (("sources", fetch_source), ("benchmarks", fetch_benchmark)):
+    for section in ("sources", "benchmarks"):
         for name, entry in yaml.safe_load(Path(f"demo/catalog/{section}.yaml").read_text()).items():
-            assert fetch(tmp_path, name, entry, program) == 0
+            assert fetch(tmp_path, name, entry) == 0
             assert pl.read_parquet(tmp_path / f"{name}.parquet").height == entry["rows"], name
