@@ -12,8 +12,8 @@ from tests.fake_hub import FakeHub
 
 import fetch_source
 import lock
+from openthoughts.base.hashing import file_sha256
 from openthoughts.sources import hub as connector
-from openthoughts.sources.stackexchange import sha256_of
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_datasets_models_and_files_are_pinned(hub: FakeHub, tmp_path: Path) -> N
             "both": {"revision": both},
             "old": {"revision": converted},
             "one": {"revision": commits["a/one"]},
-            "site": {"revision": sha256_of(posts)},
+            "site": {"revision": file_sha256(posts)},
         },
         "benchmarks": {"two": {"revision": commits["a/two"]}},
         "models": {"model": {"revision": commits["a/model"]}},

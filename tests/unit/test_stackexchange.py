@@ -19,9 +19,9 @@ import py7zr
 import pytest
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.hashing import file_sha256
 from openthoughts.sources.markup import html_to_text, single_blanks
 from openthoughts.sources.reading import read_questions
-from openthoughts.sources.stackexchange import sha256_of
 
 
 def posts(rows: list[str]) -> bytes:
@@ -211,7 +211,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         server = Server(path.read_bytes(), **how)
         threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         running.append(server)
-        return server, sha256_of(path)
+        return server, file_sha256(path)
 
     yield serve
     for server in running:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ def canonical_json(value: Any) -> str:
 def digest(value: Any, hex_digits: int = 32) -> str:
     """Hex digits of the BLAKE2b hash of a JSON value's canonical text."""
     return hashlib.blake2b(canonical_json(value).encode(), digest_size=32).hexdigest()[:hex_digits]
+
+
+def file_sha256(path: Path) -> str:
+    """64 hex digits of the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def keyed_hash(seed: int, question_id: str, occurrence: int = 0, salt: str = "") -> int:

@@ -6,14 +6,14 @@ whole. Rows are in an order that depends on the data alone: the same inputs give
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.files import atomic_path as atomic_path
+from openthoughts.base.files import write_text as write_text
 
 Schema = Mapping[str, pl.DataType | type[pl.DataType]]
 
@@ -120,31 +120,6 @@ SCORES: Schema = {
     "unknown": pl.Int64,
     "failed": pl.Int64,
 }
-
-
-@contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside ``path``; on success it is synced and renamed to ``path``, on failure removed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
-            raise UserError(f"no space left to write {path}: free some, then run again.") from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(text: str, path: Path | str) -> None:
-    """Write a text file atomically (UTF-8)."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def write_table(

@@ -20,6 +20,7 @@ from pathlib import Path
 import polars as pl
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.files import is_full
 from openthoughts.base.streams import TableWriter, batched
 from openthoughts.base.tables import COMPLETIONS, EVALUATION_COMPLETIONS
 from openthoughts.inference.job import Asking, Prompted
@@ -28,7 +29,7 @@ from openthoughts.inference.protocol import FatalError, Request
 from openthoughts.inference.runner import Round
 from openthoughts.inference.server import engine
 from openthoughts.store.gpu_hours import GpuMeter
-from openthoughts.store.journal import StoreFullError, is_full
+from openthoughts.store.journal import StoreFullError
 from openthoughts.store.rows import blocks
 from openthoughts.store.store import Store
 

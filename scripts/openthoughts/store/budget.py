@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.files import replace_text
 from openthoughts.store.journal import segments
 from openthoughts.store.leases import KNOWN_DEAD_SECONDS, is_present
 from openthoughts.store.store import Store
@@ -176,9 +177,7 @@ class Budget:
         """Tell the others what this client may spend, with what it spent before: they leave out all rows of its."""
         names = sorted(self._own_names())
         path = self._folder / f"{self._store.writer}.json"
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"granted": self._before + granted, "writers": names}))
-        temporary.replace(path)
+        replace_text(json.dumps({"granted": self._before + granted, "writers": names}), path)
         self._withdraw({*names} - {path.stem})
 
     def _withdraw(self, names: Collection[str]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.files import replace_text
 from openthoughts.base.processes import StopReason
 from openthoughts.store.leases import KNOWN_DEAD_SECONDS, is_present
 from openthoughts.store.store import Store
@@ -115,9 +116,7 @@ class GpuMeter:
 
     def _write(self, hours: float, reserved: float) -> None:
         self._path.parent.mkdir(exist_ok=True)
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(Use(self._model, self._before + hours, reserved)._asdict()))
-        temporary.replace(self._path)
+        replace_text(json.dumps(Use(self._model, self._before + hours, reserved)._asdict()), self._path)
 
 
 def used_by_all(store: Path) -> list[Use]:

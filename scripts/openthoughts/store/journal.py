@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.files import is_full
 
 SYNC_SECONDS = 1.0
 PROBE_BYTES = 2**20
@@ -33,11 +34,6 @@ class StoreFullError(UserError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"no space left for {path}: free some, then run again; what was answered so far is kept.")
-
-
-def is_full(error: OSError) -> bool:
-    """Whether an error says that the disk or the quota is full."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def has_no_space(folder: Path) -> bool:

@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from openthoughts.base.files import replace_text
+
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 120.0
 KNOWN_DEAD_SECONDS = STALE_SECONDS + 2 * HEARTBEAT_SECONDS
@@ -83,9 +85,7 @@ class Presence:
         self._thread.start()
 
     def _announce(self) -> None:
-        temporary = self._path.with_name(f".{self.name}.tmp")
-        temporary.write_text(json.dumps(asdict(Process.current())))
-        temporary.replace(self._path)
+        replace_text(json.dumps(asdict(Process.current())), self._path)
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECONDS):
