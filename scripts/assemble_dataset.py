@@ -14,19 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from openthoughts.answers.dataset import DomainPart, assemble, counts_summary, dataset_card, dataset_info
-from openthoughts.base.cli import UserError, command
+from openthoughts.base.cli import UserError, command, json_object
 from openthoughts.base.tables import write_text
-
-
-def licences(text: str) -> dict[str, str]:
-    """Source names to licences, from JSON; raises ``UserError`` for anything else."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f'--licences is not JSON ({error}): give an object such as {{"SOURCE": "LICENCE"}}.') from error
-    if not isinstance(value, dict):
-        raise UserError('--licences is not a JSON object: give one such as {"SOURCE": "LICENCE"}.')
-    return {str(source): str(licence) for source, licence in value.items() if licence is not None}
 
 
 @command
@@ -50,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--difficulty names {strangers[0]}, which is no --domain: use {', '.join(names)}.")
     if len(set(names)) < len(names):
         raise UserError("a --domain is given twice: give each domain once.")
-    known = licences(arguments.licences)
+    named = json_object(arguments.licences, "--licences", '{"SOURCE": "LICENCE"}')
+    known = {source: str(licence) for source, licence in named.items() if licence is not None}
     parts = [
         DomainPart(name, Path(questions), Path(answers), Path(measured), name in arguments.difficulty)
         for name, questions, answers, measured in arguments.domain

@@ -7,12 +7,11 @@ beside ``model.json`` that nothing tracks; a rerun verifies them and downloads n
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from openthoughts.base.cli import UserError, command
+from openthoughts.base.cli import command, json_object
 from openthoughts.models.fetch import fetch
 
 
@@ -25,11 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--revision", help="commit of a hub model, from the lock")
     parser.add_argument("--output", required=True, type=Path, help="model.json")
     options = parser.parse_args(argv)
-    try:
-        entry = json.loads(options.entry)
-    except ValueError as error:
-        raise UserError(f"--entry is not JSON: {error}") from error
-    fetch(options.name, entry, options.revision or None, options.output)
+    fetch(options.name, json_object(options.entry, "--entry"), options.revision or None, options.output)
     return 0
 
 

@@ -7,26 +7,13 @@ always dropped.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from openthoughts.answers.filtering import filter_answers
-from openthoughts.base.cli import UserError, command
-
-
-def options(text: str) -> dict[str, Any]:
-    """A JSON object from the command line; raises ``UserError`` for anything else."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"--options is not JSON ({error}): give an object, such as {{}}.") from error
-    if not isinstance(value, dict):
-        raise UserError(f"--options is {text}: give a JSON object, such as {{}}.")
-    return value
+from openthoughts.base.cli import command, json_object
 
 
 @command
@@ -45,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.questions,
         arguments.answers,
         arguments.by,
-        options(arguments.options),
+        json_object(arguments.options, "--options"),
         arguments.output,
         arguments.dropped,
         {"measured": arguments.measured, "assessed": arguments.assessed},

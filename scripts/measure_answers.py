@@ -7,14 +7,13 @@ tests where it has tests (in the sandbox).
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from openthoughts.answers.consensus import measure_answers
-from openthoughts.base.cli import UserError, command
+from openthoughts.base.cli import UserError, command, json_object
 
 SETTINGS = {"last_number", "programs"}
 
@@ -28,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", required=True, metavar="JSON", help="last_number and programs (true or false)")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(argv)
-    settings = json.loads(options.settings)
+    settings = json_object(options.settings, "--settings")
     if set(settings) != SETTINGS:
         raise UserError(f"--settings is {options.settings}: give {' and '.join(sorted(SETTINGS))}.")
     table = measure_answers(options.questions, options.answers, settings, options.output)

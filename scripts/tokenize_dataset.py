@@ -15,10 +15,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from openthoughts.base.cli import command
+from openthoughts.base.cli import command, json_object
 from openthoughts.base.engine_child import ACCELERATORS
 from openthoughts.models.model import Model
-from openthoughts.training.scales import Packing, Scale, parse_settings
+from openthoughts.training.scales import Packing, Scale
 from openthoughts.training.tokenize import Tokenization, tokenize, write_statistics
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         100 * statistics["cut_share"],
         *(statistics[key] for key in ("cutoff", "packed_rows")),
     )
-    if "global_batch" in parse_settings(options.settings):
-        scale = Scale.from_json(json.dumps({"cutoff": options.cutoff} | parse_settings(options.settings)))
+    settings = json_object(options.settings, "--settings")
+    if "global_batch" in settings:
+        scale = Scale.from_json(json.dumps({"cutoff": options.cutoff} | settings))
         log.info("%d steps per epoch, %d steps in all", *scale.steps(statistics["packed_rows"]))
     return 0
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from openthoughts.base.cli import UserError, command
+from openthoughts.base.cli import UserError, command, json_object
 from openthoughts.base.tables import write_text
 from openthoughts.questions.classifier import PARAMETERS, train
 from openthoughts.questions.examples import example_texts
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--summary", type=Path, required=True, help="what it was made of (JSON)")
     options = parser.parse_args(argv)
-    parameters = json.loads(options.parameters)
+    parameters = json_object(options.parameters, "--parameters")
     if set(parameters) != set(PARAMETERS):
         raise UserError(f"--parameters is {options.parameters}: give {', '.join(PARAMETERS)}.")
     most = wanted(options.most, "--most")

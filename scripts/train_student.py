@@ -14,12 +14,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from openthoughts.base.cli import command
+from openthoughts.base.cli import command, json_object
 from openthoughts.base.engine_child import ACCELERATORS
 from openthoughts.models.model import Model
 from openthoughts.training.arguments import Training
 from openthoughts.training.nodes import Nodes
-from openthoughts.training.scales import Scale, parse_settings
+from openthoughts.training.scales import Scale
 from openthoughts.training.tokenize import read_statistics
 from openthoughts.training.training import train
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tokenized=options.tokenized,
         statistics=read_statistics(options.statistics),
         base=Model.read(options.model),
-        scale=Scale.from_json(json.dumps(parse_settings(options.settings) | saving)),
+        scale=Scale.from_json(json.dumps(json_object(options.settings, "--settings") | saving)),
         seed=options.seed,
     )
     processes = max(1, options.gpus if options.accelerator == "cuda" else options.processes)

@@ -118,7 +118,7 @@ def test_steps_count_as_the_trainer_does() -> None:
             '{"global_batch": 4, "learning_rate": "1e-5", "cutoff": 64, "epochs": 1}',
             "learning_rate of the training scale is '1e-5'",
         ),
-        ("[4]", "no JSON object"),
+        ("[4]", "give a JSON object"),
         ("{4}", "not JSON"),
     ],
 )

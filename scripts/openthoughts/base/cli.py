@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 LIST = ".arguments"
 """Ending of a file that holds a list of arguments, one per line; ``@FILE`` on a command line stands for them."""
@@ -44,3 +46,14 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             return 1
 
     return wrapped
+
+
+def json_object(text: str, name: str, example: str = "{}") -> dict[str, Any]:
+    """The JSON object that the argument ``name`` is given. Raises ``UserError`` for anything else."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{name} is not JSON ({error}): give a JSON object such as {example}.") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{name} is not a JSON object: give a JSON object such as {example}.")
+    return value

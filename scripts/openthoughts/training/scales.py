@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from openthoughts.base.cli import UserError
+from openthoughts.base.cli import UserError, json_object
 from openthoughts.base.options import did_you_mean
 
 EXECUTION = frozenset({"save_steps"})
@@ -25,7 +24,7 @@ class Packing:
     @classmethod
     def from_json(cls, text: str) -> Packing:
         """Read the settings from a JSON object, which may hold a whole scale."""
-        settings = parse_settings(text)
+        settings = json_object(text, "--settings", '{"packing": true}')
         return cls(bool(settings.get("packing", False)), bool(settings.get("neat_packing", False)))
 
 
@@ -48,7 +47,7 @@ class Scale:
     @classmethod
     def from_json(cls, text: str) -> Scale:
         """Read a scale from a JSON object. Raises ``UserError`` for unknown, missing or impossible settings."""
-        settings = parse_settings(text)
+        settings = json_object(text, "--settings", '{"packing": true}')
         known = {item.name for item in dataclasses.fields(cls)}
         for name in settings:
             if name not in known:
@@ -87,14 +86,3 @@ class Scale:
         """Optimiser steps of an epoch, and of the whole training, on ``rows`` (packed) rows, as the trainer counts."""
         epoch = math.ceil(rows / self.global_batch)
         return epoch, self.max_steps or math.ceil(epoch * (self.epochs or 1))
-
-
-def parse_settings(text: str) -> dict[str, Any]:
-    """A JSON object. Raises ``UserError`` for anything else."""
-    try:
-        settings = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"the settings are not JSON ({error}): write them like '{{\"packing\": true}}'.") from error
-    if not isinstance(settings, dict):
-        raise UserError("the settings are no JSON object: write them like '{\"packing\": true}'.")
-    return settings
