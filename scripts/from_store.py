@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     of = configured(options)
     logging.getLogger("openthoughts.inference.completions").setLevel(logging.WARNING)
-    found = Counter(write_stored(shard, of.store, of.config.get("max_failed", 0.01)) for shard in asked_shards(of.plan))
+    found = Counter(write_stored(shard, of.store, of.settings.max_failed) for shard in asked_shards(of.plan))
     print(
         f"{found['written']} shards written from {of.store}; {found['there']} were there, "
         f"{found['asked']} are to be asked for, {found['early']} wait for their questions or their model."

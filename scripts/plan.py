@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     whole = total(estimate(everything).values())
     show_ranges(whole, everything, options.gpus)
     table += show_spent(plan, everything, of.store, of.accelerator)
-    for warning in (*budget_warnings(whole, config.get("budget") or {}), *plan.warnings):
+    for warning in (*budget_warnings(whole, of.settings.budget.model_dump()), *plan.warnings):
         print(f"warning: {warning}")
     for gap in sorted(whole.unknown):
         print(f"not counted: the catalog does not say the {gap}.")

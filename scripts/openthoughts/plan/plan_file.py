@@ -7,6 +7,7 @@ one file stands for one plan for ever, and a short command line names it.
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import os
@@ -17,9 +18,10 @@ from typing import Any
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.options import did_you_mean
-from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan import validation
 from openthoughts.plan.config import read_config
 from openthoughts.plan.planner import make_plan
+from openthoughts.plan.settings.configuration import Configuration
 from openthoughts.plan.stages import ExperimentPlan, Plan, RecipePlan
 
 PLANS = "plans"
@@ -33,29 +35,34 @@ class Configured:
     config: Mapping[str, Any]
     plan: Plan
 
+    @functools.cached_property
+    def settings(self) -> Configuration:
+        """The configuration with its defaults."""
+        return validation.checked_configuration(self.config)
+
     @property
     def store(self) -> Path:
         """The completion store."""
-        return Path(self.config.get("store", "store"))
+        return Path(self.settings.store)
 
     @property
     def accelerator(self) -> str:
         """What engines run on: ``cuda`` or ``cpu``."""
-        return str(self.config.get("accelerator", "cuda"))
+        return self.settings.accelerator
 
     def varying(self, recipe: str) -> list[ExperimentPlan]:
         """The experiments among the targets that vary a recipe."""
-        experiments = self.config.get("experiments", {})
-        return [planned for name, planned in self.plan.experiments.items() if experiments[name].get("base") == recipe]
+        experiments = self.settings.experiments
+        return [planned for name, planned in self.plan.experiments.items() if experiments[name].base == recipe]
 
     def everything(self) -> Plan:
         """The plan of every configured recipe and experiment, asked for or not."""
-        targets = [*self.config["recipes"], *self.config.get("experiments", {})]
+        targets = [*self.settings.recipes, *self.settings.experiments]
         return _planned({**self.config, "targets": targets}).plan
 
 
 def _planned(config: Mapping[str, Any]) -> Configured:
-    return Configured(config, make_plan(config, read_catalog(config.get("catalog", ["catalog"]))))
+    return Configured(config, make_plan(*validation.configured(config)))
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
