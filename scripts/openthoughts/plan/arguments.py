@@ -53,8 +53,9 @@ def quoted(words: Sequence[str]) -> str:
 def dataset_domains(plan: Plan, dataset: Stage) -> list[str]:
     """The domains of a dataset with their questions, their answers and what was measured of these."""
     words: list[str] = []
-    inputs = (dataset.inputs[role] for role in ("drawn", "answers", "measured"))
-    for domain, *stages in zip(dataset.settings["domains"], *inputs, strict=True):
+    inputs = dataset.inputs
+    tables = zip(inputs["drawn"], inputs["answers"], inputs["measured"], strict=True)
+    for domain, stages in zip(dataset.settings["domains"], tables, strict=True):
         words += ["--domain", domain, *map(plan.path, stages)]
     return words
 
