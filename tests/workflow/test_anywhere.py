@@ -64,7 +64,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 @pytest.fixture(scope="module")
 def shipped(checkout: Checkout) -> Iterator[None]:
-    """See to it that no run has written into the checkout, but for compiled kernels."""
+    """See to it that no run has written into the checkout, but for compiled kernels and Snakemake's notes."""
     before = files_of(checkout.folder)
     yield
     assert files_of(checkout.folder) == before
@@ -72,7 +72,8 @@ def shipped(checkout: Checkout) -> Iterator[None]:
 
 def files_of(folder: Path) -> dict[str, int]:
     """The files of a checkout and when they were written."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).parts[0] != "cache")
+    notes = ("cache", ".snakemake")
+    files = (path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).parts[0] not in notes)
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in files}
 
 
