@@ -86,7 +86,7 @@ def asking_memory(kind):
 
 
 def asking(kind, minutes):
-    """The resources of a rule that asks a model; none of them changes an answer. `minutes`: a number or a function."""
+    """The resources of a rule that asks a model; none of them changes an answer; `minutes` is a number or a function."""
     return {
         "mem_mb": asking_memory(kind),
         "runtime": lambda wildcards, attempt: attempt
