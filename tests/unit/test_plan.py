@@ -302,6 +302,7 @@ def test_several_varied_settings_make_a_grid_and_named_arms_move_settings_togeth
         ("recipes.small.domains.math.select.keep", 1, "1 questions cannot be shared by 2 sources"),
         ("recipes.small.decontaminate", {"similarity": 80}, "the key 'benchmarks' is missing ([] drops nothing)"),
         ("recipes.small.domains.code.select", {"by": "dificulty"}, "'dificulty' is not one of the choices"),
+        ("recipes.small.limit", {"tokenizer": "techer"}, "limit.tokenizer: there is no tokenizer 'techer' (did"),
         ("recipes.small.filter", {"by": "random"}, "filter.options: give keep or keep_per_question"),
         ("recipes.small.filter", {"by": "majority", "options": {"tie": "drop"}}, "unknown key 'tie' (did you mean t"),
         ("recipes.small.filter", {"by": "longest", "keep": 2, "options": {"unit": "words"}}, "options.unit: 'words'"),

@@ -17,15 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openthoughts.base.cli import UserError
+from openthoughts.models.tokenizer_names import QWEN
 
 if TYPE_CHECKING:
     import tiktoken
     import tokenizers
 
 TokenIds = NDArray[np.uint32]
-
-QWEN = "qwen"
-"""Short name of the vocabulary of Qwen2, Qwen2.5, QwQ and Qwen3 (the published recipe's ``Qwen/Qwen2-7B-Instruct``)."""
 
 _BATCH = 4096
 

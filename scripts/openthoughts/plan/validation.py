@@ -10,6 +10,7 @@ from openthoughts.answers.filters import FILTERS
 from openthoughts.base.cli import UserError
 from openthoughts.base.options import checked, did_you_mean, repaired
 from openthoughts.base.options import problems as option_problems
+from openthoughts.models.tokenizer_names import QWEN, is_tokenizer
 from openthoughts.plan.arms import arm_evaluation, arm_overrides, arm_recipe, colliding_arms, curve_points
 from openthoughts.plan.catalog import Catalog, grader_problems, read_catalog
 from openthoughts.plan.config import ConfigurationError, Settings
@@ -270,6 +271,12 @@ def domain_problems(where: str, block: Domain, catalog: Catalog) -> list[str]:
         problems.append(f"{where}.decontaminate: the key 'benchmarks' is missing ([] drops nothing)")
     for place, benchmark in enumerate(block.decontaminate.benchmarks or ()):
         problems += _unknown(f"{where}.decontaminate.benchmarks.{place}", "benchmark", benchmark, catalog.benchmarks)
+    for section, tokenizer in (("decontaminate", block.decontaminate.tokenizer), ("limit", block.limit.tokenizer)):
+        if not is_tokenizer(tokenizer) and (section, tokenizer) != ("limit", "teacher"):
+            known = [QWEN, "teacher"] if section == "limit" else [QWEN]
+            problems.append(
+                f"{where}.{section}.tokenizer: there is no tokenizer {tokenizer!r}{did_you_mean(tokenizer, known)}"
+            )
     select = block.select
     problems += keep_problems(f"{where}.select.keep", select.keep, len(block.mixed_sources()))
     problems += label_problems(f"{where}.select", select, catalog)
