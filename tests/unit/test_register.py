@@ -50,7 +50,7 @@ def test_every_way_to_ask_has_a_rule_and_a_program(kind: str, program: str) -> N
     place = asks.file if asks.folder is None else f"{asks.folder}/{{shard}}-of-{{shards}}.parquet"
     assert f"{KINDS[kind].folder}/{{id}}/{place}" in outputs(rule)
     assert f'asking_threads("{kind}")' in rule
-    assert f'mem_mb=asking_memory("{kind}")' in rule
+    assert f'**asking("{kind}", minutes=' in rule, "with its memory"
     assert (ROOT / f"scripts/{program}.py").is_file()
 
 
