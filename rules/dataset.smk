@@ -17,7 +17,7 @@ rule assemble_dataset:
     resources:
         **growing(memory=16000, minutes=240),
     params:
-        # Written into the card only: a corrected licence must not train a student anew, so it is no setting.
+        # Written into the card only: a corrected licence must not train a student again, so it is no setting.
         licences=licences,
         domains=arguments_of("dataset", arguments.dataset_domains),
         difficulty=lambda wildcards: " ".join(

@@ -1,4 +1,4 @@
-# One label a question of each source, and the best questions by label.
+# One label per question of each source, and the best questions by label.
 rule train_classifier:
     "Train a fastText classifier on good and bad examples."
     input:

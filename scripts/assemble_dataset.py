@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = [name for name, *_ in arguments.domain]
     strangers = sorted(set(arguments.difficulty) - set(names))
     if strangers:
-        raise UserError(f"--difficulty names {strangers[0]}, which is no --domain: use {', '.join(names)}.")
+        raise UserError(f"--difficulty names {strangers[0]}, which is not a --domain: use {', '.join(names)}.")
     if len(set(names)) < len(names):
         raise UserError("a --domain is given twice: give each domain once.")
     named = json_object(arguments.licences, "--licences", '{"SOURCE": "LICENCE"}')

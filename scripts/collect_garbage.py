@@ -26,7 +26,7 @@ def unused(results: Path, used: set[str]) -> Iterator[Path]:
 
 
 def old_plans(results: Path, plan: Path | None) -> Iterator[Path]:
-    """The plans that the workflow wrote for other configurations, and lists of arguments; both are written anew."""
+    """The plans that the workflow wrote for other configurations, and lists of arguments; both are written again."""
     for file in sorted((results / PLANS).glob("[!.]*")):
         if plan is None or file.name != plan.name:
             yield file

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     groups: dict[str, list[str]] = asked.get("groups", {})
     for label, benchmarks in groups.items():
         if not benchmarks or label == AVERAGE:
-            raise UserError(f"the group {label} cannot be: give it another name than {AVERAGE} and its benchmarks.")
+            raise UserError(f"the group {label} must list benchmarks and may not be named {AVERAGE}.")
     arms = [
         Arm.read(name, [Path(scores) for scores, _ in runs], [Path(grades) for _, grades in runs])
         for name, runs in asked["arms"].items()

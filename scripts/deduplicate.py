@@ -52,7 +52,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dropped", type=Path, required=True)
     arguments = parser.parse_args(argv)
     if not 0 < arguments.similarity <= 100:
-        raise UserError(f"--similarity {arguments.similarity:g} is not a per cent: give a number above 0, up to 100.")
+        raise UserError(f"--similarity {arguments.similarity:g} must be above 0 and at most 100.")
     return arguments
 
 

@@ -1,7 +1,7 @@
 """Build the environments that engines run in.
 
 ``environments.py NAME...`` builds each one that is not there yet (``openthoughts/base/environments.py`` says which
-files describe an environment); built ones are found in no time. ``--pin`` makes the exact pins of NAME anew instead.
+files describe an environment); built ones are found in no time. ``--pin`` pins NAME again instead.
 """
 
 from __future__ import annotations

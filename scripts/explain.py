@@ -33,7 +33,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("question", help="id, its first digits, or SOURCE:ROW")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
     parser.add_argument("--matches", type=int, default=3, help="matches shown of each stage, best first; 0: all")
-    parser.add_argument("--width", type=int, default=0, help="cells in a line; 0: as wide as the terminal")
+    parser.add_argument("--width", type=int, default=0, help="cells per line; 0: as wide as the terminal")
     parser.add_argument("--colour", choices=("auto", "always", "never"), default="auto")
     return parser.parse_args(argv)
 

@@ -1,4 +1,4 @@
-"""Tell how many questions each similarity threshold from 60 to 100 would drop, over a sample of 50,000 questions.
+"""Report how many questions each similarity threshold from 60 to 100 would drop, over a sample of 50,000 questions.
 
 By length and by benchmark, and how many fall to similarity alone, to an n-gram alone and to both. The rule is the one
 of decontaminate.py; nothing is dropped.

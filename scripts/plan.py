@@ -1,8 +1,8 @@
 """Say what a configuration will cost before anything is booked: jobs, requests, tokens, dollars, GPU-hours, disk.
 
-One table a recipe, one an experiment (each arm: what it shares with the arms before it, and what it adds), and one for
-everything together, where what several recipes share counts once. What has run already is told beside it: answers that
-need not be asked for again, and what was spent, with what that makes of the estimate.
+One table per recipe, one per experiment (each arm: what it shares with the arms before it, and what it adds), and one
+for everything together, where what several recipes share counts once. It also reports what has run already: answers
+that need not be asked for again, what was spent, and what the estimate becomes with it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the estimates, and write them as a table where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_plan_arguments(parser)
-    parser.add_argument("--gpus", type=int, default=64, help="GPUs of which wall time is told")
+    parser.add_argument("--gpus", type=int, default=64, help="GPUs to compute the wall time for")
     parser.add_argument("--output", type=Path, help="plan.tsv")
     options = parser.parse_args(argv)
     of = configured(options)
@@ -105,7 +105,7 @@ def show_arms(experiment: ExperimentPlan) -> None:
 
 def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int) -> None:
     """Print how far dollars and GPU-hours may lie from the estimate, and the time that limits and GPUs leave."""
-    print("\nThe jobs are those that a dry run lists, but for its target (`all`).")
+    print("\nThe jobs are those that a dry run lists, except its target (`all`).")
     if whole.usd:
         print(f"${whole.usd_low:,.0f} to ${whole.usd_high:,.0f} at live prices.")
     if whole.gpu_hours >= 1:

@@ -1,6 +1,6 @@
-"""Look whether a run can go well, before anything is booked: one table of what is fine, and what to do about the rest.
+"""Check that a run can succeed, before anything is booked: one table of what is fine, and what to do about the rest.
 
-Looks at the cluster that the profile names (none: this machine), the store, the disk, the engines' environments, the
+Checks the cluster that the profile names (none: this machine), the store, the disk, the engines' environments, the
 keys of hosted models, and the lock. Ends with status 1 where something needs to be done.
 """
 

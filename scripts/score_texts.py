@@ -57,7 +57,7 @@ def write_scores(options: argparse.Namespace) -> int:
 
     computed = [name for name, method in METHODS.items() if not (method.asks or method.learns)]
     if options.questions is None or options.score not in computed:
-        raise UserError(f"there is no score {options.score} of questions{did_you_mean(options.score, computed)}.")
+        raise UserError(f"there is no question score {options.score}{did_you_mean(options.score, computed)}.")
     rows = shard_questions(options.questions, options.shard, options.shards)
     values = METHODS[options.score].score(rows).cast(pl.Float64).fill_nan(None)
     nothing = pl.lit(None, pl.String)

@@ -48,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         subparser.add_argument("--store", type=Path, required=True)
     options = parser.parse_args(argv)
     if not (options.store / "store.json").exists():
-        raise UserError(f"{options.store} is no completion store: name the folder that `store:` of config.yaml names.")
+        raise UserError(
+            f"{options.store} is not a completion store: name the folder that `store:` of config.yaml names."
+        )
     with Store(options.store) as store:
         if options.command == "stats":
             show(store, options.json)

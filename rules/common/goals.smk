@@ -62,7 +62,7 @@ def described_files(wildcards):
 
 
 def description(wildcards):
-    """Params function: the digest of what a manifest tells, which is written anew where it changes."""
+    """Params function: the digest of what a manifest reports, which is written again where it changes."""
     recipe = Recipe.planned(PLAN, PLAN.recipes[wildcards.recipe])
     told = [(stage.name, stage.domain, stage.about) for stage in recipe.stages.values()]
     return digest(told, 16)

@@ -142,7 +142,7 @@ def answers_minutes(wildcards):
 
 
 def training_gpus(wildcards):
-    """GPUs a node of a training."""
+    """GPUs per node of a training."""
     return (
         0
         if ACCELERATOR == "cpu"

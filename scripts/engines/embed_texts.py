@@ -21,7 +21,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def embed(folder: Path, texts: list[str]) -> Any:
-    """The vectors of texts, one a row (float32)."""
+    """The vectors of texts, one per row (float32)."""
     import numpy
     import torch  # type: ignore[import-not-found]
     from transformers import AutoModel, AutoTokenizer  # type: ignore[import-not-found]

@@ -1,7 +1,7 @@
 """One process of a training. Runs in LLaMA-Factory's environment, started by ``torchrun``.
 
 ``llamafactory_train.py TRAIN.yaml``: LLaMA-Factory's arguments (``openthoughts/training/training.py``). Beside what
-LLaMA-Factory does, it writes one line a step to ``steps.jsonl`` in the output folder, and marks a checkpoint as whole
+LLaMA-Factory does, it writes one line per step to ``steps.jsonl`` in the output folder, and marks a checkpoint as whole
 once every process has written its part.
 """
 
@@ -148,7 +148,7 @@ def recorder(output: Path) -> Any:
     from transformers import TrainerCallback
 
     class Recorder(TrainerCallback):
-        """One line a step: step, epoch, loss, learning_rate, grad_norm, tokens_per_second, mfu (null without a GPU)."""
+        """One line per step: step, epoch, loss, learning_rate, grad_norm, tokens_per_second, mfu (null: no GPU)."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             """Start the clock."""

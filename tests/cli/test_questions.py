@@ -102,8 +102,8 @@ def test_an_entry_that_is_not_json(tmp_path: Path, capsys: pytest.CaptureFixture
     ("arguments", "message"),
     [
         (["--by", "difficulty", "--keep", "3"], "a selection by difficulty needs labels"),
-        (["--by", "random", "--keep", "0"], "--keep 0 is no number of questions"),
-        (["--by", "random", "--keep", "some"], "--keep some is no number of questions"),
+        (["--by", "random", "--keep", "0"], "--keep 0 must be a whole number above 0, or all"),
+        (["--by", "random", "--keep", "some"], "--keep some must be a whole number above 0, or all"),
     ],
 )
 def test_selecting_without_what_it_needs(

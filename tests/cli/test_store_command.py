@@ -54,7 +54,7 @@ def test_export_writes_one_row_a_key(folder: Path, tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         (["export", "--output", "x.parquet", "--model", "nobody"], "nothing of nobody"),
-        (["stats", "--store", "nowhere"], "nowhere is no completion store"),
+        (["stats", "--store", "nowhere"], "nowhere is not a completion store"),
     ],
 )
 def test_mistakes_are_one_sentence(

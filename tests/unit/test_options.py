@@ -53,7 +53,7 @@ CASES: list[tuple[Any, list[str]]] = [
     ),
     ({"needed": 1, "inner": {"words": "a"}}, ["here.inner.words: 'a' should be of type list"]),
     ({"needed": 1, "inner": {"words": ["a", 1]}}, ["here.inner.words.1: 1 should be of type string"]),
-    ({"needed": 1, "inner": {1: 2}}, ["here.inner: the key 1 is no text: put it in quotes"]),
+    ({"needed": 1, "inner": {1: 2}}, ["here.inner: the key 1 is not text: put it in quotes"]),
     ([], ["here: [] should be of type mapping"]),
     (
         {"neded": 1, "inner": {"samples": -1, "share": "x"}},

@@ -46,7 +46,7 @@ class Harmful:
 
 
 def test_nothing_is_run_by_unpickling(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="mkdir, which is no text"):
+    with pytest.raises(UserError, match="mkdir, which is not text"):
         cases_of(packed(Harmful(tmp_path / "made")))
     assert not (tmp_path / "made").exists()
 

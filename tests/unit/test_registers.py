@@ -59,7 +59,7 @@ def test_a_module_of_a_register_defines_one_thing(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("grader", "message"),
     [
-        ("maths", r"benchmarks.yaml.my-exam: .*'maths', which is no grader \(did you mean math\?\)"),
+        ("maths", r"benchmarks.yaml.my-exam: .*'maths', which is not a grader \(did you mean math\?\)"),
         ("judge", "benchmarks.yaml.my-exam: it is graded by a judge: say which"),
     ],
 )

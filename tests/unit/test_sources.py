@@ -235,7 +235,7 @@ class TestLocal:
         ("change", "message"),
         [
             ({"column": "qq"}, "has no column 'qq' (did you mean q?): its columns are a, id, kind, q."),
-            ({"path": "nowhere"}, "nowhere is no file, and no folder"),
+            ({"path": "nowhere"}, "nowhere is neither a file nor a folder"),
             ({"text": "{q}"}, "exactly one of column, chat, text"),
             ({"where": "kind ="}, "the condition 'kind =' cannot be read"),
             ({"format": "parquet"}, "is not a whole Parquet file"),
@@ -254,7 +254,7 @@ class TestLocal:
 
     def test_a_text_column_is_no_chat(self, tmp_path: Path) -> None:
         pl.DataFrame({"q": [["a"]]}).write_parquet(tmp_path / "q.parquet")
-        with pytest.raises(UserError, match="'q' is no list of messages"):
+        with pytest.raises(UserError, match="'q' is not a list of messages"):
             questions({"connector": "local", "path": str(tmp_path), "chat": "q"})
 
 

@@ -200,7 +200,7 @@ def test_a_recipe_with_the_filter_of_answers_ends_in_a_dataset(
         ({"select": {"by": "random", "keep": 2.5}}, "neither a whole number of questions nor a fraction"),
         ({"filter": {"by": "llm_verification"}}, "filter: the key 'model' is missing"),
         ({"filter": {"by": "fasttext", "keep": 5}}, "filter: the key 'examples' is missing"),
-        ({"filter": {"candidates": 13}}, "filter.candidates: 13 is no multiple of the 2 samples"),
+        ({"filter": {"candidates": 13}}, "filter.candidates: 13 is not a multiple of the 2 samples"),
         ({"filter": {"candidates": 12}, "draw": 6}, "`draw` says already how many questions are drawn"),
         ({"filter": {"candidates": 12, "keep": 13}}, "filter.keep: 13 of 12 candidates"),
         ({"filter": {"by": "random", "keep": 5, "options": {"keep": 4}}}, "filter.options.keep"),

@@ -51,7 +51,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Classes:
-    """The class of each different answer of a question, and the pairs of classes of which it is not known."""
+    """The class of each different answer of a question, and the pairs of classes whose equality is undecided."""
 
     of: Mapping[str, int]
     unknown: frozenset[tuple[int, int]] = field(default_factory=frozenset)
@@ -308,7 +308,7 @@ def equivalence_classes(groups: Sequence[Sequence[str]]) -> list[Classes]:
     """For each group of different texts, the class of each text: mathematically equal texts share one.
 
     Each text is compared with the first text of the classes so far; a comparison that is given up leaves them apart,
-    as a pair of classes of which it is not known. Algebra is asked only where text and plain numbers cannot decide.
+    as a pair of classes whose equality is undecided. Algebra is asked only where text and plain numbers cannot decide.
     """
     classes: list[dict[str, int]] = [{} for _ in groups]
     unknown: list[set[tuple[int, int]]] = [set() for _ in groups]
@@ -343,7 +343,7 @@ def elect(votes: Group, classes: Classes, shown: bool = True) -> list[Verdict]:
     """For each vote: sample, majority answer (null unless ``shown``), agreement, ties, whether it is in the majority.
 
     The majority is the class of most votes, of several the one whose first vote is the earliest. The agreement is its
-    share of all answers, those without a final answer too, but for those of which it is not known.
+    share of all answers, those without a final answer too, except those whose equality is undecided.
     """
     counts: dict[int, int] = {}
     for _, answer in votes:

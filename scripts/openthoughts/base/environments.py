@@ -149,7 +149,7 @@ def own_environment(name: str, own: str, variable: str) -> Environment:
 def build(name: str, envs: Path = ROOT / "envs") -> Path:
     """Build an environment unless it is there, and return its folder.
 
-    Builders of one environment wait for each other; what a killed one left half-built is built anew.
+    Builders of one environment wait for each other; what a killed one left half-built is built again.
     """
     pins = pins_of(name, envs)
     folder = folder_of(name, envs)
@@ -210,7 +210,7 @@ def pin(name: str, envs: Path = ROOT / "envs") -> Path:
     """Make ``envs/NAME.txt`` of ``envs/NAME.in`` and ``envs/NAME.overrides``: exact pins, with no address in them."""
     wants, overrides, pins = (envs / f"{name}{suffix}" for suffix in (".in", ".overrides", ".txt"))
     if not wants.is_file():
-        raise UserError(f"{wants} does not exist: write what the environment {name} needs in it, one package a line.")
+        raise UserError(f"{wants} does not exist: write what the environment {name} needs in it, one package per line.")
     options = ["--no-config", "--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header"]
     options += ["--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28", *find_links()]
     if overrides.is_file():

@@ -29,7 +29,7 @@ def unless_default(default: Any, **more: Any) -> Any:
 
 
 class Options(BaseModel):
-    """A block of settings: unknown keys are refused, values are not guessed (``"16"`` is no number), nothing changes.
+    """A block of settings: unknown keys are refused, types are not guessed (``"16"`` is not 16), nothing changes.
 
     A whole number may be written ``2.0e+4``; a list is taken where a tuple is declared. A class whose ids hold the
     keys as the user wrote them, without defaults, sets ``identity_as_written`` (and declares numbers as ``int | float``
@@ -201,7 +201,7 @@ def _sentences(error: ValidationError, model: type[BaseModel], value: Any, root:
         elif kind == "invalid_key" or each["loc"][-1:] == ("[key]",):
             parent = name.rpartition(".")[0] or "(top level)"
             pattern = each.get("ctx", {}).get("pattern")
-            rule = f" does not match {pattern!r}" if pattern else " is no text: put it in quotes"
+            rule = f" does not match {pattern!r}" if pattern else " is not text: put it in quotes"
             found.append((place, f"{parent}: the key {place[-1]!r}{rule}"))
         else:
             found.append((place, f"{name}: {_wrong(each, held)}"))

@@ -207,7 +207,7 @@ def _end_with(lifeline: Connection) -> None:
     So no worker outlives a killed parent, not even one that computes without ever returning to Python.
     """
     signal.signal(signal.SIGIO, signal.SIG_DFL)
-    # Opened anew, since all workers share what they were given, and the kernel signals one process of each.
+    # Opened again, since all workers share what they were given, and the kernel signals one process of each.
     own = os.open(f"/proc/self/fd/{lifeline.fileno()}", os.O_RDONLY | os.O_NONBLOCK)
     fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(own, fcntl.F_SETFL, fcntl.fcntl(own, fcntl.F_GETFL) | os.O_ASYNC)

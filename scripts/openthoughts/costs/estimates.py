@@ -103,7 +103,7 @@ def plots_of(recipe: RecipePlan) -> list[str]:
 
 
 def sensitive(recipe: RecipePlan, settings: Settings) -> list[Stage]:
-    """The cleaned sources of a recipe of which other thresholds are told (``decontaminate.sensitivity``)."""
+    """The cleaned sources of a recipe with a sensitivity table (``decontaminate.sensitivity``)."""
     blocks = resolved_recipe(settings).domains
     return list(
         dict.fromkeys(

@@ -13,7 +13,7 @@ from openthoughts.store.usage import Usage
 
 
 def answers_there(shards: Iterable[Shard], store: Path) -> dict[Stage, int]:
-    """Stage -> how many of its answers need not be asked for. Asks nobody and writes nothing.
+    """Stage -> how many of its answers need not be asked for. Sends no requests and writes nothing.
 
     A finished shard counts with its rows; of another one whose questions and model are there, every answer is looked up
     in the store by its key.

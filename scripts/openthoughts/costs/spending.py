@@ -65,7 +65,7 @@ def spent(
 
 
 def answer_tables(folder: Path, shards: int | None = None) -> Iterator[tuple[Path, bool]]:
-    """The files of a stage's answers, and whether they are embeddings; none where it asks nobody.
+    """The files of a stage's answers, and whether they are embeddings; none where it asks no model.
 
     Where shards are merged as they are, or one job asked, that is one file. Shards of another division of the stage
     hold the same answers and are left out.

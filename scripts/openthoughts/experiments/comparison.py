@@ -158,7 +158,7 @@ def compare(
     for group, members in groups.items():
         strangers = sorted(set(members) - set(benchmarks))
         if strangers:
-            raise UserError(f"the group {group} names {strangers[0]}, which is no benchmark of the arms.")
+            raise UserError(f"the group {group} names {strangers[0]}, which is not a benchmark of the arms.")
     panels = {AVERAGE: averaged or benchmarks, **groups, **{name: [name] for name in benchmarks}}
     rows = []
     for arm in arms:

@@ -296,7 +296,7 @@ class Batches:
         for path in results:
             path.unlink(missing_ok=True)
         if refusal is not None:
-            raise FatalError(f"{self._endpoint.base_url} refuses every request of a batch ({refusal}): see to it.")
+            raise FatalError(f"{self._endpoint.base_url} refuses every request of a batch ({refusal}): fix the cause.")
         return True
 
     def _download(self, batch: Batch, name: str) -> Path:
@@ -319,7 +319,7 @@ def _one_sentence(endpoint: Endpoint) -> Iterator[None]:
 
 def _sentence(endpoint: Endpoint, reason: str) -> str:
     """What fails and what to do."""
-    return f"the Batch API at {endpoint.base_url} fails ({_reason(endpoint, reason)}): see to it, then run again."
+    return f"the Batch API at {endpoint.base_url} fails ({_reason(endpoint, reason)}): fix the cause, then run again."
 
 
 def _reason(endpoint: Endpoint, text: str) -> str:

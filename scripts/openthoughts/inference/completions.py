@@ -47,8 +47,8 @@ def complete_shard(
 ) -> bool:
     """Write the completions of ``prompts`` to ``output``, asking only for what the store lacks.
 
-    ``prompts`` gives the wanted answers anew each time it is called, each once, in the order of the output: (benchmark,
-    question_id, sample). It is gone through several times and never held, so that memory does not grow with the shard.
+    ``prompts`` gives the wanted answers again at each call, each once, in the output's order: (benchmark, question_id,
+    sample). It is gone through several times and never held, so that memory does not grow with the shard.
     The output has the columns of ``COMPLETIONS``, with ``by_benchmark`` of ``EVALUATION_COMPLETIONS``. Where ``asking``
     says ``from_store`` nothing is asked, and nothing is written unless it is complete. Raises ``UserError`` where more
     than ``max_failed`` of the answers failed, another writer keeps the shard, or the run could not go on; what was
@@ -199,7 +199,7 @@ def _check(shard: Shard, tally: Tally) -> None:
     listed = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
     raise UserError(
         f"{tally.failed} of {tally.total} answers failed for good, more than --max-failed {shard.asking.max_failed:g} "
-        f"allows ({listed}): allow more of them, or see to the cause and ask under other settings."
+        f"allows ({listed}): allow more of them, or fix the cause and ask with other settings."
     )
 
 

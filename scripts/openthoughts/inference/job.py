@@ -1,4 +1,4 @@
-"""What a stage asks of a model: the requests it wants, whom it asks and how, and the arguments that say so."""
+"""An inference job: the requests, the model, how it is asked, and the arguments that say so."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from openthoughts.store.budget import Price
 from openthoughts.store.keys import KeyMaker, model_partition
 
 NOT_SAMPLED = Sampling(temperature=0.0, max_tokens=1)
-"""Stands where nothing is sampled: an embedding costs no more than a token beside its text."""
+"""Placeholder for embeddings, where nothing is sampled: one costs no more than a token beside its text."""
 
 
 class Prompted(NamedTuple):

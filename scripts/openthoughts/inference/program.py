@@ -37,7 +37,7 @@ def argument(flag: str, **options: Any) -> Argument:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The answers that a program wants, in the order of its output; ``prompts`` gives them anew at each call."""
+    """The answers that a program wants, in the order of its output; ``prompts`` gives them again at each call."""
 
     prompts: Callable[[], Iterable[Prompted]]
     schema: ResponseSchema | None = None

@@ -145,7 +145,9 @@ def parse_embedding(content: bytes) -> Answer:
         found = body["data"][0]["embedding"]
         text = found if isinstance(found, str) else base64.b64encode(array.array("f", found).tobytes()).decode()
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise PassingError(f"the response is no embedding ({_clean(content[:80].decode(errors='replace'))})") from error
+        raise PassingError(
+            f"the response is not an embedding ({_clean(content[:80].decode(errors='replace'))})"
+        ) from error
     tokens = (body.get("usage") or {}).get("prompt_tokens")
     about = {name: body[name] for name in ("model", "usage") if body.get(name) is not None}
     return Answer(text=text, finish_reason="stop", prompt_tokens=tokens, completion_tokens=0, response=about)
@@ -157,7 +159,7 @@ def read_completion(body: Any) -> Answer:
         choice = body["choices"][0]
         message = choice["message"]
     except (KeyError, IndexError, TypeError) as error:
-        raise PassingError(f"the response is no completion ({str(body)[:80]})") from error
+        raise PassingError(f"the response is not a completion ({str(body)[:80]})") from error
     usage = body.get("usage") or {}
     finish = choice.get("finish_reason")
     refusal = None

@@ -36,5 +36,5 @@ def require_any(read: int, unread: pl.Series, what: str) -> None:
     if unread.len() and not read:
         raise UserError(
             f"no {what} could be read out of {unread.len()} answers (the first: {unread[0]}): "
-            "see to the prompt, the model or max_tokens."
+            "check the prompt, the model and max_tokens."
         )

@@ -189,7 +189,7 @@ class Round:
             if batches.is_broke and not batches.ran and spending is not None:
                 raise FatalError(spending.exhausted())
             if batches.failures and not self._progress.done:
-                raise FatalError(f"the API refuses the batches ({batches.failures[0]}): see to it, then run again.")
+                raise FatalError(f"the API refuses the batches ({batches.failures[0]}): fix the cause, then run again.")
 
 
 class BudgetLimit:

@@ -101,7 +101,7 @@ def grader_problems(entry: Entry) -> list[str]:
     if name == "none":
         return []
     if name not in GRADERS:
-        return [f"is graded by {name!r}, which is no grader{did_you_mean(name, [*GRADERS, 'none'])}"]
+        return [f"is graded by {name!r}, which is not a grader{did_you_mean(name, [*GRADERS, 'none'])}"]
     if GRADERS[name].asks_judge and "judge" not in entry:
         return ["is graded by a judge: say which with `judge: {model, prompt}`"]
     return []

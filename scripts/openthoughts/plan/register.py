@@ -151,7 +151,7 @@ class Kind:
     spread: tuple[float, float] = (0.9, 2.2)
     """How far dollars and GPU-hours may lie below and above the estimate, as factors.
 
-    Labels: 1,500 to 3,700 tokens in and 50 to 100 out a question. Answers: 2,080 to 900 tokens a second and GPU (a 32B
+    Labels: 1,500 to 3,700 tokens in and 50 to 100 out per question. Answers: 2,080 to 900 tokens/s per GPU (a 32B
     model on H100s) where the catalog says 2,000. Training: 25 to 45 % utilisation. Others have the spread of labels.
     """
 

@@ -151,7 +151,7 @@ def experiment_problems(
 def arm_problems(
     where: str, experiment: Experiment, base: Recipe, catalog: Catalog, licences: Sequence[str] | None
 ) -> list[str]:
-    """Problems of the recipes of an experiment's arms; what an earlier arm has, too, is told once."""
+    """Problems of the recipes of an experiment's arms; what an earlier arm has, too, is reported once."""
     problems: list[str] = []
     written = base.written()
     tried: set[str] = set()
@@ -307,7 +307,7 @@ def label_problems(where: str, select: Select, catalog: Catalog) -> list[str]:
         problems += _unknown(f"{where}.model", "model", str(select.model), catalog.models)
         labeller = catalog.models.get(str(select.model), {})
         if method.asks == "embeddings" and labeller and labeller.get("task") != "embed":
-            problems.append(f"{where}.model: {select.model} is no sentence model: name one with `task: embed`")
+            problems.append(f"{where}.model: {select.model} is not a sentence model: name one with `task: embed`")
     if method.needs_prompt and select.prompt is None:
         problems.append(f"{where}: the key 'prompt' is missing: {select.by} needs a rubric")
     return problems
@@ -349,7 +349,7 @@ def filter_problems(where: str, block: Domain, catalog: Catalog) -> list[str]:
         if block.draw is not None:
             problems.append(f"{where}.candidates: `draw` says already how many questions are drawn: leave one out")
         if chosen.candidates % samples:
-            problems.append(f"{where}.candidates: {chosen.candidates} is no multiple of the {samples} samples")
+            problems.append(f"{where}.candidates: {chosen.candidates} is not a multiple of the {samples} samples")
         if chosen.keep is not None and chosen.keep > chosen.candidates:
             problems.append(f"{where}.keep: {chosen.keep} of {chosen.candidates} candidates: keep fewer")
     if chosen.keep is not None and "keep" in chosen.options:

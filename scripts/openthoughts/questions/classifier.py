@@ -93,7 +93,7 @@ def scorer(classifier: Path, processes: int = 0) -> Iterator[Any]:
     try:
         _loaded = fasttext.load_model(str(classifier))
     except ValueError as error:
-        raise UserError(f"{classifier} is no whole classifier: delete it and run again.") from error
+        raise UserError(f"{classifier} is not a complete classifier: delete it and run again.") from error
     count = processes or usable_processors()
     try:
         if count == 1:

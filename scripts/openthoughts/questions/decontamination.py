@@ -58,11 +58,9 @@ class Rule:
     def of(cls, arguments: argparse.Namespace) -> Rule:
         """The rule that a command line said. Raises ``UserError`` for one that cannot be."""
         if not 0 < arguments.similarity <= 100:
-            raise UserError(
-                f"--similarity {arguments.similarity:g} is not a per cent: give a number above 0, up to 100."
-            )
+            raise UserError(f"--similarity {arguments.similarity:g} must be above 0 and at most 100.")
         if arguments.ngram < 1:
-            raise UserError(f"--ngram {arguments.ngram} is not a length: give at least 1.")
+            raise UserError(f"--ngram {arguments.ngram} must be at least 1.")
         return cls(arguments.similarity, arguments.ngram, arguments.min_chars)
 
 

@@ -159,7 +159,7 @@ def direction(good: Embedded, bad: Embedded) -> list[float]:
     for name, embedded in (("good", good), ("bad", bad)):
         came = [place for place, error in enumerate(embedded.errors) if error is None]
         if not came:
-            raise UserError(f"none of the {name} examples could be embedded: see to the model or to the examples.")
+            raise UserError(f"none of the {name} examples could be embedded: check the model and the examples.")
         means.append(embedded.vectors[came].astype(numpy.float64).mean(axis=0))
     difference = means[0] - means[1]
     if not difference.any():
@@ -174,7 +174,7 @@ def labels(ids: Sequence[str], embedded: Embedded, towards: Sequence[float]) -> 
     values: list[float | None] = [None] * len(ids)
     if len(ids) and embedded.vectors.shape[1]:
         if embedded.vectors.shape[1] != len(towards):
-            raise UserError("the direction is of another model: embed the examples again.")
+            raise UserError("the direction was made with another model: embed the examples again.")
         products = embedded.vectors.astype(numpy.float64) @ numpy.array(towards)
         came = (error is None for error in embedded.errors)
         values = [round(float(one), DECIMALS) if ok else None for one, ok in zip(products, came, strict=True)]

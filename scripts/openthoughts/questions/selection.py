@@ -33,7 +33,7 @@ def wanted(text: str, option: str) -> int | None:
     if text == ALL:
         return None
     if not text.isdigit() or int(text) == 0:
-        raise UserError(f"{option} {text} is no number of questions: give one from 1, or {ALL}.")
+        raise UserError(f"{option} {text} must be a whole number above 0, or {ALL}.")
     return int(text)
 
 

@@ -123,7 +123,7 @@ def _answers(results: Results, question_id: str) -> Iterator[str]:
 
 
 def _recipes(results: Results, question_id: str) -> Iterator[str]:
-    """The recipes, by their doors, whose stages know the question: where it is from, and its rows in the dataset."""
+    """The recipes, by folder name, whose stages know the question: where it is from, and its rows in the dataset."""
     for path in sorted(results.folder.glob("recipes/*/manifest.json")):
         recipe = Recipe.read(path)
         sources = [

@@ -23,14 +23,14 @@ PACKAGES = ("snakemake", "polars", "pyarrow", "openai", "math-verify", "reasonin
 
 
 TOLD = ("licence", "homepage", "prompt", "prompts", "price")
-"""What is told of how a stage is run."""
+"""What a manifest reports of how a stage is run."""
 
 
 @dataclass(frozen=True)
 class Stage:
     """One stage of a recipe: what it does, for which domain (null: all), its id and its main file.
 
-    ``settings`` and ``inputs`` (role -> KIND/ID) are what its id is the hash of, ``about`` is what else is told.
+    ``settings`` and ``inputs`` (role -> KIND/ID) are what its id is the hash of, ``about`` is what else is reported.
     """
 
     kind: str
@@ -101,7 +101,7 @@ class Recipe:
             by_name = {stage.name: stage for stage in stages}
             return Recipe(told["recipe"], by_name, told["counts"], told["funnel"], told["versions"])
         except (KeyError, TypeError) as error:
-            raise UserError(f"{manifest} is no manifest of this version: delete it and run again.") from error
+            raise UserError(f"{manifest} is not a manifest of this version: delete it and run again.") from error
 
     def of_kind(self, *kinds: str) -> list[Stage]:
         """The stages of some kinds, in order."""

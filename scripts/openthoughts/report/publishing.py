@@ -296,7 +296,7 @@ def upload(publication: Publication, kind: str, files: Mapping[str, Path], texts
         )
     except (HfHubHTTPError, LocalTokenNotFoundError, RuntimeError, OSError) as error:
         raise UserError(
-            f"{publication.repository} could not be published ({str(error).splitlines()[0]}): see to the network, to "
-            "HF_TOKEN and to its rights, and run again: what was sent is not sent again."
+            f"{publication.repository} could not be published ({str(error).splitlines()[0]}): check the network, "
+            "HF_TOKEN and its rights, and run again: what was sent is not sent again."
         ) from error
     return str(done.oid)

@@ -47,7 +47,7 @@ class Rows(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Memory that is used anew for every tile."""
+    """Memory that is reused for every tile."""
 
     stream: NDArray[np.uint32]  # strings of a pack of rows, side by side
     carries: NDArray[np.uint32]  # of a strip of the bit patterns, to the next one

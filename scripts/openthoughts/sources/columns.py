@@ -131,7 +131,7 @@ def check_columns(needed: Iterable[str], available: Sequence[str], place: str) -
 def _field(dtype: pl.Struct, names: Sequence[str], column: str) -> str:
     found = [field.name for field in dtype.fields if field.name in names]
     if not found:
-        raise UserError(f"the messages of {column!r} have no {' or '.join(names)}: it is no chat column.")
+        raise UserError(f"the messages of {column!r} have no {' or '.join(names)}: it is not a chat column.")
     return found[0]
 
 
@@ -148,7 +148,7 @@ def first_user_message(column: pl.Series) -> pl.Series:
         return pl.Series(column.name, [None] * len(column), dtype=pl.String)
     inner = column.dtype.inner if isinstance(column.dtype, pl.List) else None
     if not isinstance(inner, pl.Struct):
-        raise UserError(f"the column {column.name!r} is no list of messages: name its text with `column`.")
+        raise UserError(f"the column {column.name!r} is not a list of messages: name its text with `column`.")
     role, content = _field(inner, ROLES, column.name), _field(inner, CONTENTS, column.name)
     of_user = pl.element().struct.field(role).is_in(USERS)
     texts = pl.element().filter(of_user).struct.field(content)
@@ -159,7 +159,7 @@ def first_user_message(column: pl.Series) -> pl.Series:
 def _joined_blocks(column: pl.Series) -> pl.Series:
     """The texts of messages that are lists of blocks."""
     if not isinstance(column.dtype, pl.List) or not isinstance(column.dtype.inner, pl.Struct):
-        raise UserError(f"the messages of {column.name!r} are lists of no blocks with a text: it is no chat column.")
+        raise UserError(f"the messages of {column.name!r} have no blocks with a text: it is not a chat column.")
     text = _field(column.dtype.inner, ("text", "content"), column.name)
     texts = pl.element().struct.field(text).drop_nulls()
     return column.to_frame().select(pl.col(column.name).list.eval(texts).list.join("\n\n")).to_series()

@@ -101,7 +101,7 @@ def _records(path: Path, records: Iterator[Any], columns: Sequence[str]) -> Iter
     for rows in batched(records, BATCH_ROWS):
         for row in rows:
             if not isinstance(row, dict):
-                raise UserError(f"{path} holds something else than JSON objects: write one object a line.")
+                raise UserError(f"{path} holds something other than JSON objects: write one object per line.")
             seen.update(row)
         values = {name: [valid_values(row.get(name)) for row in rows] for name in columns}
         yield pl.DataFrame([pl.Series(name, column, strict=False) for name, column in values.items()])
@@ -126,7 +126,7 @@ def _json_list(path: Path) -> Iterator[Any]:
         except json.JSONDecodeError as error:
             raise UserError(f"{path} is not JSON ({error}): fix it.") from error
     if not isinstance(value, list):
-        raise UserError(f"{path} is not a list of JSON objects: write a list, or one object a line as .jsonl.")
+        raise UserError(f"{path} is not a list of JSON objects: write a list, or one object per line as .jsonl.")
     yield from value
 
 

@@ -29,7 +29,7 @@ class _TextOnly(pickle.Unpickler):
     """An unpickler that builds no object of any class, so that unpickling runs nothing."""
 
     def find_class(self, module: str, name: str) -> Any:
-        raise UserError(f"the tests hold an object of {module}.{name}, which is no text: leave the dataset out.")
+        raise UserError(f"the tests hold an object of {module}.{name}, which is not text: leave the dataset out.")
 
 
 def columns_of(tests: Mapping[str, Any]) -> list[str]:

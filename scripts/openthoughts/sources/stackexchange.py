@@ -131,7 +131,7 @@ class _Blocks:
         self._closed = threading.Event()
 
     def put(self, block: bytes | Exception | None) -> None:
-        """Hand a block over; raises when nobody wants it any more."""
+        """Hand a block over; raises once the consumer has stopped."""
         while not self._closed.is_set():
             try:
                 return self._blocks.put(block, timeout=0.1)
@@ -175,7 +175,7 @@ class _Blocks:
         try:
             with py7zr.SevenZipFile(self._archive, blocksize=PACKED_BLOCK) as archive:
                 if MEMBER not in archive.getnames():
-                    raise UserError(f"{self._archive} holds no {MEMBER}: it is no dump of a site's posts.")
+                    raise UserError(f"{self._archive} holds no {MEMBER}: it is not a dump of a site's posts.")
                 archive.extract(targets=[MEMBER], factory=Factory())
             put(None)
         except InterruptedError:

@@ -1,4 +1,4 @@
-"""The journal of one writer: answers as they come, one JSON object a line, safe from a kill at once and from a crash
+"""The journal of one writer: answers as they come, one JSON object per line, safe from a kill at once and from a crash
 of the machine within ``SYNC_SECONDS``.
 
 A journal is a series of segments ``WRITER.000001.jsonl``, ... A segment is closed, folded into the store and removed;

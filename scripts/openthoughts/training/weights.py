@@ -56,7 +56,7 @@ def keep_model(training: Training, run: Path, folder: Path) -> None:
 
 
 def stop_at_end_of_turn(weights: Path) -> None:
-    """See that generation stops at the tokenizer's end token, which the template may have set anew."""
+    """See that generation stops at the tokenizer's end token, which the template may have changed."""
     tokenizer = json.loads((weights / "tokenizer_config.json").read_text(encoding="utf-8"))
     token = tokenizer.get("eos_token")
     token = token.get("content") if isinstance(token, dict) else token

@@ -34,7 +34,7 @@ class Columns(AnswerFilter):
     def _conditions(cls, where: Any) -> Any:
         """Raise ``ValueError`` unless columns are mapped to a value each, or to the two ends of a range."""
         if not isinstance(where, Mapping) or not where:
-            raise ValueError(f"{where!r} is no mapping: give conditions, such as {{agreement: [0.5, 1]}}")
+            raise ValueError(f"{where!r} is not a mapping: give conditions, such as {{agreement: [0.5, 1]}}")
         for name, condition in where.items():
             if name not in COLUMNS:
                 raise ValueError(f"there is no column {name!r}{did_you_mean(name, COLUMNS)}")

@@ -1,4 +1,4 @@
-"""How the tests of a function and the untrusted function talk: one JSON value a line, Python's types marked.
+"""How the tests of a function and the untrusted function talk: one JSON value per line, Python's types marked.
 
 Only data crosses, so a result cannot be forged by objects with methods of their own, and reading it runs nothing.
 Standard library only: this file is copied into both sandboxes.

@@ -35,7 +35,7 @@ def plan_questions(build: Builder, name: str, block: Domain) -> dict[str, Stage]
 
 
 def plan_labels(build: Builder, source: str, clean: Stage, select: Select) -> Stage:
-    """One label a question of a source."""
+    """One label per question of a source."""
     method = select.by
     rows = clean.execution.get("rows") or 1
     shards = max(1, math.ceil(rows / select.questions_per_shard))

@@ -44,7 +44,7 @@ class Serving(Options):
     requests_per_minute: Annotated[int, Field(ge=0)] | None = execution_only(None, description="Limit of the account.")
     tokens_per_minute: Annotated[int, Field(ge=0)] | None = execution_only(None, description="Limit of the account.")
     tokens_per_second: float | None = execution_only(
-        None, description="Output tokens a second of one server: makes GPU-hours, shards and time limits."
+        None, description="Output tokens per second of one server: makes GPU-hours, shards and time limits."
     )
     tokens_per_answer: float | None = execution_only(
         None, description="Expected tokens of an answer: makes costs, shards and time limits."

@@ -30,7 +30,7 @@ def local_files(entry: Entry) -> list[Path]:
         return [path]
     files = sorted(one for one in path.rglob("*") if one.is_file() and (format_of(one) or "format" in entry))
     if not files:
-        raise UserError(f"{path} is no file, and no folder of Parquet, JSON lines, JSON or CSV files: fix `path`.")
+        raise UserError(f"{path} is neither a file nor a folder of Parquet, JSON lines, JSON or CSV files: fix `path`.")
     return files
 
 
