@@ -239,7 +239,7 @@ class Client:
         self._held.clear()
 
     def _nothing_works(self, reason: str) -> str:
-        return f"{self._name()} answers no request ({reason}): fix the cause, then run again."
+        return f"{self._name()} answers nothing ({reason}): fix the cause, then run again."
 
     def _name(self) -> str:
         return f"the server of {self._endpoint.model_name} at {self._endpoint.base_url}"
