@@ -22,7 +22,7 @@ class Sampling(Options):
         None, description="Nucleus sampling; null keeps the whole distribution (1.0), as published."
     )
     max_tokens: int = Field(16800, ge=1, description="Most tokens of an answer; the model's length bounds it further.")
-    top_k: int = unless_default(0, ge=0, description="Only the so many likeliest tokens are sampled; 0 keeps all.")
+    top_k: int = unless_default(0, ge=0, description="Sample only from this many of the likeliest tokens; 0 keeps all.")
     min_p: float = unless_default(
         0.0, ge=0, le=1, description="Tokens below this share of the likeliest one's probability are not sampled."
     )

@@ -142,7 +142,7 @@ def _default(key: str, schema: Schema, required: set[str]) -> str:
 
 
 def _meaning(schema: Schema) -> str:
-    identity = {"never": " Never part of an id.", "unless default": " Part of an id where it is not the default."}
+    identity = {"never": " Never part of an id.", "unless default": " Part of an id unless it has the default."}
     told = schema.get("description", "") + identity.get(schema.get("identity", ""), "")
     return _plain(told).replace("|", "\\|")
 

@@ -36,7 +36,7 @@ class AnswerFilter(Options):
     keep_per_question: PositiveInt | None = Field(
         None, description="Answers kept of those of a drawn question that pass; null keeps all."
     )
-    seed: int = Field(42, description="Seed of the draw of those kept, where the filter has no ranking.")
+    seed: int = Field(42, description="Seed of the draw of what is kept, if the filter has no ranking.")
 
     needs: ClassVar[Literal["measured", "assessed"] | None] = None
     """A table of which each answer has the columns, with the table's name and ``_`` before theirs."""

@@ -24,7 +24,7 @@ class Answers(Options):
     shards: Annotated[int, Field(ge=1)] | None = execution_only(
         None, description="Jobs that share the questions of a domain; null counts them from `answers_per_shard`."
     )
-    answers_per_shard: int = execution_only(5210, ge=1, description="Answers of one job where `shards` is null.")
+    answers_per_shard: int = execution_only(5210, ge=1, description="Answers per job if `shards` is null.")
 
 
 class Filter(Options):
@@ -34,12 +34,12 @@ class Filter(Options):
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the filter.")
     candidates: Annotated[int, Field(ge=1)] | None = Field(
         None,
-        description="Answers made before the filter chooses: so many, divided by answers.samples, questions are drawn "
-        "(instead of `draw`); null leaves that to `draw`.",
+        description="Answers made before the filter chooses: this number, divided by answers.samples, of questions is "
+        "drawn (instead of `draw`); null leaves that to `draw`.",
     )
     keep: Annotated[int, Field(ge=1)] | None = Field(
         None,
-        description="Answers kept in the domain, by the filter's ranking, or by a draw where it has none; null keeps "
+        description="Answers kept in the domain, by the filter's ranking, or drawn if it has none; null keeps "
         "all that pass.",
     )
     model: str | None = Field(None, description="Model of the catalog that verifies (llm_verification).")
@@ -49,7 +49,7 @@ class Filter(Options):
     sampling: Sampling = Field(Sampling(), description="Sampling settings of the verdicts.")
     seed: int = Field(42, description="Seed of the requests (llm_verification).")
     answers_per_shard: int = execution_only(
-        20_000, ge=1, description="Answers that a job of llm_verification or fasttext looks at."
+        20_000, ge=1, description="Answers per job of llm_verification or fasttext."
     )
     examples: Examples | None = Field(None, description="Good and bad examples (fasttext).")
     fasttext: Fasttext = Field(Fasttext(), description="How a fastText classifier is trained.")
@@ -62,7 +62,5 @@ class Filter(Options):
 class Measure(Options):
     """What is computed from all answers to a question, whatever the filter (docs/filters.md)."""
 
-    last_number: bool = Field(
-        True, description="Whether an answer that states no final answer is read by its last number."
-    )
+    last_number: bool = Field(True, description="Whether the last number counts as the final answer if none is stated.")
     programs: bool = Field(True, description="Whether answers to questions with tests are run on them, in the sandbox.")

@@ -17,13 +17,13 @@ class Budget(Options):
 
     usd: Annotated[float, Field(gt=0)] | None = execution_only(
         None,
-        description="US dollars that all answers of hosted models in the store may cost together; null is no cap.",
+        description="Most US dollars that all answers of hosted models in the store may cost; null sets no cap.",
     )
     gpu_hours: Annotated[float, Field(gt=0)] | None = execution_only(
         None,
-        description="GPU-hours that the engines which shards start may use together, from an engine's start to "
+        description="Most GPU-hours that the engines of all shards may use, from an engine's start to "
         "its end, "
-        "over the life of the store; null is no cap. Trainings are not counted.",
+        "over the life of the store; null sets no cap. Trainings are not counted.",
     )
 
 
@@ -41,7 +41,7 @@ class Configuration(Options):
     targets: tuple[str, ...] = execution_only(min_length=1, description="Recipes and experiments to build.")
     include: str | tuple[str, ...] = execution_only(
         (),
-        description="Configuration files that lie under this one (what stands here wins), such as shared base recipes.",
+        description="Configuration files that this one extends (its own values win), such as shared base recipes.",
     )
     size: str = execution_only(
         "paper",
@@ -52,7 +52,7 @@ class Configuration(Options):
     sizes: dict[Name, Size] = execution_only(
         default_factory=dict,
         description="Sizes by name, each with what it changes, in the form of a configuration. `questions` in it is a "
-        "share by which every whole `keep`, `draw` and `candidates` of recipes and experiments is multiplied; at least "
+        "factor for every whole `keep`, `draw` and `candidates` of recipes and experiments; at least "
         "4 remain.",
     )
     results: Folder = execution_only("results", description="Folder of the results (no blanks).")
@@ -61,7 +61,7 @@ class Configuration(Options):
         description="Folder of the completion store. Deleting it costs money, never correctness (no blanks).",
     )
     catalog: tuple[str, ...] = execution_only(
-        ("catalog",), description="Catalog folders; a later one overrides an earlier one."
+        ("catalog",), description="Catalog folders, above the workflow's own; a later one overrides an earlier one."
     )
     accelerator: Literal["cpu", "cuda"] = execution_only(
         "cuda", description="Which pair of engine environments runs (vllm and llamafactory, or their -cpu twins)."
@@ -70,18 +70,18 @@ class Configuration(Options):
         0.01,
         ge=0,
         le=1,
-        description="Share of a shard's questions that may fail for good before the shard fails.",
+        description="Share of a shard's questions that may fail permanently before the shard fails.",
     )
     shard_hours: Annotated[float, Field(gt=0)] | None = execution_only(
         None,
         description="Longest time of one shard of answers at the catalog's speed of the teacher "
         "(tokens_per_second), for "
-        "clusters with short jobs; null makes shards of `answers_per_shard`.",
+        "clusters with short jobs; null uses `answers_per_shard`.",
     )
     licences: Names | None = execution_only(
         None,
         description="Licences that the questions of a recipe may be under, as the catalog spells them (`unknown` where "
-        "it does not tell); null allows all.",
+        "it states none); null allows all.",
     )
     budget: Budget = execution_only(Budget(), description="What may be spent; asking stops before a cap is passed.")
     recipes: dict[Name, Recipe] = Field(description="Recipes by name.")

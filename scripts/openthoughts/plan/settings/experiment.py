@@ -45,8 +45,7 @@ class Experiment(Options):
     )
     evaluation: dict[str, Any] = Field(
         default_factory=dict,
-        description="What differs from the recipe's `evaluation` (samples, sampling, seed); the whole of it "
-        "without a base.",
+        description="What differs from the recipe's `evaluation` (samples, sampling, seed); all of it without a base.",
     )
     plot: Literal["bars", "curve", "matrix"] = Field(
         "bars",

@@ -17,13 +17,16 @@ class Decontaminate(Options):
 
     benchmarks: tuple[str, ...] | None = Field(
         None,
-        description="Benchmarks of the catalog to compare with, needed; empty drops nothing. A list of its own, apart "
-        "from what is evaluated.",
+        description="Benchmarks of the catalog to compare with (needed); an empty list drops nothing. Independent "
+        "of what is evaluated.",
     )
     similarity: float = Field(
-        75.0, ge=0, le=100, description="Least normalised Indel similarity (0 to 100) that drops a question."
+        75.0,
+        ge=0,
+        le=100,
+        description="Drop questions with at least this normalised Indel similarity (0 to 100) to one.",
     )
-    ngram: int = Field(13, ge=1, description="A shared run of this many tokens drops a question.")
+    ngram: int = Field(13, ge=1, description="Drop questions that share a run of this many tokens with one.")
     tokenizer: str = Field("qwen", description="Tokenizer of the n-grams.")
     min_chars: int = Field(
         0, ge=0, description="Questions shorter than this are not dropped for similarity (0 is the published rule)."
@@ -63,7 +66,7 @@ class Examples(Options):
     )
     most: Annotated[int, Field(ge=1)] | None = Field(
         31600,
-        description="Most texts of a source, drawn by the seed (the paper's ablations have 31,600 of each); null takes "
+        description="Most texts per source, drawn by the seed (the paper's ablations have 31,600 of each); null takes "
         "all.",
     )
     seed: int = Field(42, description="Seed of the draw.")
@@ -80,7 +83,7 @@ class Fasttext(Options):
     epoch: int = Field(3, ge=1, description="Passes over the examples.")
     lr: float = Field(0.1, gt=0, description="Learning rate.")
     word_ngrams: int = Field(3, ge=1, description="Longest run of words that is a feature.")
-    min_count: int = Field(3, ge=1, description="Words that are rarer are left out.")
+    min_count: int = Field(3, ge=1, description="Rarer words are left out.")
     bucket: int = Field(
         2_000_000,
         ge=1,
@@ -99,11 +102,11 @@ class Select(Options):
         "source; null keeps all.",
     )
     at_least: float | None = Field(
-        None, description="Keep only questions of at least this label; null has no threshold."
+        None, description="Keep only questions with at least this label; null sets no threshold."
     )
     unlabelled: Literal["drop", "last", "first", "error"] = Field(
         "drop",
-        description="What becomes of questions whose label failed: they are dropped (as published), come after or "
+        description="What happens to questions whose label failed: they are dropped (as published), come after or "
         "before all others, or end the run.",
     )
     unit: Literal["tokens", "characters"] = Field(
@@ -118,7 +121,7 @@ class Select(Options):
     sampling: Sampling = Field(Sampling(), description="Sampling settings of the labels.")
     seed: int = Field(42, description="Seed of the requests, and of a random selection.")
     attempts: int = Field(1, ge=1, description="Most requests per question until a label can be parsed; each is kept.")
-    questions_per_shard: int = execution_only(50_000, ge=1, description="Questions a labelling job asks about.")
+    questions_per_shard: int = execution_only(50_000, ge=1, description="Questions per labelling job.")
 
 
 class Limit(Options):

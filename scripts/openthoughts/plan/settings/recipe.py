@@ -23,7 +23,7 @@ class Domain(Options):
 
     sources: Names = Field(min_length=1, description="Question sources of the catalog, best first.")
     top: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Mix only the first so many sources; null mixes all."
+        None, description="How many sources are mixed, from the first; null mixes all."
     )
     select: Select = Field(description="How the questions of a source are ranked and how many are kept.")
     mix_seed: int = Field(42, description="Seed of the mixed order.")
@@ -37,7 +37,9 @@ class Domain(Options):
         description="Whether questions are repeated where there are fewer than `draw` (the paper's source ablations).",
     )
     draw_seed: int = Field(42, description="Seed of the draw.")
-    decontaminate: Decontaminate = Field(Decontaminate(), description="What is dropped for its likeness to benchmarks.")
+    decontaminate: Decontaminate = Field(
+        Decontaminate(), description="What is dropped for its similarity to benchmarks."
+    )
     answers: Answers = Field(Answers(), description="How the teacher is asked.")
     filter: Filter = Field(default_factory=Filter, description="Which answers are kept.")
     measure: Measure = Field(Measure(), description="What is computed from all answers to a question.")
@@ -55,15 +57,17 @@ class Domain(Options):
 class Recipe(Options):
     """From sources to a scored student. What a domain sets itself overrides what stands here."""
 
-    decontaminate: Decontaminate = Field(description="What is dropped for its likeness to benchmarks, in every domain.")
+    decontaminate: Decontaminate = Field(
+        description="What is dropped for its similarity to benchmarks, in every domain."
+    )
     limit: Limit = Field(Limit(), description="How long a question may be, in every domain.")
     answers: Answers = Field(description="How the teacher is asked, in every domain.")
     filter: Filter = Field(default_factory=Filter, description="Which answers are kept, in every domain.")
     measure: Measure = Field(Measure(), description="What is computed from all answers to a question, in every domain.")
     domains: dict[Name, Domain] = Field(min_length=1, description="Domains by name.")
     shuffle_seed: int = Field(42, description="Seed of the row order of the dataset.")
-    training: Training | None = Field(None, description="How the student is trained; left out, none is.")
-    evaluation: Evaluation | None = Field(None, description="How the student is measured; left out, it is not.")
+    training: Training | None = Field(None, description="How the student is trained; without it none is trained.")
+    evaluation: Evaluation | None = Field(None, description="How the student is measured; without it none is measured.")
     publish: Publish = execution_only(Publish(), description="Where the results are published.")
 
     def resolved(self) -> Recipe:

@@ -48,8 +48,7 @@ class Publish(Options):
     model: Repository | None = execution_only(None, description="Repository of the student, OWNER/NAME.")
     private: bool = execution_only(
         True,
-        description="Whether repositories that are made are private; a public one that is there already is then "
-        "refused.",
+        description="Whether new repositories are private; an existing public one is then refused.",
     )
 
 
