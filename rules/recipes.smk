@@ -67,6 +67,7 @@ rule plot_funnel:
 
 
 use rule plot_funnel as plot_difficulty with:
+    "Plot the labels of a recipe's sources."
     input:
         tables=recipe_files("labels"),
     output:
@@ -83,6 +84,7 @@ use rule plot_funnel as plot_difficulty with:
 
 
 use rule plot_funnel as plot_lengths with:
+    "Plot the lengths of a recipe's answers."
     input:
         tables=recipe_files("answers"),
     output:
@@ -99,6 +101,7 @@ use rule plot_funnel as plot_lengths with:
 
 
 use rule plot_funnel as plot_decontamination with:
+    "Plot what decontamination dropped, by benchmark and method."
     input:
         tables=recipe_files("clean", "dropped.parquet"),
     output:
@@ -115,6 +118,7 @@ use rule plot_funnel as plot_decontamination with:
 
 
 use rule plot_funnel as plot_training with:
+    "Plot the training loss and learning rate of a recipe's student."
     input:
         tables=recipe_files("student", "metrics.parquet"),
     output:
@@ -131,6 +135,7 @@ use rule plot_funnel as plot_training with:
 
 
 use rule plot_funnel as plot_scores with:
+    "Plot the scores of a recipe's student and of its base model, with errors."
     input:
         tables=recipe_files("evaluation"),
     output:
@@ -147,6 +152,7 @@ use rule plot_funnel as plot_scores with:
 
 
 use rule plot_funnel as plot_resources with:
+    "Plot the time and memory that each rule took."
     input:
         manifest="<results>/recipes/{recipe}/manifest.json",
     output:

@@ -107,6 +107,7 @@ rule publish_dataset:
 
 
 use rule publish_dataset as publish_model with:
+    "Put the students of the recipes that say `publish: {model: OWNER/NAME}` on the hub, private by default."
     log:
         "<logs>/publish_model.log",
     params:

@@ -149,6 +149,9 @@ def test_every_rule_says_what_it_does(checkout: Checkout) -> None:
     listed = checkout.snakemake("--list")
     rules = [line for line in listed.splitlines() if re.match(r"^\w+$", line)]
     assert rules == [], f"rules without a docstring: {rules}"
+    said = re.findall(r"^\w+ \((.*)\)$", listed, re.MULTILINE)
+    twice = [each for each in said if said.count(each) > 1]
+    assert said and twice == [], f"rules with another rule's docstring: {twice}"
 
 
 @pytest.mark.parametrize(
