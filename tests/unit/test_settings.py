@@ -17,7 +17,7 @@ from openthoughts.plan.catalog import Catalog, read_catalog
 from openthoughts.plan.config import ConfigurationError, merged, prepared, read_yaml, with_setting
 from openthoughts.plan.planner import make_plan
 from openthoughts.plan.settings.configuration import Configuration
-from openthoughts.plan.settings.entries import Judge
+from openthoughts.plan.settings.entries import Endpoint, Judge, Model, Questions, Serving
 from openthoughts.plan.settings.recipe import Recipe, resolved_recipe
 from openthoughts.plan.stages import Plan
 from openthoughts.plan.validation import validated
@@ -189,6 +189,23 @@ def test_nothing_that_an_arm_may_set_ends_in_a_stack_trace(catalog: Catalog, val
             validated(config, catalog)
         except ConfigurationError as error:
             assert all(line.startswith("experiments.x.") for line in error.problems), error.problems
+
+
+def test_null_in_the_catalog_is_the_same_as_no_key(tmp_path: Path) -> None:
+    model = {"kind": "hub", "repository": "a/b", "serving": {}, "endpoint": {"base_url": "x"}}
+    nulls = {
+        **dict.fromkeys(Model.model_fields.keys() - {"quantization"}),  # null of it has always been part of ids
+        **model,
+        "serving": dict.fromkeys(Serving.model_fields),
+        "endpoint": {**dict.fromkeys(Endpoint.model_fields), "base_url": "x"},
+    }
+    (tmp_path / "models.yaml").write_text(yaml.safe_dump({"plain": model, "nulls": nulls}))
+    question = {"connector": "hub", "dataset": "a/b", "column": "c", "domain": "math", "split": "test"}
+    described = {**dict.fromkeys(Questions.execution_keys()), **question}
+    (tmp_path / "benchmarks.yaml").write_text(yaml.safe_dump({"plain": question, "nulls": described}))
+    found = read_catalog([tmp_path])
+    assert found.models["nulls"] == found.models["plain"]
+    assert found.benchmarks["nulls"] == found.benchmarks["plain"]
 
 
 @pytest.mark.parametrize(

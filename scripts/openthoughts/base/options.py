@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 Path = tuple[str | int, ...]
@@ -53,12 +54,17 @@ class Options(BaseModel):
                 respelled[key] = tuple(item)
         return {**value, **respelled} if respelled else value
 
+    @classmethod
+    def execution_keys(cls) -> frozenset[str]:
+        """The keys that are in no id (``execution_only``)."""
+        fields = cls.model_fields.items()
+        return frozenset(field.alias or name for name, field in fields if _identity_rule(field) == "never")
+
     def identity(self) -> dict[str, Any]:
         """The settings that are part of an id, as JSON values."""
         values: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
-            held = field.json_schema_extra
-            rule = held.get("identity") if isinstance(held, dict) else None
+            rule = _identity_rule(field)
             value = getattr(self, name)
             if rule == "never" or (rule == "unless default" and value == field.get_default(call_default_factory=True)):
                 continue
@@ -74,6 +80,11 @@ class Options(BaseModel):
     def changed(self, **values: Any) -> Self:
         """A validated copy with other values."""
         return type(self).model_validate({**dict(self), **values})
+
+
+def _identity_rule(field: FieldInfo) -> Any:
+    held = field.json_schema_extra
+    return held.get("identity") if isinstance(held, dict) else None
 
 
 def _plain(value: Any) -> Any:

@@ -21,7 +21,7 @@ from openthoughts.base.options import problems as problems_of
 from openthoughts.base.places import WORKFLOW, located
 from openthoughts.grading.graders import GRADERS
 from openthoughts.plan.config import ConfigurationError, read_yaml
-from openthoughts.plan.settings.entries import CatalogFiles
+from openthoughts.plan.settings.entries import CatalogFiles, Model, Questions
 from openthoughts.sources.connectors import CONNECTORS
 from openthoughts.sources.entries import entry_problems
 
@@ -75,7 +75,7 @@ def read_catalog(folders: Sequence[Path | str]) -> Catalog:
         for section in SECTIONS:
             path = folder / f"{section}.yaml"
             if path.is_file():
-                entries = read_yaml(path)
+                entries = {name: _given(entry, section) for name, entry in read_yaml(path).items()}
                 found = problems_of(CatalogFiles, {section: entries})
                 problems += [f"{folder}/{each.replace(section, path.name, 1)}" for each in found]
                 if section in {"sources", "benchmarks"}:
@@ -93,6 +93,26 @@ def read_catalog(folders: Sequence[Path | str]) -> Catalog:
     if problems:
         raise ConfigurationError(problems)
     return Catalog(**sections, prompts=prompts, lock=lock)
+
+
+NULLABLE = {
+    "sources": Questions.execution_keys(),
+    "benchmarks": Questions.execution_keys(),
+    "models": frozenset(Model.model_fields) - {"quantization"},
+}
+"""Keys of entries in which null is the same as no key. In others null is part of ids, as it is written."""
+
+
+def _given(entry: Any, section: str) -> Any:
+    """An entry without its nulls, and without those of its blocks, so that whoever reads it finds a value or no key."""
+    keys = NULLABLE.get(section, frozenset())
+    if not isinstance(entry, dict):
+        return entry
+    given = {key: value for key, value in entry.items() if value is not None or key not in keys}
+    for key, block in given.items():
+        if key in keys and isinstance(block, dict):
+            given[key] = {name: value for name, value in block.items() if value is not None}
+    return given
 
 
 def grader_problems(entry: Entry) -> list[str]:

@@ -96,11 +96,7 @@ def _is_path(annotation: Any) -> bool:
     return annotation is Path or any(_is_path(each) for each in typing.get_args(annotation))
 
 
-DESCRIPTIVE = frozenset(
-    name
-    for name, field in Connector.model_fields.items()
-    if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("identity") == "never"
-)
+DESCRIPTIVE = Connector.execution_keys()
 """Keys that describe an entry or say how it is used: connectors do not read them, and they are part of no id."""
 
 CONNECTORS: Register[Connector] = Register(__name__, Connector)
