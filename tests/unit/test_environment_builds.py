@@ -117,7 +117,7 @@ def test_a_sites_own_that_is_not_there_is_named(envs: Path, monkeypatch: pytest.
 
 
 def test_the_shipped_pins_are_exact_and_name_no_registry() -> None:
-    folder = environments.ROOT / "envs"
+    folder = environments.WORKFLOW / "envs"
     assert environments.names() == ["llamafactory", "llamafactory-cpu", "vllm", "vllm-cpu"]
     for name in [*environments.names(), *environments.WORKFLOW_PINS]:
         text = (folder / f"{name}.txt").read_text()

@@ -34,8 +34,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.places import WORKFLOW
 
-ROOT = Path(__file__).resolve().parents[3]
 STAMP = "environment.stamp"
 WORKFLOW_PINS = frozenset({"workflow", "test"})
 """Pins that ``make setup`` installs: they are not an engine's."""
@@ -81,7 +81,7 @@ class Environment:
         return variables
 
 
-def names(envs: Path = ROOT / "envs") -> list[str]:
+def names(envs: Path = WORKFLOW / "envs") -> list[str]:
     """The engines' environments that have both their wants and their pins."""
     found = (path.stem for path in envs.glob("*.txt") if path.with_suffix(".in").is_file())
     return sorted(set(found) - WORKFLOW_PINS)
@@ -89,7 +89,7 @@ def names(envs: Path = ROOT / "envs") -> list[str]:
 
 def environments_folder() -> Path:
     """Where environments are built: ``OPENTHOUGHTS_ENVIRONMENTS``, else ``.environments`` of this checkout."""
-    return Path(os.environ.get("OPENTHOUGHTS_ENVIRONMENTS") or ROOT / ".environments").resolve()
+    return Path(os.environ.get("OPENTHOUGHTS_ENVIRONMENTS") or WORKFLOW / ".environments").resolve()
 
 
 def pins_of(name: str, envs: Path) -> Path:
@@ -100,7 +100,7 @@ def pins_of(name: str, envs: Path) -> Path:
     return pins
 
 
-def folder_of(name: str, envs: Path = ROOT / "envs") -> Path:
+def folder_of(name: str, envs: Path = WORKFLOW / "envs") -> Path:
     """The folder an environment is built in: it names the pins and the stubs by their hash."""
     digest = hashlib.sha256()
     lines = pins_of(name, envs).read_text(encoding="utf-8").splitlines()
@@ -119,7 +119,7 @@ def stub_files(name: str, envs: Path) -> Iterator[tuple[Path, str]]:
             yield path, path.relative_to(folder).as_posix()
 
 
-def find(name: str, envs: Path = ROOT / "envs") -> Environment:
+def find(name: str, envs: Path = WORKFLOW / "envs") -> Environment:
     """The environment of a name, ready to use: a site's own, else the one built here.
 
     Raises ``UserError`` where it is not built, or where the site's own does not exist.
@@ -146,7 +146,7 @@ def own_environment(name: str, own: str, variable: str) -> Environment:
     return Environment(name, None, prefix)
 
 
-def build(name: str, envs: Path = ROOT / "envs") -> Path:
+def build(name: str, envs: Path = WORKFLOW / "envs") -> Path:
     """Build an environment unless it is there, and return its folder.
 
     Builders of one environment wait for each other; what a killed one left half-built is built again.
@@ -206,7 +206,7 @@ def copy_stubs(name: str, envs: Path, folder: Path) -> None:
         shutil.copyfile(path, target)
 
 
-def pin(name: str, envs: Path = ROOT / "envs") -> Path:
+def pin(name: str, envs: Path = WORKFLOW / "envs") -> Path:
     """Make ``envs/NAME.txt`` of ``envs/NAME.in`` and ``envs/NAME.overrides``: exact pins, with no address in them."""
     wants, overrides, pins = (envs / f"{name}{suffix}" for suffix in (".in", ".overrides", ".txt"))
     if not wants.is_file():

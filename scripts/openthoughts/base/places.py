@@ -12,6 +12,9 @@ from pathlib import Path
 WORKFLOW = Path(__file__).resolve().parents[3]
 """The workflow's own folder: ``scripts``, ``catalog``, ``envs``, ``demo`` and ``report`` lie in it."""
 
+ENGINES = WORKFLOW / "scripts" / "engines"
+"""The programs that run in an engine's environment, which has nothing of the library."""
+
 
 def located(path: Path | str) -> Path:
     """The path in the working folder, else in the workflow's own; where neither has it, as it is written."""

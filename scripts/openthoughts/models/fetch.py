@@ -33,7 +33,7 @@ from filelock import FileLock
 from openthoughts.base import environments
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import digest, file_sha256
-from openthoughts.base.places import located
+from openthoughts.base.places import ENGINES, located
 from openthoughts.base.tables import write_text
 from openthoughts.models.model import API, Model, describe, weight_files, weights_digest
 
@@ -130,7 +130,7 @@ def convert_gguf(name: str, gguf: Path, folder: Path, dtype: str) -> None:
     """Write a GGUF file as a Hugging Face folder, in an engine's environment (the first that is built)."""
     environment = conversion_environment()
     log.info("converting %s to a Hugging Face folder", gguf.name)
-    program = Path(__file__).resolve().parents[1] / "engines" / "gguf_folder.py"
+    program = ENGINES / "gguf_folder.py"
     command = environment.command("python", str(program), str(gguf), str(folder), dtype)
     variables = environment.variables() | {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)

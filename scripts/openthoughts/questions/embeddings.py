@@ -26,6 +26,7 @@ import polars as pl
 from openthoughts.base import environments, processes
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import question_id
+from openthoughts.base.places import ENGINES
 from openthoughts.base.processes import StopReason
 from openthoughts.base.tables import COMPLETIONS, LABELS, read_table
 from openthoughts.inference.completions import complete_shard
@@ -38,7 +39,7 @@ from openthoughts.store.usage import Usage
 DECIMALS = 5
 """Of a label: a vector's last digits depend on which texts it was computed beside."""
 
-PROGRAM = Path(__file__).resolve().parents[2] / "engines" / "embed_texts.py"
+PROGRAM = ENGINES / "embed_texts.py"
 
 
 @dataclasses.dataclass(frozen=True)

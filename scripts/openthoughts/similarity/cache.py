@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-_WORKFLOW = Path(__file__).resolve().parents[3]
+from openthoughts.base.places import WORKFLOW
 
 
 def use_kernel_cache() -> Path:
@@ -28,7 +28,7 @@ def use_kernel_cache() -> Path:
     sources = sorted(Path(__file__).parent.glob("*.py"))
     version = hashlib.blake2b(b"".join(source.read_bytes() for source in sources), digest_size=6).hexdigest()
     user = os.getuid() if hasattr(os, "getuid") else "user"
-    places = [_WORKFLOW / "cache" / "numba", Path(tempfile.gettempdir()) / f"openthoughts-numba-{user}"]
+    places = [WORKFLOW / "cache" / "numba", Path(tempfile.gettempdir()) / f"openthoughts-numba-{user}"]
     for place in places:
         folder = place / version
         try:

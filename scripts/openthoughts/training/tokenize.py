@@ -18,11 +18,12 @@ from openthoughts.base.cli import UserError
 from openthoughts.base.engine_child import engine_name, engine_variables, run_engine
 from openthoughts.base.environments import find
 from openthoughts.base.hashing import digest
+from openthoughts.base.places import ENGINES
 from openthoughts.base.tables import DATASET, scan_table, write_text
 from openthoughts.models.model import Model
 from openthoughts.training.scales import Packing
 
-CHILD = Path(__file__).resolve().parents[2] / "engines" / "llamafactory_tokenize.py"
+CHILD = ENGINES / "llamafactory_tokenize.py"
 
 BATCH_ROWS = 1000
 """Rows that LLaMA-Factory packs among themselves."""

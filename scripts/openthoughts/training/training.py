@@ -25,6 +25,7 @@ import yaml
 from openthoughts.base.cli import UserError
 from openthoughts.base.engine_child import engine_name, engine_variables, run_engine
 from openthoughts.base.environments import Environment, find
+from openthoughts.base.places import ENGINES
 from openthoughts.base.tables import write_table, write_text
 from openthoughts.models.model import describe
 from openthoughts.store.leases import KNOWN_DEAD_SECONDS, Presence, leased
@@ -34,7 +35,7 @@ from openthoughts.training.metrics import METRICS, read_metrics
 from openthoughts.training.nodes import Meeting, Nodes, rendezvous
 from openthoughts.training.weights import finished, keep_model
 
-CHILD = Path(__file__).resolve().parents[2] / "engines" / "llamafactory_train.py"
+CHILD = ENGINES / "llamafactory_train.py"
 
 log = logging.getLogger(__name__)
 

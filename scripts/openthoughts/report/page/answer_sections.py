@@ -11,6 +11,7 @@ import polars as pl
 import yaml
 
 from openthoughts.answers.language import language
+from openthoughts.base.places import WORKFLOW
 from openthoughts.base.tables import COMPLETIONS, MEASURES, read_table, scan_table
 from openthoughts.report.manifest import Recipe, Stage
 from openthoughts.report.page.figures import (
@@ -24,7 +25,7 @@ from openthoughts.report.page.rows import name_of, sampled
 from openthoughts.report.plot_data import model_scores
 from openthoughts.report.plots import error_bars
 
-PUBLISHED = Path(__file__).resolve().parents[4] / "report" / "published_scores.yaml"
+PUBLISHED = WORKFLOW / "report" / "published_scores.yaml"
 
 LANGUAGE_SAMPLE = 300
 

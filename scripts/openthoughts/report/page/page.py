@@ -7,14 +7,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from openthoughts.base.places import WORKFLOW
 from openthoughts.report.plots import svg_of
 
-TEMPLATES = Path(__file__).resolve().parents[4] / "report" / "page"
+TEMPLATES = WORKFLOW / "report" / "page"
 
 
 @dataclass(frozen=True)
