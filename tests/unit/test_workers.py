@@ -69,7 +69,7 @@ def test_a_killed_worker_a_raised_error_and_too_much_memory_cost_one_task_each()
     assert outcomes[3].value == 3
 
 
-def test_workers_killed_at_any_moment_cost_the_task_that_they_were_at() -> None:
+def test_workers_killed_at_any_moment_cost_at_most_the_task_that_they_were_at() -> None:
     def kill_some() -> None:
         grader = psutil.Process()
         for _ in range(5):
@@ -90,8 +90,40 @@ def test_workers_killed_at_any_moment_cost_the_task_that_they_were_at() -> None:
             ended.set()
             killer.join()
     assert len(outcomes) == 4000
-    assert {outcome.error for outcome in outcomes} == {None, "the worker died"}
+    lost = [outcome.error for outcome in outcomes if outcome.error is not None]
+    assert lost == ["the worker died"] * len(lost)
+    assert len(lost) <= 10
     assert all(outcome.value == task for task, outcome in enumerate(outcomes) if outcome.error is None)
+
+
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+STARTING = """
+import multiprocessing, os, pathlib, signal
+
+if multiprocessing.parent_process() is None:
+    raise ImportError("only workers import this")
+died = pathlib.Path(__file__).with_name("died")
+if {again} or not died.exists():
+    died.touch()
+    {end}
+"""
+"""A module that ends the worker which imports it: the first one, or each."""
+
+
+@pytest.mark.parametrize(("again", "end"), [(False, KILL), (True, KILL), (True, "os._exit(1)")])
+def test_workers_that_die_while_they_start_cost_no_task(
+    again: bool, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"starting_{again}_{len(end)}"
+    (tmp_path / f"{name}.py").write_text(STARTING.format(again=again, end=end))
+    monkeypatch.syspath_prepend(tmp_path)
+    with Workers(work, 2, preload=[name]) as pool:
+        if again:
+            monkeypatch.setattr(workers, "_KILLED_STARTS", 1)
+            with pytest.raises(RuntimeError, match="while they start" if end == KILL else "while it started"):
+                list(pool.map(range(10)))
+        else:
+            assert [outcome.value for outcome in pool.map(range(10))] == list(range(10))
 
 
 def test_workers_end_with_a_killed_grader(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 The limit is processor time of the worker since it received the task: waiting in a queue or for a busy machine never
 counts. A task over its limit, or one that kills its worker, costs that worker (which is replaced at once) and yields an
-outcome that says so, so that "gave up" is never taken for an answer.
+outcome that says so, so that "gave up" is never taken for an answer. A worker that is killed before it began a task
+costs no task: another one gets it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import psutil
 
 _POLL_SECONDS = 0.2
 _STALLED_FACTOR = 360  # wall time, in processor limits, after which a worker that uses no processor is given up
+_ENDING_SECONDS = 10  # that a worker which closed its connection has to end
+_KILLED_STARTS = 10  # starts per worker that are killed one after another before the program gives up
 _READY = "ready"
 _WINDOW = 10_000  # results waiting for an earlier one
 
@@ -70,6 +73,7 @@ class Workers:
         self._preload = tuple(preload)
         self._lifeline = self._context.Pipe(duplex=False)
         self._workers: list[_Worker] = []
+        self._killed_starts = 0
 
     def __enter__(self) -> Workers:
         return self
@@ -92,8 +96,8 @@ class Workers:
             while not exhausted and len(finished) < _WINDOW and self._busy() < self._count:
                 number, task = next(pending, (-1, None))
                 exhausted = number < 0
-                while not exhausted and not self._idle().start(number, task):
-                    pass  # it was killed while it had nothing to do: another one gets the task
+                if not exhausted:
+                    self._hand(number, task)
             busy = [worker for worker in self._workers if worker.task is not None]
             if not busy and exhausted:
                 break
@@ -101,6 +105,22 @@ class Workers:
             while following in finished:
                 yield finished.pop(following)
                 following += 1
+
+    def _hand(self, number: int, task: Any) -> None:
+        """Hand a task to a worker; to another one where that was killed while it had nothing to do."""
+        while not (worker := self._idle()).start(number, task):
+            self._lose(worker)
+
+    def _lose(self, worker: _Worker) -> None:
+        """Put away a worker that is gone. Raises ``RuntimeError`` where workers cannot start."""
+        status = worker.status()
+        worker.stop()
+        self._workers.remove(worker)
+        self._killed_starts = 0 if worker.ready else self._killed_starts + 1
+        if not worker.ready and status is not None and status >= 0:
+            raise RuntimeError("a worker process died while it started: see its message above.")
+        if self._killed_starts > _KILLED_STARTS * self._count:
+            raise RuntimeError(f"worker processes are killed while they start (the last one with status {status}).")
 
     def _busy(self) -> int:
         return sum(worker.task is not None for worker in self._workers)
@@ -123,6 +143,9 @@ class Workers:
             assert number is not None
             if worker.connection in ready:
                 received = worker.receive()
+                if received is None and worker.dead:
+                    self._lose(worker)
+                    self._hand(number, worker.given)
                 if received is None:
                     continue
                 outcome = received
@@ -139,7 +162,7 @@ class Workers:
 
 
 class _Worker:
-    """One worker process and the task it is at (null when idle)."""
+    """One worker process, and the number and the task that it is at (null when idle)."""
 
     def __init__(self, context: Any, *arguments: Any) -> None:
         """``arguments``: those of ``_serve`` after the connection."""
@@ -148,8 +171,9 @@ class _Worker:
         self.process.start()
         theirs.close()
         self.task: int | None = None
+        self.given: Any = None
         self.dead = False
-        self._ready = False
+        self.ready = False
         self._cpu_at_start = 0.0
         self._started = 0.0
 
@@ -162,30 +186,38 @@ class _Worker:
         except OSError:
             self.dead = True
         else:
-            self.task = number
+            self.task, self.given = number, task
         return not self.dead
 
     def receive(self) -> Outcome | None:
-        """The outcome of the task; null for a new worker's word that it has started, which is when its time begins."""
+        """The outcome of the task.
+
+        Null for a new worker's word that it has started, which is when its time begins, and where it never did.
+        """
         try:
             message = self.connection.recv()
-        except (EOFError, OSError) as ended:
+        except (EOFError, OSError):
             self.dead = True
-            self.process.join()
-            if not self._ready and self.process.exitcode >= 0:
-                raise RuntimeError("a worker process died while it started: see its message above.") from ended
+            if not self.ready:
+                return None
             message = (None, "the worker died")
         if message == _READY:
-            self._ready = True
+            self.ready = True
             self._cpu_at_start = self._cpu_time()
             return None
-        self.task = None
+        self.task = self.given = None
         value, error = message
         return Outcome(value, error)
 
+    def status(self) -> int | None:
+        """The exit status of a worker that closed its connection; null where it has not ended."""
+        self.process.join(_ENDING_SECONDS)
+        status: int | None = self.process.exitcode
+        return status
+
     def over_limit(self, cpu_seconds: float) -> bool:
         stalled = time.monotonic() - self._started > cpu_seconds * _STALLED_FACTOR
-        return stalled or (self._ready and self._cpu_time() - self._cpu_at_start > cpu_seconds)
+        return stalled or (self.ready and self._cpu_time() - self._cpu_at_start > cpu_seconds)
 
     def _cpu_time(self) -> float:
         try:
