@@ -95,6 +95,13 @@ def test_the_examples_of_a_classifier_are_no_questions_of_the_recipe() -> None:
     assert len(drawn) == 3, "one of them draws examples"
 
 
+@pytest.mark.parametrize(("key", "value"), [("samples", 5), ("grader", "choice"), ("prompt", "rubric")])
+def test_how_a_benchmark_is_answered_is_part_of_the_ids_of_evaluations_only(key: str, value: Any) -> None:
+    catalog = copy.deepcopy(CATALOG)
+    catalog.benchmarks["olympiad"][key] = value
+    assert changed_kinds(catalog=catalog) == {"evaluation"}
+
+
 AFTER_ANSWERS = {"dataset", "tokenized", "student", "evaluation"}
 
 

@@ -30,6 +30,16 @@ def keys(value: Any) -> Iterator[str]:
             yield from keys(one)
 
 
+def test_a_key_that_is_part_of_other_ids_says_of_which() -> None:
+    text = (ROOT / "docs/reference/catalog.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
+    for key in ("grader", "samples", "judge"):
+        assert "Part of the ids of evaluations only. |" in rows[key]
+    for key in ("group", "averaged"):
+        assert "Part of the ids of experiments only. |" in rows[key]
+    assert "Never part of an id. |" in rows["licence"]
+
+
 @pytest.mark.parametrize(("name", "model"), [("configuration", Configuration), ("catalog", CatalogFiles)])
 def test_every_key_is_told(name: str, model: type[BaseModel]) -> None:
     text = (ROOT / f"docs/reference/{name}.md").read_text(encoding="utf-8")

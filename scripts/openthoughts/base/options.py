@@ -19,9 +19,13 @@ from pydantic_core import PydanticUndefined
 Path = tuple[str | int, ...]
 
 
-def execution_only(default: Any = PydanticUndefined, **more: Any) -> Any:
-    """A field that says how something is run, or describes it: it changes no result and is never part of an id."""
-    return Field(default, json_schema_extra={"identity": "never"}, **more)
+def execution_only(default: Any = PydanticUndefined, part_of: str = "", **more: Any) -> Any:
+    """A field that says how something is run, or describes it: it is never part of the id of what it stands in.
+
+    ``part_of`` names the stages whose ids it is part of all the same, as a benchmark's grader is of evaluations'.
+    """
+    extra: dict[str, Any] = {"identity": "never"} | ({"part_of": part_of} if part_of else {})
+    return Field(default, json_schema_extra=extra, **more)
 
 
 def unless_default(default: Any, **more: Any) -> Any:

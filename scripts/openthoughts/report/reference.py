@@ -143,7 +143,8 @@ def _default(key: str, schema: Schema, required: set[str]) -> str:
 
 def _meaning(schema: Schema) -> str:
     identity = {"never": " Never part of an id.", "unless default": " Part of an id unless it has the default."}
-    told = schema.get("description", "") + identity.get(schema.get("identity", ""), "")
+    part = f" Part of the ids of {schema['part_of']} only." if "part_of" in schema else ""
+    told = schema.get("description", "") + (part or identity.get(schema.get("identity", ""), ""))
     return _plain(told).replace("|", "\\|")
 
 

@@ -31,7 +31,9 @@ class Questions(Connector):
     model_config = ConfigDict(extra="allow")
 
     domain: str = Field(description="Domain of the questions.")
-    judge: Judge | None = execution_only(None, description="Who judges the answers, where the grader asks a judge.")
+    judge: Judge | None = execution_only(
+        None, "evaluations", description="Who judges the answers, where the grader asks a judge."
+    )
     sampling: WritingSampling = Field(WritingSampling(), description="How a model that writes the questions samples.")
 
 

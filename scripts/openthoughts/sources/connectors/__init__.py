@@ -39,13 +39,21 @@ class Connector(Options):
     verified: Any = execution_only(None, description="Whether the entry has been compared with its dataset.")
     note: str | None = execution_only(None, description="What else is known.")
     published: Any = execution_only(None, description="Published figures.")
-    grader: str | None = execution_only(None, description="What grades the answers.")
-    prompt: str | None = execution_only(None, description="Prompt of the catalog that asks them.")
-    samples: PositiveInt | None = execution_only(None, description="Answers per question in an evaluation.")
-    group: str | None = execution_only(None, description="A group of benchmarks whose average is reported.")
-    averaged: bool = execution_only(True, description="Whether the overall average counts the benchmark.")
+    grader: str | None = execution_only(None, "evaluations", description="What grades the answers.")
+    prompt: str | None = execution_only(None, "evaluations", description="Prompt of the catalog that asks them.")
+    samples: PositiveInt | None = execution_only(
+        None, "evaluations", description="Answers per question in an evaluation."
+    )
+    group: str | None = execution_only(
+        None, "experiments", description="A group of benchmarks whose average is reported."
+    )
+    averaged: bool = execution_only(
+        True, "experiments", description="Whether the overall average counts the benchmark."
+    )
     part_of: str | None = execution_only(None, description="The entry whose questions hold all of these.")
-    judge: Any = execution_only(None, description="Who judges the answers, where the grader asks a judge.")
+    judge: Any = execution_only(
+        None, "evaluations", description="Who judges the answers, where the grader asks a judge."
+    )
 
     package: ClassVar[str | None] = None
     """The installed package whose version the questions are of."""
@@ -97,7 +105,7 @@ def _is_path(annotation: Any) -> bool:
 
 
 DESCRIPTIVE = Connector.execution_keys()
-"""Keys that describe an entry or say how it is used: connectors do not read them, and they are part of no id."""
+"""Keys that describe an entry or say how it is used: connectors do not read them, and they are part of no id of questions."""
 
 CONNECTORS: Register[Connector] = Register(__name__, Connector)
 """Every connector by its name in the catalog."""
