@@ -117,7 +117,7 @@ def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int) -> None:
 
 
 def show_spent(plan: Plan, stages: Sequence[Stage], store: Path, accelerator: str) -> list[dict[str, Any]]:
-    """Print, of the kinds of stages of which something has run, what is there and spent; returns the rows."""
+    """Print what is there and spent, for each kind of stage that has run in part or in full; returns the rows."""
     results = Path(plan.results)
     if not results.is_dir():
         return []

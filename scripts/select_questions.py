@@ -47,7 +47,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--by", required=True, help="what the labels are")
     parser.add_argument("--keep", required=True, help="number of rows to keep, a fraction below 1, or all")
     parser.add_argument("--at-least", type=float, help="drop rows of a smaller label")
-    parser.add_argument("--unlabelled", choices=UNLABELLED, default="drop", help="what becomes of rows without a label")
+    parser.add_argument("--unlabelled", choices=UNLABELLED, default="drop", help="what happens to rows without a label")
     parser.add_argument("--seed", type=int, required=True, help="breaks ties, and chooses at random")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--dropped", type=Path, required=True)

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     export.add_argument("--output", type=Path, required=True)
     export.add_argument("--model", help="only this model's (its name, or the folder's name in the store)")
     compaction = commands.add_parser("compact", help="rewrite many small files as few")
-    compaction.add_argument("--keep-hours", type=int, default=168, help="keep replaced files for so long (a week)")
+    compaction.add_argument("--keep-hours", type=int, default=168, help="hours to keep replaced files for (a week)")
     batches = commands.add_parser("batches", help="batches of hosted models that run for the store")
     batches.add_argument("--cancel", action="store_true", help="end them; the next run reads what they have answered")
     for subparser in (stats, export, compaction, batches):

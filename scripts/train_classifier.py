@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--positives", type=Path, nargs="+", required=True, help="tables of good examples")
     parser.add_argument("--negatives", type=Path, nargs="+", required=True, help="tables of bad examples")
     parser.add_argument("--parameters", required=True, metavar="JSON", help=f"{', '.join(PARAMETERS)}")
-    parser.add_argument("--most", required=True, help="texts of a table at the most, or all")
+    parser.add_argument("--most", required=True, help="most texts per table, or all")
     parser.add_argument("--seed", type=int, required=True, help="seed of the draw of texts")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--summary", type=Path, required=True, help="what it was made of (JSON)")

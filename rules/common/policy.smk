@@ -50,7 +50,7 @@ def asks_only_apis(kind):
 
 
 def gres(gpus):
-    """SLURM's name for so many GPUs of a node; None for none."""
+    """SLURM's name for a number of GPUs of a node; None for none."""
     return ":".join(filter(None, ["gpu", GPU_TYPE, str(gpus)])) if gpus else None
 
 

@@ -105,7 +105,7 @@ def _is_path(annotation: Any) -> bool:
 
 
 DESCRIPTIVE = Connector.execution_keys()
-"""Keys that describe an entry or say how it is used: connectors do not read them, and they are part of no id of questions."""
+"""Keys that describe an entry or say how it is used: no connector reads them, and no id of questions holds them."""
 
 CONNECTORS: Register[Connector] = Register(__name__, Connector)
 """Every connector by its name in the catalog."""
