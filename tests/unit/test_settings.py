@@ -90,6 +90,15 @@ def test_a_setting_at_its_default_or_null_is_in_no_id(model: type[Sampling]) -> 
     assert Sampling.parse('{"top_k": null, "top_p": null}').key() == Sampling(top_p=1.0).key()
 
 
+@pytest.mark.parametrize(("name", "value"), [("top_p", 0.9), ("top_k", 20), ("max_tokens", 99)])
+def test_null_in_a_domain_is_the_default_whatever_the_recipe_says(name: str, value: Any) -> None:
+    own = {"domains": {"math": {"answers": {"sampling": {name: None}}}}, "answers": {"sampling": {name: value}}}
+    whole = merged(read_yaml(ROOT / "config.yaml")["recipes"]["openthoughts3"], own)
+    domains = Recipe.model_validate(whole).resolved().domains
+    assert domains["math"].answers.sampling == Sampling()
+    assert getattr(domains["code"].answers.sampling, name) == value
+
+
 def test_a_judge_and_a_filter_take_them_too() -> None:
     assert Judge(model="m", prompt="p", sampling=JudgeSampling(top_k=20)).sampling.identity()["top_k"] == 20
     recipe = {"filter": {"by": "llm_verification", "sampling": FURTHER}}

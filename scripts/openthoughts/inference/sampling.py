@@ -43,7 +43,8 @@ class Sampling(Options):
     @classmethod
     def _null_is_the_default(cls, value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {key: item for key, item in value.items() if item is not None or key not in cls.model_fields}
+            nulls = {key: cls.model_fields[key].default for key in cls.model_fields if value.get(key, key) is None}
+            return {**value, **nulls}
         return value
 
     @classmethod
