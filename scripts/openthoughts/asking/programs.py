@@ -216,7 +216,7 @@ PROGRAMS: Mapping[str, Program] = {
         (
             argument("--positives", nargs="+", help="tables of good examples", **_PATH),
             argument("--negatives", nargs="+", help="tables of bad examples", **_PATH),
-            argument("--most", required=True, help="texts of a table at the most, or all"),
+            argument("--most", required=True, help="most texts per table, or all"),
             argument("--seed", type=int, required=True, help="seed of the draw of texts"),
         ),
         lambda options: Wanted(texts_wanted(chain(*_examples(options)))),

@@ -25,7 +25,7 @@ from openthoughts.plan.stages import Plan, Stage
 from openthoughts.sources.entries import needs_pin
 
 LONGEST_POLL = 180
-"""Seconds between two looks at a job's state at the most, which `squeue` must remember an ended job for."""
+"""Seconds between two looks at a job's state at most, which `squeue` must remember an ended job for."""
 
 RACES = 200
 """Files that two processes race for."""

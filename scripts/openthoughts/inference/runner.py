@@ -30,7 +30,7 @@ from openthoughts.store.rows import dumps
 from openthoughts.store.store import FOLD_SECONDS, Store
 
 FOLD_BYTES = 8 * 2**20
-"""So much is folded into the store at once at the most, however quickly it came."""
+"""At most this much is folded into the store at once, however quickly it came."""
 FORM_TOKENS = 256
 """Room for what is in a prompt beside its messages: roles, a response schema."""
 SHARE_SECONDS = 2.0

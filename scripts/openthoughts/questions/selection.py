@@ -25,7 +25,7 @@ IDENTITY = ("question_id", "source", "source_row")
 ALL = "all"
 
 UNLABELLED = ("drop", "last", "first", "error")
-"""What becomes of questions whose label failed."""
+"""What happens to questions whose label failed."""
 
 
 def wanted(text: str, option: str) -> int | None:

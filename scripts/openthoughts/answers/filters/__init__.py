@@ -32,9 +32,9 @@ class AnswerFilter(Options):
 
     identity_as_written: ClassVar[bool] = True
 
-    keep: PositiveInt | None = Field(None, description="Answers kept of all that pass; null keeps all.")
+    keep: PositiveInt | None = Field(None, description="Answers kept in all, of those that pass; null keeps all.")
     keep_per_question: PositiveInt | None = Field(
-        None, description="Answers kept of those of a drawn question that pass; null keeps all."
+        None, description="Answers kept per drawn question, of those that pass; null keeps all."
     )
     seed: int = Field(42, description="Seed of the draw of what is kept, if the filter has no ranking.")
 

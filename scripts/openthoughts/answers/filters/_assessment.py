@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Assessed(AnswerFilter):
     """Answers by their assessment, a value or why there is none."""
 
-    unlabelled: Literal["drop", "keep"] = Field("drop", description="What becomes of answers without an assessment.")
+    unlabelled: Literal["drop", "keep"] = Field("drop", description="What happens to answers without an assessment.")
 
     needs: ClassVar[Literal["measured", "assessed"] | None] = "assessed"
 

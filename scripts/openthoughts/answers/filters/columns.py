@@ -24,7 +24,7 @@ class Columns(AnswerFilter):
     """Those whose measured columns lie in ranges."""
 
     where: Any = Field(None, description="Column -> the value wanted, or a range [least, most], null for an open end.")
-    nulls: Literal["drop", "keep"] = Field("drop", description="What becomes of answers without a value.")
+    nulls: Literal["drop", "keep"] = Field("drop", description="What happens to answers without a value.")
 
     needs: ClassVar[Literal["measured", "assessed"] | None] = "measured"
     wanted: ClassVar[tuple[str, ...]] = ("where",)

@@ -16,7 +16,7 @@ class Language(AnswerFilter):
     """Those whose prose, code and formulas apart, is in this language."""
 
     language: str = Field("en", description="Code of the language, such as 'en'.")
-    min_letters: PositiveInt = Field(40, description="Fewest letters of prose that tell a language.")
+    min_letters: PositiveInt = Field(40, description="Fewest letters of prose from which the language is read.")
 
     def measure(self, answers: pl.DataFrame) -> pl.DataFrame:
         """The language found (null: too little prose)."""

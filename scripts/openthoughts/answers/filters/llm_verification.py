@@ -1,4 +1,4 @@
-"""Keep the answers that the model that was asked found right."""
+"""Keep the answers that a model found right."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class Majority(AnswerFilter):
     """Those that give the majority's answer to their question."""
 
     ties: Literal["first", "drop"] = Field(
-        "first", description="What becomes of questions of which several answers are the most frequent."
+        "first", description="What happens to questions with several equally frequent answers."
     )
     min_agreement: float = Field(0.0, description="Least share of the answers that agree with the majority's.")
 
@@ -30,7 +30,7 @@ class Majority(AnswerFilter):
         return answers.select(*KEYS, *(pl.col(f"measured_{name}").alias(name) for name in columns))
 
     def decide(self, measured: pl.DataFrame) -> pl.DataFrame:
-        """Drop what is no answer, not the majority's, or the majority's of too few."""
+        """Drop answers that are unreadable, not the majority's, or of too small a majority."""
         import polars as pl
 
         answer, inside = pl.col("answer"), pl.col("in_majority")

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 class Reference(AnswerFilter):
     """Those whose final answer equals the reference answer."""
 
-    last_number: bool = Field(
-        True, description="Whether an answer that states no final answer is read by its last number."
-    )
+    last_number: bool = Field(True, description="Whether the last number counts as the final answer if none is stated.")
 
     def measure(self, answers: pl.DataFrame) -> pl.DataFrame:
         """The final answer and the reference."""

@@ -27,7 +27,7 @@ def plan_answers(build: Builder, name: str, drawn: Stage, wanted: Answers) -> St
 
 
 def answers_per_shard(build: Builder, wanted: Answers) -> int:
-    """Answers of one shard: as many as the teacher gives in ``shard_hours``, at the most those of the recipe."""
+    """Answers of one shard: as many as the teacher gives in ``shard_hours``, at most those of the recipe."""
     speed = build.catalog.models[needed(wanted.teacher)].get("serving", {})
     most = wanted.answers_per_shard
     if build.shard_hours is None or not {"tokens_per_second", "tokens_per_answer"} <= set(speed):

@@ -88,7 +88,7 @@ class Connector(Options):
 class TableKeys(Connector):
     """The keys that say where in a table the question is; see ``openthoughts.sources.columns``."""
 
-    format: str | None = Field(None, description="Format of the files, where their names do not tell.")
+    format: str | None = Field(None, description="Format of the files, if their names do not show it.")
     column: str | None = Field(None, description="Column of the question.")
     text: Any = Field(None, description="Template of the question with {column} places, or a list of pieces.")
     chat: str | None = Field(None, description="Column of messages; the user's first message is the question.")

@@ -23,10 +23,10 @@ class Hub(TableKeys):
     dataset: str | None = Field(None, description="OWNER/NAME of the dataset.")
     config: str | None = Field(None, description="Its configuration.")
     split: str = Field("train", description="Its split.")
-    files: Any = Field(None, description="Pattern of the files to read, a list of them, or one for each split.")
+    files: Any = Field(None, description="Pattern of the files to read, a list of them, or one per split.")
     parts: list[dict[str, Any]] | None = Field(None, description="Several datasets, configurations or splits.")
     lookup: dict[str, Any] | None = Field(None, description="Where in another dataset the question stands.")
-    ref: str = Field("main", description="Branch that the lock pins a commit of.")
+    ref: str = Field("main", description="Branch whose commit the lock pins.")
 
     @classmethod
     def is_locked(cls, entry: Mapping[str, Any]) -> bool:

@@ -119,8 +119,8 @@ def _read(entry: Entry) -> Iterator[pl.DataFrame]:
 class Planted(Connector):
     """Rows that a stage must treat in a way known beforehand."""
 
-    originals: dict[str, Any] = Field(description="The entry of whose questions copies are made.")
-    benchmark: dict[str, Any] | None = Field(None, description="The entry of whose questions leaks are made.")
+    originals: dict[str, Any] = Field(description="The entry whose questions are copied.")
+    benchmark: dict[str, Any] | None = Field(None, description="The entry whose questions are leaked.")
     exact: NonNegativeInt = Field(0, description="Rows of this kind.")
     near: NonNegativeInt = Field(0, description="Rows of this kind.")
     repeated: NonNegativeInt = Field(0, description="Rows of this kind.")

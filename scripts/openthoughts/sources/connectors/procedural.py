@@ -128,7 +128,7 @@ class Procedural(Connector):
     """Questions of the generators of reasoning-gym."""
 
     families: dict[str, Any] | list[str] = Field(description="Families, or family -> its settings.")
-    size: PositiveInt = Field(100, description="Questions of a family.")
+    size: PositiveInt = Field(100, description="Questions per family.")
 
     package: ClassVar[str | None] = "reasoning-gym"
 

@@ -22,11 +22,11 @@ class Written(Connector):
     documents: dict[str, Any] = Field(description="The entry whose texts the questions are written from.")
     model: str = Field(description="Model of the catalog that writes.")
     steps: list[str | list[str]] = Field(
-        ["write", "refine", "check"], description="Steps; those of a list side by side."
+        ["write", "refine", "check"], description="Steps in order; those in a list of their own run side by side."
     )
     prompts: dict[str, str] = Field({}, description="Step -> prompt of the catalog (default: STEP_question).")
     sampling: dict[str, Any] = Field({}, description="Sampling settings.")
-    questions_per_shard: PositiveInt = Field(50_000, description="Questions that a job asks about.")
+    questions_per_shard: PositiveInt = Field(50_000, description="Questions per job.")
 
     @model_validator(mode="after")
     def _steps_are_known(self) -> Self:
