@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import preflight
-from openthoughts.base.environments import ROOT
+from openthoughts.base.places import WORKFLOW
 
 COMMANDS = {
     "sinfo": "cat <<END\ncpu|up|2-00:00:00|(null)\ngpu|up|1-00:00:00|gpu:a100:8(S:0-1)\nold|down|1:00|(null)\nEND",
@@ -29,7 +29,7 @@ GOOD = {
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small recipe whose teacher is a hosted model, and a cluster's commands in the path."""
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(WORKFLOW)
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, body in COMMANDS.items():
