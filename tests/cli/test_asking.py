@@ -238,6 +238,16 @@ def test_a_label_that_cannot_be_read_is_asked_for_again_as_often_as_told(
     assert read_table(labels, LABELS).get_column("value").null_count() == 0
 
 
+def test_no_attempt_but_the_first_is_made_where_none_is_wanted(tmp_path: Path, model: Path, server: FakeServer) -> None:
+    questions = write_questions(tmp_path / "drawn.parquet", TEXTS)
+    server.faults.append(Fault(answer={"content": "hard to say"}, times=3))
+    prompt = CATALOG_PROMPTS / "ask_llm.md"
+    arguments = ["--questions", str(questions), "--method", "ask_llm", "--prompt", str(prompt), "--attempts", "0"]
+    output = ["--shard", "0", "--shards", "1", "--output", str(tmp_path / "c.parquet")]
+    assert label_questions.main([*arguments, *output, *asking_arguments(tmp_path, model)]) == 0
+    assert server.asked.total() == len(TEXTS)
+
+
 def test_a_shard_of_labels_is_from_the_store_only_with_every_attempt(
     tmp_path: Path, model: Path, server: FakeServer
 ) -> None:

@@ -44,7 +44,7 @@ def _label_questions(options: Namespace) -> Wanted:
 
     def attempt(questions: pl.DataFrame, left: int) -> Wanted:
         def again(completions: Path) -> Wanted | None:
-            unread = unreadable(completions, options.method) if left else []
+            unread = unreadable(completions, options.method) if left > 0 else []
             repeats = pl.col("repeats") + pl.col("question_id").is_in(unread)
             return attempt(questions.with_columns(repeats=repeats), left - 1) if unread else None
 
