@@ -49,13 +49,19 @@ class Sampling(Options):
 
     @classmethod
     def parse(cls, text: str) -> Sampling:
-        """Read the JSON of ``--sampling``; null values mean the default. Raises ``UserError`` naming what is wrong."""
+        """Read the JSON of ``--sampling``; null values mean the default. Raises ``UserError`` naming what is wrong.
+
+        ``temperature`` and ``max_tokens``, which the plan always writes, are required: money is not spent on a default.
+        """
         try:
             values = json.loads(text)
         except ValueError as error:
             raise UserError(f"--sampling must be a JSON object, not {text!r}.") from error
         if not isinstance(values, dict):
             raise UserError(f"--sampling must be a JSON object, not {text!r}.")
+        missing = [name for name in ("temperature", "max_tokens") if values.get(name) is None]
+        if missing:
+            raise UserError(f"the sampling settings {text} lack {' and '.join(missing)}: add a number for each.")
         try:
             return cls.model_validate(values)
         except ValidationError as error:
