@@ -29,6 +29,7 @@ use rule fetch_source as fetch_benchmark with:
         "<logs>/fetch_benchmark/{id}.log",
     benchmark:
         "<usage>/fetch_benchmark/{id}.jsonl"
+    localrule: INTERNET_HERE  # `with` takes it away
     resources:
         **internet(),
         **growing(memory=4000, minutes=60, steady=True),

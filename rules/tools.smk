@@ -110,6 +110,7 @@ use rule publish_dataset as publish_model with:
     "Put the students of the recipes that say `publish: {model: OWNER/NAME}` on the hub, private by default."
     log:
         "<logs>/publish_model.log",
+    localrule: True  # `with` takes it away
     params:
         what="model",
         plan=plan_file,
