@@ -110,7 +110,11 @@ def test_whatever_ends_it_ends_engine_and_command(
     model: Model, variables: dict[str, str], tmp_path: Path, number: int
 ) -> None:
     started = tmp_path / "started"
-    code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
+    code = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored by all that nohup starts, as these tests may be\n"
+        "open(sys.argv[1], 'w').write(str(os.getpid()))\ntime.sleep(600)"
+    )
     serving = subprocess.Popen(command(model, sys.executable, "-c", code, str(started)), env=variables)
     engine = engine_tree(tmp_path)
     processes = [*engine, *engine[0].parents()[:2], psutil.Process(int(wait_for(started)))]
