@@ -166,5 +166,7 @@ def test_no_token_and_no_recipe_are_one_sentence_each(
     monkeypatch.delenv("HF_TOKEN")
     assert publish_dataset.main(arguments(tiny)) == 1
     assert "HF_TOKEN" in capsys.readouterr().err
-    assert publish_model.main(["--plan", str(tiny.plan_file())]) == 1
-    assert "no recipe among the targets says where to publish" in capsys.readouterr().err
+    nowhere = {"recipes": {"tiny": {"publish": {"model": None}}}}
+    for changes in ({}, nowhere):
+        assert publish_model.main(["--plan", str(tiny.plan_file(**changes))]) == 1
+        assert "no recipe among the targets says where to publish" in capsys.readouterr().err

@@ -44,13 +44,14 @@ def publications(of: Configured, kind: str) -> list[Publication]:
     found = []
     for name, planned in of.plan.recipes.items():
         recipe = of.config["recipes"][name]
-        wanted = recipe.get("publish", {})
-        if kind in wanted:
+        wanted = of.settings.recipes[name].publish
+        repository = wanted.dataset if kind == "dataset" else wanted.model
+        if repository is not None:
             own = {"targets": [name], "recipes": {name: recipe}, "accelerator": of.accelerator}
-            own["catalog"] = of.config.get("catalog", ["catalog"])
+            own["catalog"] = list(of.settings.catalog)
             manifest = Path(of.plan.results) / "recipes" / name / "manifest.json"
             stages = frozenset(stage.name for stage in planned.stages())
-            found.append(Publication(manifest, wanted[kind], wanted.get("private", True), stages, own))
+            found.append(Publication(manifest, repository, wanted.private, stages, own))
     if not found:
         raise UserError(
             "no recipe among the targets says where to publish: give it `publish: {dataset: OWNER/NAME, model: "
