@@ -10,13 +10,13 @@ import argparse
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.files import write_text
 from openthoughts.base.options import did_you_mean
 from openthoughts.plan import validation
 from openthoughts.plan.config import read_config
@@ -110,7 +110,4 @@ def content_path(folder: Path | str, text: str, suffix: str) -> Path:
 def write_once(path: Path, text: str) -> None:
     """Write a file that is addressed by its content, unless it is there."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_text(text, path)
