@@ -126,6 +126,20 @@ def test_workers_that_die_while_they_start_cost_no_task(
             assert [outcome.value for outcome in pool.map(range(10))] == list(range(10))
 
 
+def test_the_temporary_folder_may_have_a_long_name(tmp_path: Path) -> None:
+    folder = tmp_path / ("scratch" * 15)
+    folder.mkdir()
+    scripts = str(Path(workers.__file__).resolve().parents[2])
+    program = "import math; from openthoughts.base.workers import Workers\nif __name__ == '__main__':\n"
+    program += "    with Workers(math.sqrt, 1) as pool:\n        print([each.value for each in pool.map([4, 9])])\n"
+    (tmp_path / "roots.py").write_text(program)
+    variables = {**os.environ, "PYTHONPATH": scripts, "TMPDIR": str(folder)}
+    command = [sys.executable, str(tmp_path / "roots.py")]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=100)
+    assert done.stdout == "[2.0, 3.0]\n", done.stderr
+    assert list(folder.iterdir()) == []
+
+
 def test_workers_end_with_a_killed_grader(tmp_path: Path) -> None:
     program = """
 import os, sys

@@ -13,11 +13,13 @@ import importlib
 import os
 import resource
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.util import get_temp_dir
 from types import TracebackType
 from typing import Any
 
@@ -29,6 +31,7 @@ _ENDING_SECONDS = 10  # that a worker which closed its connection has to end
 _KILLED_STARTS = 10  # starts per worker that are killed one after another before the program gives up
 _READY = "ready"
 _WINDOW = 10_000  # results waiting for an earlier one
+_LONGEST_TEMPORARY_FOLDER = 70  # 107 bytes may name a socket; multiprocessing adds 33 to the folder
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,17 @@ def usable_processors() -> int:
     asked = os.environ.get("OMP_NUM_THREADS", "")
     allowed = len(os.sched_getaffinity(0))
     return min(allowed, int(asked)) if asked.isdecimal() and int(asked) > 0 else allowed
+
+
+def use_short_temporary_folder() -> None:
+    """Let multiprocessing make its sockets in ``/tmp`` where the temporary folder has too long a name for them."""
+    if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_TEMPORARY_FOLDER:
+        return
+    usual, tempfile.tempdir = tempfile.tempdir, "/tmp"
+    try:
+        get_temp_dir()  # made once for the process
+    finally:
+        tempfile.tempdir = usual
 
 
 class Workers:
@@ -68,6 +82,7 @@ class Workers:
         self._count = count or usable_processors()
         self._cpu_seconds = cpu_seconds
         self._memory_bytes = memory_bytes
+        use_short_temporary_folder()
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
         self._preload = tuple(preload)
