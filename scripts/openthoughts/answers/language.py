@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from multiprocessing import get_context
 
-from openthoughts.base.workers import usable_processors
+from openthoughts.base.workers import use_short_temporary_folder, usable_processors
 
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _MATHEMATICS = re.compile(r"\$\$.*?\$\$|\$[^$\n]*\$|\\\[.*?\\\]|\\\(.*?\\\)|\\[A-Za-z]+|\{[^{}]*\}", re.DOTALL)
@@ -47,6 +47,7 @@ def languages(texts: Sequence[str], min_letters: int = 40) -> list[str | None]:
 @cache
 def _processes() -> ProcessPoolExecutor:
     """Processes that stay for the next texts; they end with this one."""
+    use_short_temporary_folder()
     return ProcessPoolExecutor(usable_processors(), get_context("forkserver"))
 
 
