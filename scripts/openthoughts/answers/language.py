@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from multiprocessing import get_context
 
-from openthoughts.base.workers import use_short_temporary_folder, usable_processors
+from openthoughts.base.workers import usable_processors, use_short_temporary_folder
 
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _MATHEMATICS = re.compile(r"\$\$.*?\$\$|\$[^$\n]*\$|\\\[.*?\\\]|\\\(.*?\\\)|\\[A-Za-z]+|\{[^{}]*\}", re.DOTALL)
