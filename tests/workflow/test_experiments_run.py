@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 CHANCES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "first-weak-teacher": {
         "smollm2-135m-instruct": {"math": 0.8, "science": 0.3},  # the student of "math" below: the same data
-        "smollm2-135m-float32": {"math": 0.3, "science": 0.3},
+        "smollm2-135m-bfloat16": {"math": 0.3, "science": 0.3},
     },
     "first-questions-or-answers": {
         "50000x1": {"math": 0.5, "science": 0.5},
@@ -78,7 +78,7 @@ def configured(checkout: Checkout) -> list[str]:
         "kind": "folder", "path": "own/tiny/weights", "dtype": "bfloat16", "max_model_len": 2048, "template": "smollm2",
         "parameters": 50_000, "licence": "apache-2.0",
     }  # fmt: skip
-    models = {"smollm2-135m-instruct": tiny, "smollm2-135m-float32": {**tiny, "dtype": "float32"}}
+    models = {"smollm2-135m-instruct": {**tiny, "dtype": "float32"}, "smollm2-135m-bfloat16": tiny}
     (own / "models.yaml").write_text(yaml.safe_dump(models))
     scales = yaml.safe_load((checkout.folder / "catalog" / "scales.yaml").read_text())
     (own / "scales.yaml").write_text(

@@ -162,7 +162,7 @@ def publish(training: Training, folder: Path, output: Path, metrics: Path) -> No
         folder / "weights",
         output,
         training.name,
-        dtype="bfloat16",
+        dtype=training.base.dtype or "bfloat16",  # measured as its base is
         max_model_len=training.base.max_model_len,
         licence=training.base.licence,
         training=made,
