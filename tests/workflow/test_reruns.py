@@ -201,7 +201,7 @@ def test_every_program_that_asks_is_known_to_from_store() -> None:
     rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
     asking = [rule for rule in re.split(r"^rule ", rules, flags=re.MULTILINE) if "+ ASKING" in rule]
     known = {asks.program for kind in KINDS.values() for asks in kind.asks}
-    assert {re.findall(r"scripts/(\w+)\.py", rule)[0] for rule in asking} == known
+    assert {re.findall(r"\{SCRIPTS\}/(\w+)\.py", rule)[0] for rule in asking} == known
 
 
 def test_more_samples_ask_only_for_those_that_are_missing(
