@@ -19,6 +19,8 @@ from openthoughts.sources import hub as connector
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     connector._repository_files.cache_clear()
+    monkeypatch.setattr("openthoughts.plan.catalog.WORKFLOW", tmp_path / "workflow")  # which ships no catalog here
+    (tmp_path / "workflow" / "catalog").mkdir(parents=True)
     with FakeHub().running() as running:
         running.use(monkeypatch, tmp_path / "cache")
         yield running
