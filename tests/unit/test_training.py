@@ -93,6 +93,16 @@ def test_large_scale_gives_the_published_arguments(training: Training, tmp_path:
     assert yaml.safe_load(yaml.safe_dump(arguments)) == arguments  # a learning rate that is read as text is none
 
 
+@pytest.mark.parametrize(("dtype", "accelerator", "mixed"), [
+    ("float32", "cpu", False), ("bfloat16", "cpu", True), ("float32", "cuda", True),
+])  # fmt: skip
+def test_processors_train_a_float32_model_in_float32(
+    training: Training, tmp_path: Path, dtype: str, accelerator: str, mixed: bool
+) -> None:
+    training = replace(training, base=replace(training.base, dtype=dtype))
+    assert train_arguments(training, accelerator, 1, tmp_path)["bf16"] is mixed
+
+
 @pytest.mark.parametrize(("processes", "rows"), [(1, 512), (32, 16), (512, 1)])
 def test_accumulation_makes_the_global_batch(processes: int, rows: int) -> None:
     assert scale("large").accumulation(processes) == rows

@@ -298,6 +298,8 @@ EXCEPTED = {
     ".venv/bin/snakemake lock": "it asks the hub, tests/unit/test_locking.py one of its own",
     ".venv/bin/python scripts/serve_model.py results/models/NAME/model.json --accelerator cuda --tensor-parallel 4"
     " -- COMMAND": "names to be filled in, and GPUs; tests/cli/test_serve_model.py",
+    "snakemake -s /path/to/openthoughts-snakemake/Snakefile --configfile mine.yaml --workflow-profile"
+    " /path/to/my-profile": "paths to be filled in; tests/workflow/test_anywhere.py",
 }
 
 

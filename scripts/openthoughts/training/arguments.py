@@ -45,16 +45,17 @@ def train_arguments(training: Training, accelerator: str, accumulation: int, run
     scale, statistics = training.scale, training.statistics
     length = {"max_steps": scale.max_steps} if scale.max_steps else {"num_train_epochs": scale.epochs}
     if accelerator == "cuda":
-        device = {"flash_attn": "fa2", "enable_liger_kernel": True, "dataloader_num_workers": 4}
+        device = {"bf16": True, "flash_attn": "fa2", "enable_liger_kernel": True, "dataloader_num_workers": 4}
     else:
-        device = {"use_cpu": True, "flash_attn": "sdpa", "disable_gradient_checkpointing": True}
+        # Processors without AVX-512 compute bfloat16 many times as slowly as float32.
+        device = {"bf16": training.base.dtype != "float32", "use_cpu": True}
+        device |= {"flash_attn": "sdpa", "disable_gradient_checkpointing": True}
     return {
         "model_name_or_path": str(training.base.weights),
         "stage": "sft",
         "do_train": True,
         "finetuning_type": "full",
         "deepspeed": str(run / "deepspeed.json"),
-        "bf16": True,
         **device,
         "dataset": training.name,  # a name is asked for; the data is read from tokenized_path
         "tokenized_path": str(training.tokenized.resolve()),

@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 def keep_model(training: Training, run: Path, folder: Path) -> None:
     """Make ``weights/`` of the last checkpoint, write the marker, and delete what only a restart needs.
 
-    The last checkpoint holds the trained model in bfloat16, with tokenizer, chat template and generation settings.
+    The last checkpoint holds the trained model in the type that it was trained in, with tokenizer, chat template and
+    generation settings.
     """
     last = last_checkpoint(run)
     if last is None:
