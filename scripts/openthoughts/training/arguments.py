@@ -47,9 +47,12 @@ def train_arguments(training: Training, accelerator: str, accumulation: int, run
     if accelerator == "cuda":
         device = {"bf16": True, "flash_attn": "fa2", "enable_liger_kernel": True, "dataloader_num_workers": 4}
     else:
-        # Processors without AVX-512 compute bfloat16 many times as slowly as float32.
-        device = {"bf16": training.base.dtype != "float32", "use_cpu": True}
-        device |= {"flash_attn": "sdpa", "disable_gradient_checkpointing": True}
+        device = {
+            "bf16": training.base.dtype != "float32",  # which processors without AVX-512 compute much more slowly
+            "use_cpu": True,
+            "flash_attn": "sdpa",
+            "disable_gradient_checkpointing": True,
+        }
     return {
         "model_name_or_path": str(training.base.weights),
         "stage": "sft",
