@@ -21,9 +21,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from openthoughts.inference.bodies import parse_answer, parse_embedding
 from openthoughts.inference.endpoints import Endpoint, is_loopback
 from openthoughts.inference.pace import Limits, Pace
 from openthoughts.inference.protocol import (
+    TIMEOUT_ATTEMPTS,
     Answer,
     FatalError,
     PassingError,
@@ -32,13 +34,9 @@ from openthoughts.inference.protocol import (
     duration,
     error_of,
     judge_status,
-    parse_answer,
-    parse_embedding,
 )
 from openthoughts.store.budget import ExhaustedError
 
-ATTEMPTS = 8
-TIMEOUT_ATTEMPTS = 2
 LONGEST_PAUSE = 60.0
 PATIENCE_SECONDS = 3600.0
 """A server that only says 429 for so long ends the run."""
@@ -316,7 +314,7 @@ class Client:
             pause = error.after if error.after is not None else self._limits.pause * (1 + self._random.random())
             self._paused_until = max(self._paused_until, time.monotonic() + pause)
             return pause
-        if attempt >= (TIMEOUT_ATTEMPTS if error.is_timeout else ATTEMPTS):
+        if attempt >= error.attempts:
             raise PassingError(f"{error}, {attempt} times") from error
         if error.after is not None:
             return error.after
@@ -330,7 +328,7 @@ class Client:
             path = "/embeddings" if self._embeds else "/chat/completions"
             response = await pool.post(path, cast_to=httpx2.Response, body=body)
         except openai.APITimeoutError as error:
-            raise PassingError(f"no answer within {self._limits.timeout:.0f} s", is_timeout=True) from error
+            raise PassingError(f"no answer within {self._limits.timeout:.0f} s", attempts=TIMEOUT_ATTEMPTS) from error
         except openai.APIConnectionError as error:
             await self._check_there()
             raise PassingError(f"the connection failed ({type(error.__cause__).__name__})") from error
