@@ -11,6 +11,7 @@ from openthoughts.base.cli import UserError
 from openthoughts.inference.prompts import Prompt
 from openthoughts.inference.sampling import Sampling
 from openthoughts.questions.labelling import read_label, response_schema
+from openthoughts.questions.labels import Label
 
 CATALOG_PROMPTS = sorted((Path(__file__).parents[2] / "catalog" / "prompts").glob("*.md"))
 
@@ -73,9 +74,30 @@ def test_a_length_beyond_the_models_is_the_models() -> None:
         ('{"difficulty": 7, "reasoning": "two ideas, and then it was cut', 7),
         ('{"difficulty": 7.0, "reasoning": "", "extra": 1}', 7),
         ('{"set": {1, 2}} {"difficulty": 7}', 7),
+        ('First {"difficulty": 2}, no: {"difficulty": 7}', 7),
+        ('{"difficulty": 7} and by the way {"colour": 1}', 7),
+        ('Easy: {"difficulty": 1}</think>{"difficulty": 7}', 7),
+        ('<think>{"difficulty": 1} so</think>{"difficulty": 7, "reasoning": "a </think> in it"}', 7),
+        ('{"reasoning": "a </think> in it", "difficulty": 7}', 7),
+        (r'{"reasoning": "\sqrt{2} and \frac{1}{2}", "difficulty": 7}', 7),
+        (r'{"reasoning": "\frac{1}{2", "difficulty": 7}', 7),
+        ("{'difficulty': 7, 'reasoning': 'it is'}", 7),
+        ('{"difficulty": 7, "reasoning": "two",}', 7),
+        ("{difficulty: 7, reasoning: two}", 7),
+        ('{"reasoning": "he said "hard" to me", "difficulty": 7}', 7),
+        ('{"difficulty": 7, // of ten\n"reasoning": "x"}', 7),
+        ('{"reasoning": "two\nlines", "difficulty": 7}', 7),
+        ('```json\n[{"difficulty": 7, "reasoning": "x"}]\n```', 7),
+        ('{"answer": {"difficulty": 7, "reasoning": "x"}}', 7),
+        (r'{"reasoning": "\alpha is cut', None),
+        (r'{"difficulty": 7, "reasoning": "\alpha is cut', 7),
+        ('<think>Perhaps {"difficulty": 3}, but', None),
+        ('<think>Perhaps {"difficulty": 3}</think>I cannot say.', None),
+        ('Perhaps {"difficulty": 3}</think>I cannot say.', None),
+        ('{"difficulty": 7}</think>', None),
     ],
 )
-def test_an_answer_is_read_whatever_is_around_it(text: str, value: float) -> None:
+def test_an_answer_is_read_whatever_is_around_it(text: str, value: float | None) -> None:
     assert read_label("difficulty", {"text": text, "error": None}).value == value
 
 
@@ -116,3 +138,8 @@ def test_only_ratings_ask_for_structured_output() -> None:
     assert set(schema.schema["properties"]) == {"response", "reasoning"}
     with pytest.raises(UserError, match=r"'hardness' \(known: ask_llm, difficulty, response_length\)"):
         response_schema("hardness")
+
+
+def test_a_formula_in_a_rationale_is_kept() -> None:
+    label = read_label("difficulty", {"text": r'{"reasoning": "needs \frac{1}{2}", "difficulty": 7}', "error": None})
+    assert label == Label(7.0, r"needs \frac{1}{2}")
