@@ -34,7 +34,9 @@ from openthoughts.inference.protocol import (
     duration,
     error_of,
     judge_status,
+    remedy,
 )
+from openthoughts.models.request_form import RequestForm
 from openthoughts.store.budget import ExhaustedError
 
 LONGEST_PAUSE = 60.0
@@ -79,11 +81,13 @@ class Client:
         failure: Callable[[], str | None] = lambda: None,
         spending: SpendingLimit | None = None,
         embeds: bool = False,
+        form: RequestForm | None = None,
     ) -> None:
         """``settings`` is the body of every request but for messages and seed; ``local`` tells a server of the
         workflow's own from a hosted one; ``proven`` says that this server's model has answered under these settings
         before; ``failure`` says why the server is dead, None while it lives;
-        ``spending`` pays for the answers; ``embeds`` asks for embeddings (the texts of answers are base64 then)."""
+        ``spending`` pays for the answers; ``embeds`` asks for embeddings (the texts of answers are base64 then);
+        ``form`` is what the server wants otherwise in a body."""
         self._endpoint = endpoint
         self._settings = {"model": endpoint.model_name, **settings}
         self._limits = limits
@@ -92,6 +96,7 @@ class Client:
         self._failure = failure
         self._spending = spending
         self._embeds = embeds
+        self._form = form or RequestForm()
         self._paid = asyncio.Event()
         self._is_broke = False
         self._requests = Pace(limits.requests_per_minute)
@@ -237,7 +242,7 @@ class Client:
         self._held.clear()
 
     def _nothing_works(self, reason: str) -> str:
-        return f"{self._name()} answers nothing ({reason}): fix the cause, then run again."
+        return f"{self._name()} answers nothing ({reason}): {remedy(reason)}, then run again."
 
     def _name(self) -> str:
         return f"the server of {self._endpoint.model_name} at {self._endpoint.base_url}"
@@ -326,7 +331,7 @@ class Client:
 
         try:
             path = "/embeddings" if self._embeds else "/chat/completions"
-            response = await pool.post(path, cast_to=httpx2.Response, body=body)
+            response = await pool.post(path, cast_to=httpx2.Response, body=self._form.shape(body))
         except openai.APITimeoutError as error:
             raise PassingError(f"no answer within {self._limits.timeout:.0f} s", attempts=TIMEOUT_ATTEMPTS) from error
         except openai.APIConnectionError as error:

@@ -121,6 +121,20 @@ def _is_about_the_question(code: str | None, message: str) -> bool:
     return code in _CODES_OF_QUESTIONS or bool(_TOO_LONG.search(message) or _FILTERED.search(message))
 
 
+_REFUSED_SETTING = re.compile(
+    r"(unsupported|not supported|does not support|unknown|unrecognized|unexpected|not permitted)[^.]*"
+    r"(parameter|argument|field|value|input|key)|(parameter|argument|field|value)[^.]*(not supported|not permitted)",
+    re.IGNORECASE,
+)
+
+
+def remedy(reason: str) -> str:
+    """What to do where a server refuses everything for this reason."""
+    if _REFUSED_SETTING.search(reason):
+        return "leave out what the model refuses with `request: {omit: [...]}` in its entry of the catalog"
+    return "fix the cause"
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that a response's Retry-After (or retry-after-ms) asks to wait; None without one."""
     milliseconds = headers.get("retry-after-ms")

@@ -26,7 +26,7 @@ AnyForm = TypeVar("AnyForm", bound=Form)
 OPENED, CLOSED = "<think>", "</think>"
 
 MOST_BRACES, MOST_REPAIRS = 200, 20
-"""So many opening braces are looked at, the last ones, and so many broken objects: longer answers are a model's loops."""
+"""So many opening braces are looked at, the last ones, and so many broken objects: longer ones are a model's loops."""
 
 
 @dataclass(frozen=True)
