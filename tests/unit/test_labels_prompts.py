@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from openthoughts.base.cli import UserError
-from openthoughts.inference.prompts import Prompt
+from openthoughts.inference.prompts import Prompt, text_digest
 from openthoughts.inference.sampling import Sampling
 from openthoughts.questions.labelling import read_label, response_schema
 from openthoughts.questions.labels import Label
@@ -21,7 +22,7 @@ def test_the_bare_question_is_the_only_message() -> None:
 
 
 def test_placeholders_are_replaced_literally_and_once() -> None:
-    prompt = Prompt.parse("<!-- system -->\nBe brief.\n<!-- user -->\n{question}\n\n{choices}\n{unit}\n")
+    prompt = Prompt.parse("<!-- system -->\nBe brief.\n<!-- user -->\n{{ question }}\n\n{{choices}}\n{{ unit }}\n")
     metadata = json.dumps({"choices": ["{question}", "no"], "unit": "m"})
     assert prompt.messages("Is \\1 {choices} a {brace}?", metadata) == [
         {"role": "system", "content": "Be brief."},
@@ -30,19 +31,56 @@ def test_placeholders_are_replaced_literally_and_once() -> None:
 
 
 def test_a_prompt_without_its_question_is_refused() -> None:
-    with pytest.raises(UserError, match=r"no \{question\}"):
+    with pytest.raises(UserError, match=r"no \{\{ question \}\}"):
         Prompt.parse("Hello")
 
 
 def test_a_question_without_what_the_prompt_wants_is_named() -> None:
-    with pytest.raises(UserError, match=r"{choices}.*'Why"):
-        Prompt.parse("{question} {choices}").messages("Why?", "{}")
+    with pytest.raises(UserError, match=r"'Why.*'choices' is undefined"):
+        Prompt.parse("{{ question }} {{ choices }}").messages("Why?", "{}")
+
+
+@pytest.mark.parametrize(
+    "text", [r"\boxed{answer} {answer} \frac{a}{b} {{ question }}", "{{ '{{answer}}' }} {{ question }}"]
+)
+def test_braces_of_mathematics_are_text(text: str) -> None:
+    (message,) = Prompt.parse(text).messages("Why {{ answer }}?", {"answer": "4", "a": "1", "b": "2"})
+    assert message["content"] == text.replace("{{ question }}", "Why {{ answer }}?").replace(
+        "{{ '{{answer}}' }}", "{{answer}}"
+    )
+
+
+@pytest.mark.parametrize("name", ["answer", "reference_answer", "tests", "label"])
+def test_a_prompt_that_tells_the_answer_is_refused_unless_it_judges(name: str) -> None:
+    text = f"{{{{ question }}}} {{{{ {name} }}}}"
+    with pytest.raises(UserError, match="would tell the model the answer"):
+        Prompt.parse(text)
+    assert Prompt.parse(text, tells=True).messages("Why?", {name: "4"})[0]["content"] == "Why? 4"
+
+
+def test_a_prompt_of_before_templates_is_told_what_to_write() -> None:
+    with pytest.raises(UserError, match=r"no \{\{ question \}\} in it \(a single brace is text\)"):
+        Prompt.parse("Answer: {question}")
+    with pytest.raises(UserError, match="is no template"):
+        Prompt.parse("{{ question }} e^{{x}+1}")
+
+
+def test_a_prompt_runs_no_code() -> None:
+    with pytest.raises(UserError, match="unsafe"):
+        Prompt.parse("{{ question.__class__.__mro__ }}").messages("Why?")
+
+
+def test_a_digest_is_that_of_the_text_before_prompts_were_templates() -> None:
+    before = "How hard is it?\n\n{question}\n"
+    assert text_digest("How hard is it?\n\n{{ question }}\n") == hashlib.sha256(before.encode()).hexdigest()[:16]
+    assert text_digest("{{ question }} {{ x }}") == text_digest("{{question}} {{x}}")
+    assert text_digest("{{ question }} {x}") != text_digest("{{ question }} {{ x }}")
 
 
 @pytest.mark.parametrize("path", CATALOG_PROMPTS, ids=lambda path: path.stem)
 def test_the_catalogs_prompts_render(path: Path) -> None:
     metadata = {"choices": ["1", "2"], "domain": "math", "answer": "3", "response": "It is 3."}
-    messages = Prompt.read(path).messages("What is {x}?", metadata)
+    messages = Prompt.read(path, tells=True).messages("What is {x}?", metadata)
     assert messages[-1]["role"] == "user"
     assert "What is {x}?" in messages[-1]["content"]
 

@@ -21,7 +21,7 @@ class Judge(Options):
 
     model: str = Field(description="Model of the catalog.")
     prompt: str = Field(
-        description="Prompt of the catalog with {question} and {response}; it says when an answer passes."
+        description="Prompt of the catalog with {{ question }} and {{ response }}; it says when an answer passes."
     )
     sampling: JudgeSampling = Field(JudgeSampling(), description="Sampling settings of the verdicts.")
 
