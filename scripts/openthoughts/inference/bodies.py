@@ -197,7 +197,7 @@ def _read_error(error: Any) -> PassingError | RefusedError | FatalError:
     """What an error in a body of status 200 means, by its code where it is an HTTP status."""
     told = error if isinstance(error, Mapping) else {"message": error}
     code, message = told.get("code"), " ".join(str(told.get("message") or error).split())[:300]
-    status = int(code) if str(code).isdigit() and 400 <= int(code) <= 599 else 500
+    status = int(str(code)) if str(code) in map(str, range(400, 600)) else 500
     return judge_status(status, None if code is None else str(code), message, {})
 
 

@@ -59,7 +59,7 @@ class Choice:
         if self.error is not None:
             conditions.append(pl.col("error").str.contains(self.error).fill_null(False))
         if self.empty:
-            conditions.append("blank")
+            conditions.append(pl.col("blank"))
         return pl.all_horizontal(conditions)
 
 
