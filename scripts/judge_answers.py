@@ -1,7 +1,7 @@
 """Ask a judge about each answer that a model gave to a benchmark: does it pass, by the rubric of the prompt?
 
-The prompt has {question} and {response}; the response is what follows the model's reasoning. An answer that never came
-to an end of its reasoning, or failed, is not judged: there is nothing to judge.
+The prompt has {{ question }} and {{ response }}; the response is what follows the model's reasoning. An answer that
+never came to an end of its reasoning, or failed, is not judged: there is nothing to judge.
 """
 
 from __future__ import annotations

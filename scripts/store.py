@@ -4,6 +4,8 @@
 - ``export``: the store's rows, one a key, as one Parquet table ordered by model, question and sample.
 - ``compact``: fold the journals of dead writers, rewrite many small files as few sorted ones, and clear away what
   nobody uses. Safe while others write. Files that are no longer part of the table are removed after ``--keep-hours``.
+- ``forget``: answers that are to be asked for again, by model, question, time, error or empty text: lists them, and
+  forgets them with ``--yes``. Nothing else ever removes an answer; what it cost stays spent.
 - ``batches``: the batches of hosted models that run or wait to be read; ``--cancel`` asks the API to end them.
 """
 
@@ -15,6 +17,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +27,7 @@ from openthoughts.base.streams import TableWriter
 from openthoughts.inference.batch_api import cancel
 from openthoughts.inference.batch_files import kept
 from openthoughts.store.compaction import compact
+from openthoughts.store.forgetting import Choice, find, forget
 from openthoughts.store.rows import ROWS, blocks
 from openthoughts.store.store import Store
 
@@ -44,7 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     compaction.add_argument("--keep-hours", type=int, default=168, help="hours to keep replaced files for (a week)")
     batches = commands.add_parser("batches", help="batches of hosted models that run for the store")
     batches.add_argument("--cancel", action="store_true", help="end them; the next run reads what they have answered")
-    for subparser in (stats, export, compaction, batches):
+    forgetting = commands.add_parser("forget", help="answers to ask for again")
+    forgetting.add_argument("--model", help="only this model's (its name, or the folder's name in the store)")
+    forgetting.add_argument("--question", nargs="+", default=[], metavar="ID", help="only those to these questions")
+    forgetting.add_argument("--since", type=datetime.fromisoformat, metavar="TIME", help="answered then or later")
+    forgetting.add_argument("--until", type=datetime.fromisoformat, metavar="TIME", help="answered before then")
+    forgetting.add_argument("--error", metavar="REGEX", help="only failures with such a reason; '' for every failure")
+    forgetting.add_argument("--empty", action="store_true", help="only answers without a text")
+    forgetting.add_argument("--yes", action="store_true", help="forget them; without it they are only counted")
+    for subparser in (stats, export, compaction, forgetting, batches):
         subparser.add_argument("--store", type=Path, required=True)
     options = parser.parse_args(argv)
     if not (options.store / "store.json").exists():
@@ -56,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(store, options.json)
         elif options.command == "export":
             write(store, options.output, options.model)
+        elif options.command == "forget":
+            show_forgetting(store, chosen_answers(options), options.yes)
         elif options.command == "batches":
             show_batches(options.store, options.cancel)
         else:
@@ -70,9 +84,14 @@ def show(store: Store, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"models": table.to_dicts(), "waiting_in_journals": waiting, "files": store.files().height}))
         return
+    show_table(table)
+    print(f"{store.files().height} files, {waiting} answers waiting in journals")
+
+
+def show_table(table: pl.DataFrame) -> None:
+    """Print a table whole."""
     with pl.Config(tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=60, tbl_width_chars=200, tbl_hide_dataframe_shape=True):
         print(table)
-    print(f"{store.files().height} files, {waiting} answers waiting in journals")
 
 
 def write(store: Store, output: Path, model: str | None) -> None:
@@ -89,6 +108,27 @@ def write(store: Store, output: Path, model: str | None) -> None:
                 )
                 writer.write(rows.with_columns(model_id=pl.lit(model_id), bucket=pl.col("question_id").str.slice(0, 1)))
     log.info("%s: %d answers", output, writer.rows)
+
+
+def chosen_answers(options: argparse.Namespace) -> Choice:
+    """What the arguments of ``forget`` mean."""
+    return Choice(options.model, options.question, options.since, options.until, options.error, options.empty)
+
+
+def show_forgetting(store: Store, choice: Choice, certain: bool) -> None:
+    """Count the answers of a choice by model and reason; forget them where that is certain."""
+    store.adopt_orphans()
+    found = find(store, choice)
+    if found.is_empty():
+        print("no answer is meant by that")
+        return
+    counts = found.group_by("model", "error").agg(answers=pl.len(), usd=pl.col("usd").sum())
+    rows = counts.sort("model", "answers", descending=[False, True]).select("model", "answers", "usd", "error")
+    show_table(rows)
+    if certain:
+        print(f"{forget(store, found)} rows forgotten; shards that hold them keep them: delete these, and run again")
+    else:
+        print(f"{found.height} answers; with --yes they are forgotten, and asked for again by whoever wants them")
 
 
 def show_batches(folder: Path, with_cancel: bool) -> None:

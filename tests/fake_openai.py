@@ -44,6 +44,7 @@ class Fault:
     malformed: bool = False  # the body is not JSON
     content_type: str = "application/json"
     answer: Body | None = None  # replaces the answer's message and finish reason
+    body: Any = None  # replaces the whole body of the answer
     times: int | None = None
     probability: float = 1.0
     where: Callable[[Body], bool] = lambda body: True
@@ -208,6 +209,7 @@ class FakeServer:
         if fault.status != 200:
             return await self._send(writer, fault.status, _error(fault.message, fault.code), fault.headers)
         answer = embedding(body) if path.endswith("/embeddings") else self._completion(body, fault)
+        answer = answer if fault.body is None else fault.body
         if fault.cut or fault.malformed or fault.content_type != "application/json":
             return await self._send_broken(writer, answer, fault)
         self.served[name] += 1

@@ -288,7 +288,7 @@ def test_benchmarks_share_one_job_and_their_answers(tmp_path: Path, model: Path,
     write_questions(tmp_path / "a.parquet", TEXTS[:4])
     write_questions(tmp_path / "b.parquet", TEXTS[2:6])
     prompt = tmp_path / "prompt.md"
-    prompt.write_text("Answer briefly.\n\n{question}\n")
+    prompt.write_text("Answer briefly.\n\n{{ question }}\n")
     output = tmp_path / "e.parquet"
     tasks = [
         *("--benchmark", "second", str(tmp_path / "b.parquet"), "-", "1"),

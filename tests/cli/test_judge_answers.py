@@ -77,7 +77,7 @@ def test_nothing_to_judge_asks_nobody(tmp_path: Path) -> None:
 
 def test_a_prompt_without_the_answer_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = write_model(tmp_path)
-    (tmp_path / "prompt.md").write_text("Is {question} bad?\n")
+    (tmp_path / "prompt.md").write_text("Is {{ question }} bad?\n")
     given = ["--benchmark", "harm", "--questions", "q", "--prompt", str(tmp_path / "prompt.md"), "--completions", "c"]
     assert judge_answers.main([*given, "--output", "o", *asking_arguments(tmp_path, model)]) == 1
-    assert "{response}" in capsys.readouterr().err
+    assert "{{ response }}" in capsys.readouterr().err

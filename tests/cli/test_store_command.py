@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 from tests.unit.test_store import row
 
@@ -50,9 +51,67 @@ def test_export_writes_one_row_a_key(folder: Path, tmp_path: Path) -> None:
     assert output.read_bytes() == first
 
 
+def forgotten(folder: Path, *arguments: str) -> set[str]:
+    """The keys that are missing after a call of ``forget``."""
+    with Store(folder) as store:
+        before = set(store.keys(row(0)["model_id"])["key"])  # type: ignore[arg-type]
+    assert store_command.main(["forget", "--store", str(folder), *arguments]) == 0
+    with Store(folder) as store:
+        return before - set(store.keys(row(0)["model_id"])["key"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "numbers"),
+    [
+        (["--empty"], {30, 31}),
+        (["--error", "refu"], {32}),
+        (["--error", ""], {32, 33}),
+        (["--question", str(row(4)["question_id"]), str(row(31)["question_id"])], {4, 31}),
+        (["--model", "renamed"], {20}),
+        (["--since", "2001-01-01T00:00:00+00:00", "--until", "2002-01-01T00:00:00+00:00"], {34}),
+        (["--empty", "--error", "refused"], set()),
+    ],
+    ids=["empty", "error", "any error", "question", "model", "time", "both"],
+)
+def test_answers_are_forgotten_and_their_price_is_not(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], numbers: set[int]
+) -> None:
+    with Store(folder) as store:
+        store.append(row(30, text="", usd=0.25))
+        store.append(row(31, text=" \n"))
+        store.append(row(32, text=None, error="refused"))
+        store.append(row(33, text=None, error="too long"))
+        store.append(row(34, answered_at=1_000_000_000_000_000, usd=0.25))
+        store.append(row(34, answered_at=1_000_000_000_000_000, text="a repeat"))
+        store.append(row(35, text="", reasoning="only thought"))
+    assert forgotten(folder, *arguments) == set(), "nothing is forgotten before it was shown"
+    assert forgotten(folder, *arguments, "--yes") == {row(number)["key"] for number in numbers}
+    said = capsys.readouterr().out
+    assert ("no answer is meant" in said) == (not numbers)
+    with Store(folder) as store:
+        assert store.dollars() == 5.5
+        assert sum(store.statistics()["usd"]) == 5.5
+        store.append(row(30, text="this time"))
+    assert forgotten(folder, "--question", str(row(30)["question_id"])) == set()
+    with Store(folder) as store:
+        (again,) = store.read(row(0)["model_id"], pl.DataFrame([row(30)]).select("key", "question_id"))["text"]  # type: ignore[arg-type]
+        assert again == ("this time" if 30 in numbers else "")
+
+
+def test_nothing_is_forgotten_while_others_write(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Store(folder) as other:
+        other.append(row(50))
+        arguments = ["forget", "--store", str(folder), "--model", "model", "--yes"]
+        assert store_command.main(arguments) == 1
+        assert "is in use: wait until its writers end" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["forget", "--yes"], "say which answers to forget"),
+        (["forget", "--error", "("], "is no regular expression"),
+        (["forget", "--model", "nobody"], "nothing of nobody"),
         (["export", "--output", "x.parquet", "--model", "nobody"], "nothing of nobody"),
         (["stats", "--store", "nowhere"], "nowhere is not a completion store"),
     ],

@@ -148,7 +148,7 @@ def test_a_length_is_counted_in_tokens_or_characters() -> None:
     assert read_label("response_length", {**row, "text": None}, "characters").value is None
 
 
-@pytest.mark.parametrize(("text", "status"), [("Judge {question}.", 1), ("{question}: {response}", 0)])
+@pytest.mark.parametrize(("text", "status"), [("Judge {{ question }}.", 1), ("{{ question }}: {{ response }}", 0)])
 def test_a_prompt_that_shows_no_answer_is_refused_before_anything_is_asked(
     text: str, status: int, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,7 +170,7 @@ def test_a_prompt_that_shows_no_answer_is_refused_before_anything_is_asked(
         assert verify_answers.main([*command, *asking_arguments(folder, model)]) == status
         assert server.asked.total() == (24 if status == 0 else 0)
     if status:
-        assert "rubric.md has no {answer} or {response} in it: write it where" in capsys.readouterr().err
+        assert "rubric.md has no {{ answer }} or {{ response }} in it: write it where" in capsys.readouterr().err
 
 
 def test_rationales_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,13 @@ import time
 from dataclasses import dataclass
 
 import pytest
+from pydantic import ValidationError
 from tests.fake_openai import API_KEY, MODEL, FakeServer, Fault
 
 from openthoughts.inference.client import Client
 from openthoughts.inference.pace import Limits
 from openthoughts.inference.protocol import Answer, FatalError, Request, duration, retry_after
+from openthoughts.models.request_form import RequestForm
 
 
 @dataclass
@@ -31,6 +33,7 @@ def ask(
     stop_after: int | None = None,
     grace: float = 1.0,
     local: bool = True,
+    form: RequestForm | None = None,
     **limits: float,
 ) -> dict[str, Answer]:
     answers: dict[str, Answer] = {}
@@ -46,7 +49,7 @@ def ask(
     async def run() -> None:
         settings = {"temperature": 1.0, "max_tokens": 100}
         allowed = Limits(**{"concurrency": 4, "timeout": 5.0, "pause": 0.01, **limits})  # type: ignore[arg-type]
-        async with Client(address, settings, allowed, local=local) as client:
+        async with Client(address, settings, allowed, local=local, form=form) as client:
             await client.run(iter(requests), answered, stopping, grace)
 
     try:
@@ -115,6 +118,29 @@ def test_a_setting_that_the_server_never_takes_fails_the_run_and_no_question() -
         with pytest.raises(FatalError, match="unknown parameter: top_k") as raised:
             ask(server, wanted(3))
         assert raised.value.answers == {}  # type: ignore[attr-defined]
+
+
+def test_a_model_that_refuses_what_is_sent_is_asked_in_its_own_form() -> None:
+    refused = ("temperature", "seed", "max_tokens")
+    form = RequestForm(
+        omit=("temperature", "seed"),
+        rename={"max_tokens": "max_completion_tokens"},
+        add={"reasoning": {"effort": "low"}},
+    )
+    with FakeServer() as server:
+        for key in refused:
+            message = f"Unsupported parameter: '{key}' is not supported with this model."
+            server.faults.append(Fault(status=400, message=message, where=lambda body, key=key: key in body))
+        with pytest.raises(FatalError, match=r"leave out what the model refuses with `request: \{omit"):
+            ask(server, wanted(2), local=False)
+        answers = ask(server, wanted(2), local=False, form=form)
+        assert all(answer.text for answer in answers.values())
+        assert set(server.bodies[-1]) == {"model", "messages", "max_completion_tokens", "reasoning"}
+
+
+def test_what_is_asked_is_no_setting_to_leave_out() -> None:
+    with pytest.raises(ValidationError, match="messages is what is asked"):
+        RequestForm(omit=("messages",))
 
 
 @pytest.mark.parametrize(

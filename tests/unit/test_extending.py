@@ -13,8 +13,9 @@ from openthoughts import grading
 from openthoughts.base.cli import UserError
 from openthoughts.costs.estimates import estimate_stage
 from openthoughts.grading import graders
+from openthoughts.inference.prompts import Prompt
 from openthoughts.plan.catalog import Catalog, read_catalog
-from openthoughts.plan.config import merged, prepared, read_yaml
+from openthoughts.plan.config import ConfigurationError, merged, prepared, read_yaml
 from openthoughts.plan.parts.builder import Builder
 from openthoughts.plan.planner import make_plan
 from openthoughts.questions import labels as label_methods
@@ -86,6 +87,31 @@ def test_a_model(tmp_path: Path) -> None:
     assert sum(one.usd for one in answers) == pytest.approx(1.2e6 * (150 * 0.5 + 9000 * 2.0) / 1e6)
     (local,) = experiment.arms["my-local-teacher"]
     assert all(estimate_stage(stage).gpu_hours for stage in local.stages() if stage.kind == "answers")
+
+
+def test_a_prompt(tmp_path: Path) -> None:
+    (text,) = blocks("prompt.md", "markdown")
+    config, sources = blocks("prompt.md", "yaml")
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts/in_units.md").write_text(text)
+    (tmp_path / "heights.csv").write_text("question,unit,height\nHow high is it?,feet,9\n")
+    entries = yaml.safe_load(sources)
+    entries["heights"]["path"] = str(tmp_path / "heights.csv")
+    (tmp_path / "sources.yaml").write_text(yaml.safe_dump(entries))
+    mine = yaml.safe_load(config)
+    mine["catalog"] = [str(ROOT / "catalog"), str(tmp_path)]
+    whole = prepared(merged(read_yaml(ROOT / "config.yaml"), mine))
+    assert make_plan(whole, read_catalog(whole["catalog"])).recipes
+    (table,) = read_questions("heights", "science", entries["heights"])
+    (row,) = table.iter_rows(named=True)
+    system, user = Prompt.read(tmp_path / "prompts/in_units.md").messages(row["question"], row["metadata"])
+    assert system == {"role": "system", "content": "You answer in the unit that is asked for."}
+    assert user["content"] == "Give the final answer within \\boxed{answer}, in feet.\n\nHow high is it?"
+
+    for wanted, sentence in (("width", "which questions of heights do not have"), ("answer", "would tell the model")):
+        (tmp_path / "prompts/in_units.md").write_text(text + f"{{{{ {wanted} }}}}")
+        with pytest.raises(ConfigurationError, match=sentence):
+            make_plan(whole, read_catalog(whole["catalog"]))
 
 
 def test_a_label_that_a_model_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from openthoughts.base.cli import UserError
-from openthoughts.inference.prompts import Prompt
+from openthoughts.inference.prompts import Prompt, text_digest
 from openthoughts.inference.sampling import Sampling
 from openthoughts.questions.labelling import read_label, response_schema
+from openthoughts.questions.labels import Label
 
 CATALOG_PROMPTS = sorted((Path(__file__).parents[2] / "catalog" / "prompts").glob("*.md"))
 
@@ -20,7 +22,7 @@ def test_the_bare_question_is_the_only_message() -> None:
 
 
 def test_placeholders_are_replaced_literally_and_once() -> None:
-    prompt = Prompt.parse("<!-- system -->\nBe brief.\n<!-- user -->\n{question}\n\n{choices}\n{unit}\n")
+    prompt = Prompt.parse("<!-- system -->\nBe brief.\n<!-- user -->\n{{ question }}\n\n{{choices}}\n{{ unit }}\n")
     metadata = json.dumps({"choices": ["{question}", "no"], "unit": "m"})
     assert prompt.messages("Is \\1 {choices} a {brace}?", metadata) == [
         {"role": "system", "content": "Be brief."},
@@ -29,19 +31,56 @@ def test_placeholders_are_replaced_literally_and_once() -> None:
 
 
 def test_a_prompt_without_its_question_is_refused() -> None:
-    with pytest.raises(UserError, match=r"no \{question\}"):
+    with pytest.raises(UserError, match=r"no \{\{ question \}\}"):
         Prompt.parse("Hello")
 
 
 def test_a_question_without_what_the_prompt_wants_is_named() -> None:
-    with pytest.raises(UserError, match=r"{choices}.*'Why"):
-        Prompt.parse("{question} {choices}").messages("Why?", "{}")
+    with pytest.raises(UserError, match=r"'Why.*'choices' is undefined"):
+        Prompt.parse("{{ question }} {{ choices }}").messages("Why?", "{}")
+
+
+@pytest.mark.parametrize(
+    "text", [r"\boxed{answer} {answer} \frac{a}{b} {{ question }}", "{{ '{{answer}}' }} {{ question }}"]
+)
+def test_braces_of_mathematics_are_text(text: str) -> None:
+    (message,) = Prompt.parse(text).messages("Why {{ answer }}?", {"answer": "4", "a": "1", "b": "2"})
+    assert message["content"] == text.replace("{{ question }}", "Why {{ answer }}?").replace(
+        "{{ '{{answer}}' }}", "{{answer}}"
+    )
+
+
+@pytest.mark.parametrize("name", ["answer", "reference_answer", "tests", "label"])
+def test_a_prompt_that_tells_the_answer_is_refused_unless_it_judges(name: str) -> None:
+    text = f"{{{{ question }}}} {{{{ {name} }}}}"
+    with pytest.raises(UserError, match="would tell the model the answer"):
+        Prompt.parse(text)
+    assert Prompt.parse(text, tells=True).messages("Why?", {name: "4"})[0]["content"] == "Why? 4"
+
+
+def test_a_prompt_of_before_templates_is_told_what_to_write() -> None:
+    with pytest.raises(UserError, match=r"no \{\{ question \}\} in it \(a single brace is text\)"):
+        Prompt.parse("Answer: {question}")
+    with pytest.raises(UserError, match="is no template"):
+        Prompt.parse("{{ question }} e^{{x}+1}")
+
+
+def test_a_prompt_runs_no_code() -> None:
+    with pytest.raises(UserError, match="unsafe"):
+        Prompt.parse("{{ question.__class__.__mro__ }}").messages("Why?")
+
+
+def test_a_digest_is_that_of_the_text_before_prompts_were_templates() -> None:
+    before = "How hard is it?\n\n{question}\n"
+    assert text_digest("How hard is it?\n\n{{ question }}\n") == hashlib.sha256(before.encode()).hexdigest()[:16]
+    assert text_digest("{{ question }} {{ x }}") == text_digest("{{question}} {{x}}")
+    assert text_digest("{{ question }} {x}") != text_digest("{{ question }} {{ x }}")
 
 
 @pytest.mark.parametrize("path", CATALOG_PROMPTS, ids=lambda path: path.stem)
 def test_the_catalogs_prompts_render(path: Path) -> None:
     metadata = {"choices": ["1", "2"], "domain": "math", "answer": "3", "response": "It is 3."}
-    messages = Prompt.read(path).messages("What is {x}?", metadata)
+    messages = Prompt.read(path, tells=True).messages("What is {x}?", metadata)
     assert messages[-1]["role"] == "user"
     assert "What is {x}?" in messages[-1]["content"]
 
@@ -73,9 +112,30 @@ def test_a_length_beyond_the_models_is_the_models() -> None:
         ('{"difficulty": 7, "reasoning": "two ideas, and then it was cut', 7),
         ('{"difficulty": 7.0, "reasoning": "", "extra": 1}', 7),
         ('{"set": {1, 2}} {"difficulty": 7}', 7),
+        ('First {"difficulty": 2}, no: {"difficulty": 7}', 7),
+        ('{"difficulty": 7} and by the way {"colour": 1}', 7),
+        ('Easy: {"difficulty": 1}</think>{"difficulty": 7}', 7),
+        ('<think>{"difficulty": 1} so</think>{"difficulty": 7, "reasoning": "a </think> in it"}', 7),
+        ('{"reasoning": "a </think> in it", "difficulty": 7}', 7),
+        (r'{"reasoning": "\sqrt{2} and \frac{1}{2}", "difficulty": 7}', 7),
+        (r'{"reasoning": "\frac{1}{2", "difficulty": 7}', 7),
+        ("{'difficulty': 7, 'reasoning': 'it is'}", 7),
+        ('{"difficulty": 7, "reasoning": "two",}', 7),
+        ("{difficulty: 7, reasoning: two}", 7),
+        ('{"reasoning": "he said "hard" to me", "difficulty": 7}', 7),
+        ('{"difficulty": 7, // of ten\n"reasoning": "x"}', 7),
+        ('{"reasoning": "two\nlines", "difficulty": 7}', 7),
+        ('```json\n[{"difficulty": 7, "reasoning": "x"}]\n```', 7),
+        ('{"answer": {"difficulty": 7, "reasoning": "x"}}', 7),
+        (r'{"reasoning": "\alpha is cut', None),
+        (r'{"difficulty": 7, "reasoning": "\alpha is cut', 7),
+        ('<think>Perhaps {"difficulty": 3}, but', None),
+        ('<think>Perhaps {"difficulty": 3}</think>I cannot say.', None),
+        ('Perhaps {"difficulty": 3}</think>I cannot say.', None),
+        ('{"difficulty": 7}</think>', None),
     ],
 )
-def test_an_answer_is_read_whatever_is_around_it(text: str, value: float) -> None:
+def test_an_answer_is_read_whatever_is_around_it(text: str, value: float | None) -> None:
     assert read_label("difficulty", {"text": text, "error": None}).value == value
 
 
@@ -116,3 +176,8 @@ def test_only_ratings_ask_for_structured_output() -> None:
     assert set(schema.schema["properties"]) == {"response", "reasoning"}
     with pytest.raises(UserError, match=r"'hardness' \(known: ask_llm, difficulty, response_length\)"):
         response_schema("hardness")
+
+
+def test_a_formula_in_a_rationale_is_kept() -> None:
+    label = read_label("difficulty", {"text": r'{"reasoning": "needs \frac{1}{2}", "difficulty": 7}', "error": None})
+    assert label == Label(7.0, r"needs \frac{1}{2}")

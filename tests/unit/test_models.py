@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,12 @@ def test_the_key_of_a_local_model_is_what_changes_its_answers(tiny: Path) -> Non
 
 def test_the_key_of_an_apis_model_is_its_dated_name() -> None:
     assert API.key() == {"identity": "openai:mini-2024-07-18"}
+
+
+def test_the_form_of_an_apis_requests_is_part_of_its_key() -> None:
+    form = {"omit": ["temperature"]}
+    assert replace(API, request=form).key() == {"identity": "openai:mini-2024-07-18", "request": form}
+    assert replace(API, request=form).request_form().shape({"temperature": 1, "top_p": 1}) == {"top_p": 1}
 
 
 def test_an_apis_model_has_no_weights() -> None:

@@ -38,9 +38,11 @@ def test_stored_answers_are_found_again() -> None:
 @pytest.mark.parametrize(
     ("text", "reason", "detail"),
     [
-        ("<think>{}</think>It is.", "Input should be a valid dictionary or instance of Colour", "no JSON object in "),
+        ("<think>{}</think>It is.", "no JSON object", "no JSON object in 'It is.'"),
+        ('{"red": true} or so.</think>It is.', "no JSON object", "no JSON object in 'It is.'"),
         ('{"reasoning": "r"}', "Field required", "red: Field required in "),
-        ('<think> {"green": 1}', "Field required", "red: Field required in "),
+        ('<think> {"red": true}', "the thinking was cut off", "the thinking was cut off in "),
+        ('{"green": 1}', "Field required", "red: Field required in "),
     ],
 )
 def test_what_cannot_be_read_says_why_and_where(text: str, reason: str, detail: str) -> None:
@@ -56,3 +58,14 @@ def test_further_members_are_passed_over() -> None:
 
 def test_a_judge_may_leave_out_its_reasons() -> None:
     assert judge.read_verdict('{"reasoning": null, "passes": true}') is True
+
+
+def test_loops_of_a_model_are_read_in_time() -> None:
+    for text in (
+        "{" * 50_000,
+        '{"a": ' * 50_000,
+        "{" + "\\" * 50_000,
+        '{"red": "' + "{x" * 50_000,
+        "</think>{" * 20_000,
+    ):
+        assert isinstance(read_answer(Colour, text), Unreadable)

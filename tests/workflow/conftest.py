@@ -85,7 +85,7 @@ def small_config(checkout: Checkout, server: FakeServer) -> dict[str, Any]:
     """A recipe of two small sources, answered by the server; its catalog is written into the checkout."""
     catalog = checkout.folder / "own"
     (catalog / "prompts").mkdir(parents=True, exist_ok=True)
-    (catalog / "prompts" / "rubric.md").write_text("How hard is this from 1 to 10?\n\n{question}\n")
+    (catalog / "prompts" / "rubric.md").write_text("How hard is this from 1 to 10?\n\n{{ question }}\n")
     for source, domain in (("sums", "math"), ("programs", "code")):
         rows = [{"question": f"What is {number} plus {number} in {domain}?"} for number in range(12)]
         (catalog / f"{source}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -11,7 +11,9 @@ from multiprocessing import get_context
 from openthoughts.base.workers import usable_processors, use_short_temporary_folder
 
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
-_MATHEMATICS = re.compile(r"\$\$.*?\$\$|\$[^$\n]*\$|\\\[.*?\\\]|\\\(.*?\\\)|\\[A-Za-z]+|\{[^{}]*\}", re.DOTALL)
+_MATHEMATICS = re.compile(
+    r"\$\$.*?\$\$|\$[^$\n]*\$|\\\[(?:(?!\\\[).)*?\\\]|\\\((?:(?!\\\().)*?\\\)|\\[A-Za-z]+|\{[^{}]*\}", re.DOTALL
+)
 _TAGS = re.compile(r"</?\w+>")
 _WORD = re.compile(r"[A-Za-z\u00AA-\u1FFF\u2C00-\U0010FFFF]+")
 """Letters and the marks of scripts that write vowels as marks; not the blocks of signs, arrows and operators."""

@@ -1,7 +1,7 @@
 """Verdicts of a model on answers: what is asked for, and how a verdict is read.
 
-The prompt may name ``{question}``, ``{answer}`` (what follows the reasoning), ``{response}`` (the whole answer) and the
-names of the question's metadata.
+The prompt may name ``{{ question }}``, ``{{ answer }}`` (what follows the reasoning), ``{{ response }}`` (the whole
+answer) and the names of the question's metadata.
 """
 
 from __future__ import annotations

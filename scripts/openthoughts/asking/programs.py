@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def _write_questions(options: Namespace) -> Wanted:
     texts = shard_texts(options.questions, options.shard, options.shards, options.domain)
-    return Wanted(prompted(texts, Prompt.read(options.prompt), 1, options.seed), step_schema(options.step))
+    return Wanted(prompted(texts, Prompt.read(options.prompt, tells=True), 1, options.seed), step_schema(options.step))
 
 
 def _label_questions(options: Namespace) -> Wanted:
@@ -64,7 +64,7 @@ def _sample_answers(options: Namespace) -> Wanted:
 
 
 def _verify_answers(options: Namespace) -> Wanted:
-    prompt = Prompt.read(options.prompt)
+    prompt = Prompt.read(options.prompt, tells=True)
     prompt.require("answer", "response", name=options.prompt)
     shard = (options.seed, options.shard, options.shards)
     return Wanted(verdicts_wanted(options.questions, options.answers, prompt, *shard), verdict_schema())
@@ -81,7 +81,7 @@ def _sample_evaluation(options: Namespace) -> Wanted:
 
 
 def _judge_answers(options: Namespace) -> Wanted:
-    prompt = Prompt.read(options.prompt)
+    prompt = Prompt.read(options.prompt, tells=True)
     prompt.require("response", name=options.prompt)
     answers = judged_answers(options.questions, options.completions, options.benchmark)
 
@@ -178,7 +178,7 @@ PROGRAMS: Mapping[str, Program] = {
         (
             _QUESTIONS,
             argument("--answers", help="merged completions", **_PATH),
-            argument("--prompt", help="Markdown file with {question} and {answer} or {response}", **_PATH),
+            argument("--prompt", help="Markdown file with {{ question }} and {{ answer }} or {{ response }}", **_PATH),
         ),
         _verify_answers,
     ),
@@ -201,7 +201,7 @@ PROGRAMS: Mapping[str, Program] = {
             argument("--benchmark", required=True, help="name of the benchmark"),
             _QUESTIONS,
             argument("--completions", help="a model's answers", **_PATH),
-            argument("--prompt", help="Markdown file with {question} and {response}", **_PATH),
+            argument("--prompt", help="Markdown file with {{ question }} and {{ response }}", **_PATH),
         ),
         _judge_answers,
         sharded=False,

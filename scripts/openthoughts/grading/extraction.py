@@ -18,16 +18,18 @@ LAST_BOXES = 20
 """Of a response that repeats itself, only this many of its last boxes are read."""
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*")
-_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_TAGGED = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
 _STATED = re.compile(
-    r"\b(?:final\s+answer|correct\s+answer|correct\s+(?:choice|option)|answer)\b[\s*_]*"
-    r"(?:(?:is|equals|would\s+be|should\s+be)\b[\s*_]*:?|[:=])[\s*_]*(?=\S)",
+    r"\b(?:final\s+answer|correct\s+answer|correct\s+(?:choice|option)|answer)\b[\s*_]*+"
+    r"(?:(?:is|equals|would\s+be|should\s+be)\b[\s*_]*+:?|[:=])[\s*_]*+(?=\S)",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.;!?](?:\s|$)")
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?(?![\w])")
-_LETTER_ALONE = re.compile(r"^[\s*_$(\[{\"']*([A-Z])[\s*_$)\]}\"'.:]*$")
-_LETTER_FIRST = re.compile(r"^[\s*_$(\[{\"']*(?:(?:option|choice)\s+)?[\s*_$(\[{\"']*([A-Z])(?:[\s)*_$\]}\"'.:,;]|$)")
+_LETTER_ALONE = re.compile(r"^[\s*_$(\[{\"']*+([A-Z])[\s*_$)\]}\"'.:]*$")
+_LETTER_FIRST = re.compile(
+    r"^[\s*_$(\[{\"']*+(?:(?:option|choice)\s++)?[\s*_$(\[{\"']*+([A-Z])(?:[\s)*_$\]}\"'.:,;]|$)"
+)
 _WRAPPER = re.compile(r"^\\(?:text|textbf|mathrm|mathbf|textit)\s*\{(.*)\}$", re.DOTALL)
 
 

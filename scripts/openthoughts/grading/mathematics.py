@@ -22,6 +22,9 @@ PRELOAD = ("sympy", "latex2sympy2_extended", "math_verify")
 CPU_SECONDS = 5.0
 """Processor time allowed for one comparison or one grading."""
 
+LONGEST_NUMBER = 300
+"""Characters; longer ones are left to algebra, which runs under a limit of time."""
+
 _NUMBER = re.compile(r"([-+]?)(\d[\d,]*)(?:\.(\d+))?(?:/(\d+))?")
 _FRACTION = re.compile(r"([-+]?)\\[dt]?frac\{(\d+)\}\{(\d+)\}")
 _TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\{([^{}]*)\}")
@@ -34,7 +37,7 @@ def normalized(answer: str) -> str:
     text = answer.translate(_NOISE).strip()
     while len(text) > 1 and text[0] == text[-1] == "$":
         text = text[1:-1].strip()
-    text = re.sub(r"\\[,;!:]|\\ |\\left\b|\\right\b|~", "", text).strip()
+    text = " ".join(re.sub(r"\\[,;!:]|\\ |\\left\b|\\right\b|~", "", text).split())
     if wrapped := _TEXT.fullmatch(text):
         text = wrapped.group(1).strip()
     text = re.sub(r"\s*([,()\[\]{}=+\-*/^<>])\s*", r"\1", text)
@@ -44,11 +47,13 @@ def normalized(answer: str) -> str:
 def number(answer: str) -> Fraction | None:
     r"""The exact value of a plain number (``12,345``, ``-0.5``, ``3/4``, ``\frac{3}{4}``), or null."""
     text = normalized(answer).replace(" ", "")
+    if len(text) > LONGEST_NUMBER:
+        return None
     if fraction := _FRACTION.fullmatch(text):
         sign, numerator, denominator = fraction.groups()
         return Fraction(int(sign + numerator), int(denominator)) if int(denominator) else None
     match = _NUMBER.fullmatch(text)
-    if not match or len(text) > 300:
+    if not match:
         return None
     sign, whole, decimals, denominator = match.groups()
     if not _THOUSANDS.fullmatch(whole) or (decimals and denominator) or (denominator and int(denominator) == 0):

@@ -21,7 +21,8 @@ from openthoughts.base.tables import write_text
 from openthoughts.inference.batch_files import Batch, kept, outcomes, refusal_of_all
 from openthoughts.inference.client import SpendingLimit
 from openthoughts.inference.endpoints import Endpoint
-from openthoughts.inference.protocol import Answer, FatalError, PassingError, Request, judge_status
+from openthoughts.inference.protocol import Answer, FatalError, PassingError, Request, judge_status, remedy
+from openthoughts.models.request_form import RequestForm
 from openthoughts.store.budget import ExhaustedError
 from openthoughts.store.store import Store
 
@@ -63,6 +64,7 @@ class Batches:
         poll: float = 60.0,
         most_requests: int = MOST_REQUESTS,
         spending: BatchSpendingLimit | None = None,
+        form: RequestForm | None = None,
     ) -> None:
         """``settings`` is the body of every request but for messages and seed; ``spending`` pays for the answers."""
         from openai import OpenAI
@@ -75,6 +77,7 @@ class Batches:
         self._poll = poll
         self._most = most_requests
         self._spending = spending
+        self._form = form or RequestForm()
         self._api = OpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=8, timeout=600.0)
         self.is_broke = False
         """Whether money was short of what was wanted."""
@@ -198,7 +201,7 @@ class Batches:
             return None
 
     def _line(self, request: Request) -> bytes:
-        body = {**self._settings, "messages": request.messages, "seed": request.seed}
+        body = self._form.shape({**self._settings, "messages": request.messages, "seed": request.seed})
         line = {"custom_id": request.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
         return json.dumps(line, ensure_ascii=False).encode()
 
@@ -296,7 +299,9 @@ class Batches:
         for path in results:
             path.unlink(missing_ok=True)
         if refusal is not None:
-            raise FatalError(f"{self._endpoint.base_url} refuses every request of a batch ({refusal}): fix the cause.")
+            raise FatalError(
+                f"{self._endpoint.base_url} refuses every request of a batch ({refusal}): {remedy(refusal)}."
+            )
         return True
 
     def _download(self, batch: Batch, name: str) -> Path:

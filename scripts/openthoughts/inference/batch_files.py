@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from openthoughts.base.tables import write_text
+from openthoughts.inference.bodies import read_completion
 from openthoughts.inference.protocol import (
     Answer,
+    EmptyAnswerError,
+    FatalError,
     PassingError,
     RefusedError,
     Request,
     judge_status,
-    read_completion,
 )
 from openthoughts.store.store import Store
 
@@ -104,16 +106,28 @@ def refusal_of_all(results: Sequence[Path], wanted: Mapping[str, Request]) -> st
 
 
 def read_result(result: Mapping[str, Any]) -> Answer | RefusedError:
-    """What one line of a result file says. Raises ``PassingError`` where the request is to be asked again."""
+    """What one line of a result file says. Raises ``PassingError`` where the request is to be asked again.
+
+    An empty answer stands at once: the next batch would bring nothing else, and the run would end for it.
+    """
     response = result.get("response")
     if not response:
         error = result.get("error") or {}
         raise PassingError(str(error.get("message", "no answer")))
     status, body = response.get("status_code"), response.get("body")
     if status == 200:
-        return read_completion(body)
+        try:
+            return read_completion(body)
+        except EmptyAnswerError as empty:
+            return RefusedError(str(empty), is_about_the_question=True)
+        except (RefusedError, FatalError) as refusal:
+            return _refused(refusal)
     error = (body or {}).get("error") or {}
     outcome = judge_status(int(status or 500), error.get("code"), str(error.get("message", "")), {})
     if isinstance(outcome, PassingError):
         raise outcome
+    return _refused(outcome)
+
+
+def _refused(outcome: RefusedError | FatalError) -> RefusedError:
     return outcome if isinstance(outcome, RefusedError) else RefusedError(str(outcome), is_about_the_question=False)

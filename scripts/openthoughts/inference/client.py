@@ -21,9 +21,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from openthoughts.inference.bodies import parse_answer, parse_embedding
 from openthoughts.inference.endpoints import Endpoint, is_loopback
 from openthoughts.inference.pace import Limits, Pace
 from openthoughts.inference.protocol import (
+    TIMEOUT_ATTEMPTS,
     Answer,
     FatalError,
     PassingError,
@@ -32,13 +34,11 @@ from openthoughts.inference.protocol import (
     duration,
     error_of,
     judge_status,
-    parse_answer,
-    parse_embedding,
+    remedy,
 )
+from openthoughts.models.request_form import RequestForm
 from openthoughts.store.budget import ExhaustedError
 
-ATTEMPTS = 8
-TIMEOUT_ATTEMPTS = 2
 LONGEST_PAUSE = 60.0
 PATIENCE_SECONDS = 3600.0
 """A server that only says 429 for so long ends the run."""
@@ -81,11 +81,13 @@ class Client:
         failure: Callable[[], str | None] = lambda: None,
         spending: SpendingLimit | None = None,
         embeds: bool = False,
+        form: RequestForm | None = None,
     ) -> None:
         """``settings`` is the body of every request but for messages and seed; ``local`` tells a server of the
         workflow's own from a hosted one; ``proven`` says that this server's model has answered under these settings
         before; ``failure`` says why the server is dead, None while it lives;
-        ``spending`` pays for the answers; ``embeds`` asks for embeddings (the texts of answers are base64 then)."""
+        ``spending`` pays for the answers; ``embeds`` asks for embeddings (the texts of answers are base64 then);
+        ``form`` is what the server wants otherwise in a body."""
         self._endpoint = endpoint
         self._settings = {"model": endpoint.model_name, **settings}
         self._limits = limits
@@ -94,6 +96,7 @@ class Client:
         self._failure = failure
         self._spending = spending
         self._embeds = embeds
+        self._form = form or RequestForm()
         self._paid = asyncio.Event()
         self._is_broke = False
         self._requests = Pace(limits.requests_per_minute)
@@ -239,7 +242,7 @@ class Client:
         self._held.clear()
 
     def _nothing_works(self, reason: str) -> str:
-        return f"{self._name()} answers nothing ({reason}): fix the cause, then run again."
+        return f"{self._name()} answers nothing ({reason}): {remedy(reason)}, then run again."
 
     def _name(self) -> str:
         return f"the server of {self._endpoint.model_name} at {self._endpoint.base_url}"
@@ -316,7 +319,7 @@ class Client:
             pause = error.after if error.after is not None else self._limits.pause * (1 + self._random.random())
             self._paused_until = max(self._paused_until, time.monotonic() + pause)
             return pause
-        if attempt >= (TIMEOUT_ATTEMPTS if error.is_timeout else ATTEMPTS):
+        if attempt >= error.attempts:
             raise PassingError(f"{error}, {attempt} times") from error
         if error.after is not None:
             return error.after
@@ -328,9 +331,9 @@ class Client:
 
         try:
             path = "/embeddings" if self._embeds else "/chat/completions"
-            response = await pool.post(path, cast_to=httpx2.Response, body=body)
+            response = await pool.post(path, cast_to=httpx2.Response, body=self._form.shape(body))
         except openai.APITimeoutError as error:
-            raise PassingError(f"no answer within {self._limits.timeout:.0f} s", is_timeout=True) from error
+            raise PassingError(f"no answer within {self._limits.timeout:.0f} s", attempts=TIMEOUT_ATTEMPTS) from error
         except openai.APIConnectionError as error:
             await self._check_there()
             raise PassingError(f"the connection failed ({type(error.__cause__).__name__})") from error

@@ -1,26 +1,39 @@
 """Prompts: Markdown files with placeholders, rendered to the messages of a chat.
 
-``{question}``, ``{choices}`` and the names of a question's metadata in braces are replaced literally, once: questions
-may contain braces of their own. Lines ``<!-- system -->`` and ``<!-- user -->`` divide the file into messages; without
-them the whole file is the user's message.
+A prompt is a Jinja template: ``{{ question }}``, ``{{ choices }}`` and the names of a question's metadata stand for
+what a question brings; what is inserted is never read as a template again, and single braces are text, as in
+mathematics. Lines ``<!-- system -->`` and ``<!-- user -->`` divide the file into messages; without them the whole file
+is the user's message.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.places import located
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from jinja2.sandbox import SandboxedEnvironment
+
 Messages = list[dict[str, str]]
 
+TELLING = frozenset(
+    {"answer", "answers", "reference", "reference_answer", "solution", "canonical_solution", "tests", "label"}
+)
+"""Names that say, or may say, what the right answer is: only prompts that judge or write may use them."""
+
 _SECTION = re.compile(r"^<!--\s*(system|user)\s*-->[ \t]*\n", re.MULTILINE)
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
+_SINGLE = re.compile(r"(?<!\{)\{([a-z_]+)\}(?!\})")
 
 
 @dataclass(frozen=True)
@@ -32,37 +45,70 @@ class Prompt:
     @classmethod
     def bare(cls) -> Prompt:
         """The question as it is, as the only message."""
-        return cls((("user", "{question}"),))
+        return cls((("user", "{{ question }}"),))
 
     @classmethod
-    def read(cls, path: Path | str | None) -> Prompt:
-        """Read a prompt file; none is the bare question."""
+    def read(cls, path: Path | str | None, tells: bool = False) -> Prompt:
+        """Read a prompt file; none is the bare question. See ``parse``."""
         if path is None:
             return cls.bare()
         try:
             text = located(path).read_text(encoding="utf-8")
         except OSError as error:
             raise UserError(f"the prompt {path} cannot be read: {error.strerror}.") from error
-        return cls.parse(text, str(path))
+        except UnicodeDecodeError as error:
+            raise UserError(f"the prompt {path} is not UTF-8 text: save it as UTF-8.") from error
+        return cls.parse(text, str(path), tells)
 
     @classmethod
-    def parse(cls, text: str, name: str = "the prompt") -> Prompt:
-        """Read a prompt's text; ``name`` is what errors call it."""
+    def parse(cls, text: str, name: str = "the prompt", tells: bool = False) -> Prompt:
+        """Read a prompt's text; ``name`` is what errors call it; ``tells`` allows the names of ``TELLING``.
+
+        Raises ``UserError`` where it is no template, asks no question, or tells the answer.
+        """
         parts = _SECTION.split(text)
         sections = [("user", parts[0])] if len(parts) == 1 else list(zip(parts[1::2], parts[2::2], strict=True))
-        sections = [(role, body.strip()) for role, body in sections]
-        if not any("{question}" in body for _, body in sections):
-            raise UserError(f"{name} has no {{question}} in it: write it where the question belongs.")
-        return cls(tuple(sections))
+        prompt = cls(tuple((role, body.strip()) for role, body in sections))
+        names = prompt.placeholders(name)
+        if "question" not in names:
+            old = " (a single brace is text)" if "{question}" in text else ""
+            raise UserError(f"{name} has no {{{{ question }}}} in it{old}: write it where the question belongs.")
+        if not tells and (telling := sorted(names & TELLING)):
+            raise UserError(
+                f"{name} would tell the model the answer ({{{{ {telling[0]} }}}}): leave it out; only prompts that "
+                "judge or write may use it."
+            )
+        return prompt
+
+    def placeholders(self, name: str = "the prompt") -> frozenset[str]:
+        """The names that the prompt uses. Raises ``UserError`` where it is no template."""
+        from jinja2 import TemplateSyntaxError, meta
+
+        found: set[str] = set()
+        for _, body in self.sections:
+            try:
+                found |= meta.find_undeclared_variables(_environment().parse(body))
+            except TemplateSyntaxError as error:
+                remedy = "write two opening braces that are text as {{ '{{' }}"
+                raise UserError(f"{name} is no template ({error.message}): {remedy}.") from error
+        return frozenset(found)
 
     def require(self, *names: str, name: object = "the prompt") -> None:
         """Raise ``UserError`` where the prompt names none of ``names``: then it asks about nothing.
 
         ``name`` is what the error calls it.
         """
-        if not any(f"{{{one}}}" in body for one in names for _, body in self.sections):
-            wanted = " or ".join(f"{{{one}}}" for one in names)
+        if not self.placeholders() & set(names):
+            wanted = " or ".join(f"{{{{ {one} }}}}" for one in names)
             raise UserError(f"{name} has no {wanted} in it: write it where the answer to judge belongs.")
+
+    @cached_property
+    def _templates(self) -> list[tuple[str, Template]]:
+        return [(role, _environment().from_string(body)) for role, body in self.sections]
+
+    @cached_property
+    def _needs_metadata(self) -> bool:
+        return bool(self.placeholders() - {"question", "response"})
 
     def messages(
         self, question: str, metadata: Mapping[str, Any] | str | None = None, response: str | None = None
@@ -73,23 +119,34 @@ class Prompt:
 
         Raises ``UserError`` where the prompt wants something that the question does not have.
         """
-        values: dict[str, str] | None = None
+        from jinja2 import TemplateError
 
-        def value(match: re.Match[str]) -> str:
-            nonlocal values
-            if match[1] == "question":
-                return question
-            if match[1] == "response" and response is not None:
-                return response
-            if values is None:
-                values = _values(metadata)
-            if match[1] not in values:
-                raise UserError(
-                    f"the prompt asks for {{{match[1]}}}, which the question {question[:60]!r} does not have."
-                )
-            return values[match[1]]
+        values = _values(metadata) if self._needs_metadata or response is None else {}
+        if response is not None:
+            values["response"] = response
+        values["question"] = question
+        try:
+            return [{"role": role, "content": template.render(values)} for role, template in self._templates]
+        except TemplateError as error:
+            raise UserError(f"the prompt cannot ask the question {question[:60]!r}: {error}.") from error
 
-        return [{"role": role, "content": _PLACEHOLDER.sub(value, body)} for role, body in self.sections]
+
+@cache
+def _environment() -> SandboxedEnvironment:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import SandboxedEnvironment
+
+    return SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)  # prompts are no HTML
+
+
+def text_digest(text: str) -> str:
+    """16 hex digits of a prompt's text, which are part of ids.
+
+    A placeholder counts as the ``{name}`` that it was written as before prompts were templates, unless the text has
+    such braces of its own.
+    """
+    earlier = text if _SINGLE.search(text) else _PLACEHOLDER.sub(r"{\1}", text)
+    return hashlib.sha256(earlier.encode()).hexdigest()[:16]
 
 
 def _values(metadata: Mapping[str, Any] | str | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The OpenAI-compatible protocol: what is asked, and what a response's status, headers and body mean. Nothing is sent.
+"""The OpenAI-compatible protocol: what is asked, and what a response's status and headers mean. Nothing is sent.
 
 A response is an answer (a text, or the reason why there never will be one), or one of three errors: another attempt may
 go better (``PassingError``), this request will never be answered (``RefusedError``), or the run cannot go on
@@ -7,9 +7,6 @@ go better (``PassingError``), this request will never be answered (``RefusedErro
 
 from __future__ import annotations
 
-import array
-import base64
-import json
 import re
 import time
 from collections.abc import Mapping
@@ -18,6 +15,12 @@ from typing import Any
 
 from openthoughts.base.cli import UserError
 from openthoughts.inference.prompts import Messages
+
+ATTEMPTS = 8
+"""So often is asked for one answer."""
+
+TIMEOUT_ATTEMPTS = 2
+EMPTY_ATTEMPTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,22 @@ class FatalError(UserError):
 class PassingError(Exception):
     """An attempt that may go better another time."""
 
-    def __init__(self, reason: str, after: float | None = None, is_timeout: bool = False, is_limit: bool = False):
+    def __init__(
+        self, reason: str, after: float | None = None, attempts: int = ATTEMPTS, is_limit: bool = False
+    ) -> None:
+        """``after``: seconds to wait, where the server says so; ``attempts``: so many in all are enough; ``is_limit``:
+        the server has told this client to slow down, which counts as no attempt."""
         super().__init__(reason)
         self.after = after
-        self.is_timeout = is_timeout
+        self.attempts = attempts
         self.is_limit = is_limit
+
+
+class EmptyAnswerError(PassingError):
+    """An answer without a text: paid for as any other, and seldom otherwise the next time."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, attempts=EMPTY_ATTEMPTS)
 
 
 class RefusedError(Exception):
@@ -107,6 +121,20 @@ def _is_about_the_question(code: str | None, message: str) -> bool:
     return code in _CODES_OF_QUESTIONS or bool(_TOO_LONG.search(message) or _FILTERED.search(message))
 
 
+_REFUSED_SETTING = re.compile(
+    r"(unsupported|not supported|does not support|unknown|unrecognized|unexpected|not permitted)[^.]*"
+    r"(parameter|argument|field|value|input|key)|(parameter|argument|field|value)[^.]*(not supported|not permitted)",
+    re.IGNORECASE,
+)
+
+
+def remedy(reason: str) -> str:
+    """What to do where a server refuses everything for this reason."""
+    if _REFUSED_SETTING.search(reason):
+        return "leave out what the model refuses with `request: {omit: [...]}` in its entry of the catalog"
+    return "fix the cause"
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that a response's Retry-After (or retry-after-ms) asks to wait; None without one."""
     milliseconds = headers.get("retry-after-ms")
@@ -128,66 +156,3 @@ def duration(text: str) -> float:
     """Seconds of a span as rate headers write it: ``1m30s``, ``20ms``, ``2``."""
     units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "": 1.0}
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(ms|h|m|s|)", text))
-
-
-def parse_answer(content: bytes) -> Answer:
-    """The answer in a response's body. Raises ``PassingError`` where the body is none."""
-    try:
-        return read_completion(json.loads(content))
-    except ValueError as error:
-        raise PassingError(f"the response is no JSON ({_clean(content[:80].decode(errors='replace'))})") from error
-
-
-def parse_embedding(content: bytes) -> Answer:
-    """The embedding in a response's body, as base64 of its float32 numbers. ``PassingError`` where there is none."""
-    try:
-        body = json.loads(content)
-        found = body["data"][0]["embedding"]
-        text = found if isinstance(found, str) else base64.b64encode(array.array("f", found).tobytes()).decode()
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise PassingError(
-            f"the response is not an embedding ({_clean(content[:80].decode(errors='replace'))})"
-        ) from error
-    tokens = (body.get("usage") or {}).get("prompt_tokens")
-    about = {name: body[name] for name in ("model", "usage") if body.get(name) is not None}
-    return Answer(text=text, finish_reason="stop", prompt_tokens=tokens, completion_tokens=0, response=about)
-
-
-def read_completion(body: Any) -> Answer:
-    """The answer in a completion. Raises ``PassingError`` where it is none."""
-    try:
-        choice = body["choices"][0]
-        message = choice["message"]
-    except (KeyError, IndexError, TypeError) as error:
-        raise PassingError(f"the response is not a completion ({str(body)[:80]})") from error
-    usage = body.get("usage") or {}
-    finish = choice.get("finish_reason")
-    refusal = None
-    if finish in ("abort", "error"):
-        raise PassingError(f"the server broke off ({finish})")
-    text = message.get("content")
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
-    if finish == "content_filter":
-        refusal = "refused by the content filter"
-    elif text is None and message.get("refusal"):
-        refusal = f"refused by the model: {_clean(message['refusal'])[:300]}"
-    return Answer(
-        text=None if refusal else _clean(text or ""),
-        reasoning=_clean(reasoning) if isinstance(reasoning, str) and not refusal else None,
-        finish_reason=None if refusal else finish,
-        prompt_tokens=usage.get("prompt_tokens"),
-        completion_tokens=usage.get("completion_tokens"),
-        error=refusal,
-        response={
-            name: body[name] for name in ("id", "model", "system_fingerprint", "usage") if body.get(name) is not None
-        },
-    )
-
-
-def _clean(text: str) -> str:
-    """Valid Unicode: lone surrogates become U+FFFD."""
-    try:
-        text.encode()
-        return text
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

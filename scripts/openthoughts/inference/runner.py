@@ -23,7 +23,7 @@ from openthoughts.inference.endpoints import Endpoint
 from openthoughts.inference.job import Asking
 from openthoughts.inference.progress import Progress
 from openthoughts.inference.prompts import Messages
-from openthoughts.inference.protocol import Answer, FatalError, Request
+from openthoughts.inference.protocol import Answer, FatalError, Request, remedy
 from openthoughts.store.budget import Budget, Price
 from openthoughts.store.gpu_hours import GpuMeter
 from openthoughts.store.rows import dumps
@@ -103,6 +103,7 @@ class Round:
                 failure=self._endpoint.failure,
                 spending=spending,
                 embeds=self._asking.embeds,
+                form=self._asking.model.request_form(),
             )
             async with client:
                 folding = asyncio.create_task(self._fold_often(ending))
@@ -184,12 +185,14 @@ class Round:
                 poll=asking.batch_poll,
                 most_requests=asking.batch_requests,
                 spending=spending,
+                form=asking.model.request_form(),
             )
             batches.run(requests, self._answered)
             if batches.is_broke and not batches.ran and spending is not None:
                 raise FatalError(spending.exhausted())
             if batches.failures and not self._progress.done:
-                raise FatalError(f"the API refuses the batches ({batches.failures[0]}): fix the cause, then run again.")
+                why = batches.failures[0]
+                raise FatalError(f"the API refuses the batches ({why}): {remedy(why)}, then run again.")
 
 
 class BudgetLimit:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-
-from openthoughts.base.reasoning import after_reasoning
 
 
 class Form(BaseModel):
@@ -23,6 +22,11 @@ class Form(BaseModel):
 
 
 AnyForm = TypeVar("AnyForm", bound=Form)
+
+OPENED, CLOSED = "<think>", "</think>"
+
+MOST_BRACES, MOST_REPAIRS = 200, 20
+"""So many opening braces are looked at, the last ones, and so many broken objects: longer ones are a model's loops."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Unreadable:
     @property
     def detail(self) -> str:
         """The reason with the place and the answer's beginning."""
-        what = f"{self.where}: {self.reason}" if self.where else "no JSON object"
+        what = f"{self.where}: {self.reason}" if self.where else self.reason
         return f"{what} in {shortened(self.text)}"
 
 
@@ -72,40 +76,104 @@ def failure(completion: Mapping[str, Any]) -> str | None:
 
 
 def read_answer(form: type[AnyForm], text: str) -> AnyForm | Unreadable:
-    """The filled form in an answer, whatever stands around it and wherever it was cut off.
+    """The filled form in an answer, whatever stands around it and wherever it was cut off: the last object that fits.
 
-    A value counts only where something follows it, so that a 1 that was cut off a 10 does not. Further members are
-    passed over.
+    Thinking is no answer: what stands before ``</think>`` does not count, nor does thinking that was never closed. Of
+    an answer that was cut off, a value counts only where something follows it, so that a 1 that was cut off a 10 does
+    not. Further members are passed over.
     """
-    answer = after_reasoning(text)
-    body = text if answer is None else answer
-    found = find_object(body)
+    begin = 0
+    if text.lstrip().startswith(OPENED):
+        begin = text.find(CLOSED) + len(CLOSED)
+        if begin < len(CLOSED):
+            return Unreadable("the thinking was cut off", "", text)
+    objects = [(begin + start, begin + end, value) for start, end, value in _objects(text[begin:])]
+    for tag in re.finditer(CLOSED, text):
+        if not any(start < tag.start() < end for start, end, _ in objects):
+            begin = max(begin, tag.end())
+    errors = []
+    for start, _, value in reversed(objects):
+        for filled in _fitting(form, value) if start >= begin else ():
+            if not isinstance(filled, ValidationError):
+                return filled
+            errors.append(filled)
+    if not errors:
+        return Unreadable("no JSON object", "", text[begin:])
+    first = errors[0].errors()[0]
+    return Unreadable(first["msg"], ".".join(map(str, first["loc"])), text[begin:])
+
+
+def _fitting(form: type[AnyForm], value: dict[str, Any]) -> Iterator[AnyForm | ValidationError]:
+    """An object as the form, or why it is none, then the objects within it."""
     try:
-        return form.model_validate(found and {name: found[name] for name in found if name in form.model_fields})
+        yield form.model_validate({name: value[name] for name in value if name in form.model_fields})
     except ValidationError as error:
-        first = error.errors()[0]
-        return Unreadable(first["msg"], ".".join(map(str, first["loc"])), body)
+        yield error
+    for member in value.values():
+        for inner in member if isinstance(member, list) else [member]:
+            if isinstance(inner, dict):
+                yield from _fitting(form, inner)
 
 
-def find_object(text: str) -> dict[str, Any] | None:
-    """The first JSON object in a text; of one that is cut off, its whole members and the string that is not whole."""
-    from pydantic_core import from_json
+def _objects(text: str) -> list[tuple[int, int, dict[str, Any]]]:
+    """The JSON objects of a text that are in no other, with where they begin and end.
 
-    for match in re.finditer(r"\{", text):
-        candidate = text[match.start() :]
-        for end in (len(candidate), candidate.rfind("}") + 1):
-            try:
-                value = from_json(candidate[:end], allow_partial="trailing-strings")
-            except ValueError:
-                continue
-            if isinstance(value, dict) and value:
-                return _without_cut_number(value, candidate[:end])
+    What is not quite JSON is repaired: a backslash of LaTeX, single quotes, a comma too many. Of one that is cut off
+    there are the whole members and the string that is not whole.
+    """
+    objects: list[tuple[int, int, dict[str, Any]]] = []
+    at, repairs = 0, 0
+    for match in list(re.finditer(r"\{", text))[-MOST_BRACES:]:
+        begin = match.start()
+        if begin < at:
+            continue
+        value, end = _strict_object(text, begin)
+        if value is None and repairs < MOST_REPAIRS:
+            repairs += 1
+            value, end = _repaired_object(text, begin)
+        if value is not None:
+            objects.append((begin, end, value))
+            at = end
+    return objects
+
+
+def _strict_object(text: str, begin: int) -> tuple[dict[str, Any] | None, int]:
+    """The JSON object that begins at a brace, and where it ends; null where it is none, or LaTeX would be lost."""
+    try:
+        value, end = json.JSONDecoder(strict=False).raw_decode(text, begin)
+    except (ValueError, RecursionError):
+        return None, begin
+    return (None if re.search(r"\\[fb]", text[begin:end]) else value), end
+
+
+def _repaired_object(text: str, begin: int) -> tuple[dict[str, Any] | None, int]:
+    """The same of what is not quite JSON."""
+    import json_repair
+
+    end = _closing_brace(text, begin)
+    written = text[begin : end or len(text)]
+    try:
+        value = json_repair.loads(written, skip_json_loads=True)
+    except (ValueError, RecursionError):
+        return None, begin
+    if not isinstance(value, dict):
+        return None, begin
+    return (value if end else _without_cut_number(value, written)), end or len(text)
+
+
+def _closing_brace(text: str, begin: int) -> int | None:
+    """Where the brace that opens at ``begin`` is closed again; null where it is not."""
+    depth = 0
+    for match in re.finditer(r"[{}]", text[begin:]):
+        depth += 1 if match[0] == "{" else -1
+        if depth == 0:
+            return begin + match.end()
     return None
 
 
 def _without_cut_number(value: dict[str, Any], text: str) -> dict[str, Any]:
-    last = next(reversed(value))
-    if isinstance(value[last], int | float) and re.search(r"[\d.eE+-]\s*$", text):
+    last = next(reversed(value), None)
+    if last is not None and isinstance(value[last], int | float) and re.search(r"[\d.eE+-]\s*$", text):
         return {name: member for name, member in value.items() if name != last}
     return value
 

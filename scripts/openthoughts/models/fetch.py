@@ -226,6 +226,7 @@ def use_api(name: str, entry: Entry, revision: str | None, path: Path) -> Model:
         base_url=base_url,
         api_key_variable=entry.get("api_key_variable"),
         api_model=api_model,
+        request=entry.get("request"),
         licence=entry.get("licence"),
         folder=path.parent,
     )

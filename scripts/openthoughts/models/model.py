@@ -19,6 +19,7 @@ from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import digest, file_sha256
 from openthoughts.base.tables import write_text
 from openthoughts.models.chat_templates import opening, read_chat_template, special_tokens
+from openthoughts.models.request_form import RequestForm
 
 LOCAL, API = "local", "api"
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
@@ -52,6 +53,8 @@ class Model:
     """The environment variable that holds the key of ``base_url``."""
     api_model: str | None = None
     """Its name at ``base_url``."""
+    request: Mapping[str, Any] | None = None
+    """What its API wants otherwise in the body of a request (``RequestForm``)."""
     licence: str | None = None
     embeds: bool = False
     """A sentence model, which has no chat template."""
@@ -106,7 +109,7 @@ class Model:
     def key(self) -> dict[str, Any]:
         """What identifies its answers in the completion store, whatever the folder, the name or the server."""
         if not self.local:
-            return {"identity": self.identity}
+            return {"identity": self.identity, **({"request": dict(self.request)} if self.request else {})}
         return {
             "identity": self.identity,
             "dtype": self.dtype,
@@ -114,6 +117,10 @@ class Model:
             "chat_template": self.chat_template,
             "max_model_len": self.max_model_len,
         }
+
+    def request_form(self) -> RequestForm:
+        """What changes the body of every request."""
+        return RequestForm.model_validate(self.request or {})
 
     def key_digest(self) -> str:
         """Hash of ``key()``, under which ``OPENTHOUGHTS_SERVERS`` names a running server of this model."""

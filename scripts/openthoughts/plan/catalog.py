@@ -20,6 +20,7 @@ from openthoughts.base.options import did_you_mean
 from openthoughts.base.options import problems as problems_of
 from openthoughts.base.places import WORKFLOW, located
 from openthoughts.grading.graders import GRADERS
+from openthoughts.inference.prompts import text_digest
 from openthoughts.plan.config import ConfigurationError, read_yaml
 from openthoughts.plan.settings.entries import CatalogFiles, Model, Questions
 from openthoughts.sources.connectors import CONNECTORS
@@ -35,10 +36,11 @@ SECTIONS = ("sources", "benchmarks", "models", "scales", "published")
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt file of the catalog and the digest of its text."""
+    """A prompt file of the catalog, the digest of its text, and the text."""
 
     path: str
     digest: str
+    text: str = "{{ question }}"
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ def read_catalog(folders: Sequence[Path | str]) -> Catalog:
                             problems += [f"{path}.{name}: it {each}" for each in grader_problems(entry)]
                 sections[section] |= entries
         for path in sorted((folder / "prompts").glob("*.md")):
-            digest = file_sha256(path)[:16]
-            prompts[path.stem] = Prompt(str(named / "prompts" / path.name), digest)
+            text = path.read_bytes().decode(errors="replace")
+            prompts[path.stem] = Prompt(str(named / "prompts" / path.name), text_digest(text), text)
         if (folder / "lock.yaml").is_file():
             for kind, pins in read_yaml(folder / "lock.yaml").items():
                 lock[kind] = {**lock.get(kind, {}), **(pins or {})}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from openthoughts.answers.filters import FILTERS
 from openthoughts.base.cli import UserError
@@ -14,6 +14,7 @@ from openthoughts.models.tokenizer_names import QWEN, is_tokenizer
 from openthoughts.plan.arms import arm_evaluation, arm_overrides, arm_recipe, colliding_arms, curve_points
 from openthoughts.plan.catalog import Catalog, grader_problems, read_catalog
 from openthoughts.plan.config import ConfigurationError, Settings
+from openthoughts.plan.prompt_problems import prompt_problems, unknown
 from openthoughts.plan.settings.answers import Filter
 from openthoughts.plan.settings.configuration import Configuration
 from openthoughts.plan.settings.experiment import Experiment
@@ -130,7 +131,7 @@ def experiment_problems(
     """Problems of an experiment: each distinct setting is tried on the base recipe alone."""
     problems = comparison_problems(where, experiment, catalog)
     for place, model in enumerate(experiment.models):
-        problems += _unknown(f"{where}.models.{place}", "model", model, catalog.models)
+        problems += unknown(f"{where}.models.{place}", "model", model, catalog.models)
     if experiment.base is None:
         wanted, broken = checked(Evaluation, arm_evaluation(experiment, {}), f"{where}.evaluation")
         known = benchmark_problems(f"{where}.evaluation", wanted.benchmarks, catalog) if wanted else []
@@ -197,7 +198,7 @@ def benchmark_problems(where: str, benchmarks: Sequence[str], catalog: Catalog) 
     """Benchmarks that the catalog does not have, or that cannot be graded."""
     problems: list[str] = []
     for place, name in enumerate(benchmarks):
-        problems += _unknown(f"{where}.benchmarks.{place}", "benchmark", name, catalog.benchmarks)
+        problems += unknown(f"{where}.benchmarks.{place}", "benchmark", name, catalog.benchmarks)
         problems += grading_problems(f"{where}.benchmarks.{place}", name, catalog)
     return problems
 
@@ -210,8 +211,8 @@ def recipe_problems(where: str, recipe: Recipe, catalog: Catalog, licences: Sequ
         problems += licence_problems(f"{where}.domains.{domain}", block, catalog, licences)
     training, evaluation = recipe.training, recipe.evaluation
     if training:
-        problems += _unknown(f"{where}.training.student", "model", training.student, catalog.models)
-        problems += _unknown(f"{where}.training.scale", "scale", training.scale, catalog.scales)
+        problems += unknown(f"{where}.training.student", "model", training.student, catalog.models)
+        problems += unknown(f"{where}.training.scale", "scale", training.scale, catalog.scales)
         student = catalog.models.get(training.student)
         for key in ("template", "max_model_len"):
             if student is not None and key not in student:
@@ -243,12 +244,12 @@ def grading_problems(path: str, name: str, catalog: Catalog) -> list[str]:
     if entry.get("grader") in {"none", None}:
         problems.append(f"{path}: {name} has no grader and can only be decontaminated against")
     if entry.get("prompt") is not None:
-        problems += _unknown(f"{path} ({name}.prompt)", "prompt", entry["prompt"], catalog.prompts)
+        problems += prompt_problems(f"{path} ({name}.prompt)", entry["prompt"], catalog, {name: entry})
     problems += (wrong := [f"{path}: {name} {each}" for each in grader_problems(entry)])
     if not wrong and "judge" in entry:
         judge = entry["judge"]
-        problems += _unknown(f"{path} ({name}.judge)", "model", judge["model"], catalog.models)
-        problems += _unknown(f"{path} ({name}.judge)", "prompt", judge["prompt"], catalog.prompts)
+        problems += unknown(f"{path} ({name}.judge)", "model", judge["model"], catalog.models)
+        problems += prompt_problems(f"{path} ({name}.judge)", judge["prompt"], catalog, {name: entry}, {"response"})
     return problems
 
 
@@ -256,21 +257,21 @@ def domain_problems(where: str, block: Domain, catalog: Catalog) -> list[str]:
     """Problems of a domain whose settings are resolved."""
     problems: list[str] = []
     for place, source in enumerate(block.sources):
-        problems += _unknown(f"{where}.sources.{place}", "source", source, catalog.sources)
+        problems += unknown(f"{where}.sources.{place}", "source", source, catalog.sources)
         entry = catalog.sources.get(source, {})
         if entry.get("connector") == "unresolved":
             problems.append(f"{where}.sources.{place}: {source} cannot be fetched: {entry['note']}")
         if entry.get("connector") == "written":
-            problems += _unknown(f"{where}.sources.{place}: {source}", "model", entry["model"], catalog.models)
+            problems += unknown(f"{where}.sources.{place}: {source}", "model", entry["model"], catalog.models)
             for step in itertools.chain.from_iterable(written_steps(entry)):
                 asked = written_prompt(entry, step)
-                problems += _unknown(f"{where}.sources.{place}: {source}", "prompt", asked, catalog.prompts)
+                problems += prompt_problems(f"{where}.sources.{place}: {source}", asked, catalog, {}, {"domain"}, True)
     if block.top and block.top > len(block.sources):
         problems.append(f"{where}.top: {block.top} of {len(block.sources)} sources: list more or lower it")
     if block.decontaminate.benchmarks is None:
         problems.append(f"{where}.decontaminate: the key 'benchmarks' is missing ([] drops nothing)")
     for place, benchmark in enumerate(block.decontaminate.benchmarks or ()):
-        problems += _unknown(f"{where}.decontaminate.benchmarks.{place}", "benchmark", benchmark, catalog.benchmarks)
+        problems += unknown(f"{where}.decontaminate.benchmarks.{place}", "benchmark", benchmark, catalog.benchmarks)
     for section, tokenizer in (("decontaminate", block.decontaminate.tokenizer), ("limit", block.limit.tokenizer)):
         if not is_tokenizer(tokenizer) and (section, tokenizer) != ("limit", "teacher"):
             known = [QWEN, "teacher"] if section == "limit" else [QWEN]
@@ -284,14 +285,15 @@ def domain_problems(where: str, block: Domain, catalog: Catalog) -> list[str]:
     if teacher_name is None:
         problems.append(f"{where}.answers: the key 'teacher' is missing")
     else:
-        problems += _unknown(f"{where}.answers.teacher", "model", teacher_name, catalog.models)
+        problems += unknown(f"{where}.answers.teacher", "model", teacher_name, catalog.models)
         teacher = catalog.models.get(teacher_name, {})
         if block.limit.tokenizer == "teacher" and teacher.get("kind") == "api" and "tokenizer" not in teacher:
             problems.append(f"{where}.limit.tokenizer: {teacher_name} is hosted: name the tokenizer that counts")
     problems += filter_problems(f"{where}.filter", block, catalog)
+    sources = {source: catalog.sources[source] for source in block.mixed_sources() if source in catalog.sources}
     for section, prompt in (("select", select.prompt), ("answers", block.answers.prompt)):
         if prompt is not None:
-            problems += _unknown(f"{where}.{section}.prompt", "prompt", prompt, catalog.prompts)
+            problems += prompt_problems(f"{where}.{section}.prompt", prompt, catalog, sources)
     return problems
 
 
@@ -304,7 +306,7 @@ def label_problems(where: str, select: Select, catalog: Catalog) -> list[str]:
     if method.asks is not None and select.model is None:
         problems.append(f"{where}: the key 'model' is missing: {select.by} asks a model")
     elif method.asks is not None:
-        problems += _unknown(f"{where}.model", "model", str(select.model), catalog.models)
+        problems += unknown(f"{where}.model", "model", str(select.model), catalog.models)
         labeller = catalog.models.get(str(select.model), {})
         if method.asks == "embeddings" and labeller and labeller.get("task") != "embed":
             problems.append(f"{where}.model: {select.model} is not a sentence model: name one with `task: embed`")
@@ -333,11 +335,11 @@ def example_problems(where: str, block: Select | Filter, catalog: Catalog) -> li
         for place, example in enumerate(getattr(block.examples, role)):
             path = f"{where}.examples.{role}.{place}"
             source = example if isinstance(example, str) else example.source
-            problems += _unknown(path, "source", source, catalog.sources)
+            problems += unknown(path, "source", source, catalog.sources)
             if catalog.sources.get(source, {}).get("connector") == "unresolved":
                 problems.append(f"{path}: {source} cannot be fetched: {catalog.sources[source]['note']}")
             if not isinstance(example, str):
-                problems += _unknown(path, "model", example.model, catalog.models)
+                problems += unknown(path, "model", example.model, catalog.models)
     return problems
 
 
@@ -363,8 +365,9 @@ def filter_problems(where: str, block: Domain, catalog: Catalog) -> list[str]:
         if chosen.model is None:
             problems.append(f"{where}: the key 'model' is missing: {chosen.by} asks a model")
         else:
-            problems += _unknown(f"{where}.model", "model", chosen.model, catalog.models)
-        problems += _unknown(f"{where}.prompt", "prompt", chosen.prompt, catalog.prompts)
+            problems += unknown(f"{where}.model", "model", chosen.model, catalog.models)
+        sources = {source: catalog.sources[source] for source in block.mixed_sources() if source in catalog.sources}
+        problems += prompt_problems(f"{where}.prompt", chosen.prompt, catalog, sources, {"answer", "response"})
     return problems
 
 
@@ -383,9 +386,3 @@ def licence_problems(where: str, block: Domain, catalog: Catalog, licences: Sequ
                 f"{remedy}, or choose another source"
             )
     return problems
-
-
-def _unknown(path: str, what: str, name: str, known: Iterable[str]) -> list[str]:
-    """A problem where the catalog does not know ``name``."""
-    names = set(known)
-    return [] if name in names else [f"{path}: the catalog has no {what} '{name}'{did_you_mean(name, names)}"]

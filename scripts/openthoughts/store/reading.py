@@ -12,7 +12,7 @@ import polars as pl
 from openthoughts.base.cli import UserError
 from openthoughts.base.tables import Schema
 from openthoughts.store.journal import segments
-from openthoughts.store.rows import FIRST, ROWS, first_of_key, rank
+from openthoughts.store.rows import FIRST, FORGOTTEN, ROWS, first_of_key, rank
 
 FORMAT = 1
 
@@ -108,7 +108,8 @@ class StoreReader:
         columns = ("key", "question_id", "sample", "size")
         if rows is None:
             return pl.DataFrame(schema={name: ROWS[name] for name in columns})
-        return first_of_key(rows.select(*columns, *rank())).select(columns)
+        known = rows.filter(~pl.col("key").str.starts_with(FORGOTTEN))
+        return first_of_key(known.select(*columns, *rank())).select(columns)
 
     def read(self, model_id: str, keys: pl.DataFrame, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The rows of the wanted keys (columns key, question_id): some columns, or all but those of the partition."""
@@ -139,7 +140,7 @@ class StoreReader:
                 continue
             light = rows.select("model", "key", "prompt_tokens", "completion_tokens", "usd", "size", *rank())
             everything = light.collect()
-            first = first_of_key(everything.lazy())
+            first = first_of_key(everything.lazy().filter(~pl.col("key").str.starts_with(FORGOTTEN)))
             tables.append(
                 first.group_by("model")
                 .agg(
@@ -152,8 +153,10 @@ class StoreReader:
                 .join(
                     everything.group_by("model").agg(rows=pl.len().cast(pl.Int64), usd=pl.col("usd").sum()),
                     on="model",
-                    how="left",
+                    how="right",
+                    coalesce=True,
                 )
+                .with_columns(pl.exclude("model", "usd").fill_null(0))
                 .with_columns(model_id=pl.lit(model_id))
             )
         return pl.concat(tables).sort("model", "model_id") if tables else pl.DataFrame(schema={"model": pl.String})

@@ -38,6 +38,9 @@ ROWS: Schema = {
 FIRST = ["failed", "stored_at", "answered_at", "writer"]
 """Of several rows of a key, the smallest in these columns counts."""
 
+FORGOTTEN = "forgotten-"
+"""What the key of a row begins with whose answer was forgotten (``openthoughts.store.forgetting``)."""
+
 BLOCK_BYTES = 32 * 2**20
 """Text read at a time."""
 

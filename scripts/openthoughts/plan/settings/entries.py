@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from openthoughts.base.options import Options, execution_only
 from openthoughts.inference.sampling import JudgeSampling, WritingSampling
+from openthoughts.models.request_form import RequestForm
 from openthoughts.plan.settings.fields import Name
 from openthoughts.sources.connectors import Connector
 
@@ -20,7 +21,7 @@ class Judge(Options):
 
     model: str = Field(description="Model of the catalog.")
     prompt: str = Field(
-        description="Prompt of the catalog with {question} and {response}; it says when an answer passes."
+        description="Prompt of the catalog with {{ question }} and {{ response }}; it says when an answer passes."
     )
     sampling: JudgeSampling = Field(JudgeSampling(), description="Sampling settings of the verdicts.")
 
@@ -98,6 +99,9 @@ class Model(Options):
     api_model: str | None = Field(None, description="Dated name at the provider (needed for api).")
     base_url: str | None = Field(None, description="Address of the API (needed for api).")
     api_key_variable: str | None = Field(None, description="Environment variable that holds the key.")
+    request: RequestForm | None = Field(
+        None, description="What the API wants otherwise in the body of a request (kind api)."
+    )
     licence: str = execution_only("unknown", description="Licence of the weights.")
     parameters: float | None = execution_only(None, description="Number of parameters.")
     homepage: str | None = execution_only(None, description="Where the model is described.")
@@ -112,6 +116,10 @@ class Model(Options):
         for key in NEEDED[self.kind]:
             if getattr(self, key) is None:
                 raise PydanticCustomError("incomplete", "{sentence}", {"sentence": f"the key '{key}' is missing"})
+        if self.request is not None and self.kind != "api":
+            raise PydanticCustomError(
+                "misplaced", "{sentence}", {"sentence": "only a model of kind api has a 'request'"}
+            )
         return self
 
 

@@ -77,6 +77,11 @@ class Connector(Options):
         """
         return None
 
+    @classmethod
+    def metadata_names(cls, entry: Mapping[str, Any]) -> frozenset[str] | None:
+        """What the metadata of an entry's questions may hold; null where only the source can tell."""
+        return None
+
     def read(self, revision: str | None) -> Iterator[pl.DataFrame]:
         """Yield the rows as tables of ``openthoughts.sources.rows.raw_batch``, in the source's own order.
 
@@ -98,6 +103,14 @@ class TableKeys(Connector):
     key: str | None = Field(None, description="Column that identifies a row.")
     metadata: Any = Field(None, description="Further columns to keep.")
     tests: Any = Field(None, description="Columns of the tests of a programming problem.")
+
+    @classmethod
+    def metadata_names(cls, entry: Mapping[str, Any]) -> frozenset[str] | None:
+        """The columns that are kept, and the choices and tests where there are some."""
+        kept = entry.get("metadata") or []
+        return frozenset([kept] if isinstance(kept, str) else kept) | {
+            key for key in ("choices", "tests") if entry.get(key) is not None
+        }
 
 
 def _is_path(annotation: Any) -> bool:

@@ -1,0 +1,164 @@
+"""What servers send with status 200, and what is made of it: an answer, or the reason why there is none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import polars as pl
+import pytest
+
+from openthoughts.inference.bodies import parse_answer, read_completion
+from openthoughts.inference.completions import error_of_answer, split_thinking, whole_text
+from openthoughts.inference.protocol import EmptyAnswerError, FatalError, PassingError, RefusedError
+
+
+def completion(message: Any, finish: str | None = "stop", **further: Any) -> dict[str, Any]:
+    return {"id": "c1", "choices": [{"index": 0, "finish_reason": finish, "message": message}], **further}
+
+
+def said(content: Any, **further: Any) -> dict[str, Any]:
+    return completion({"role": "assistant", "content": content, **further})
+
+
+def part(text: str, kind: str = "text") -> dict[str, str]:
+    return {"type": kind, "text": text}
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "reasoning"),
+    [
+        (said("4"), "4", None),
+        (said(" 4\n"), " 4\n", None),
+        (said([part("2 and "), part("2 are 4")]), "2 and 2 are 4", None),
+        (said([part("4", "output_text")]), "4", None),
+        (said(["2 and ", part("2")]), "2 and 2", None),
+        (said([{"type": "thinking", "thinking": "Hm."}, part("4")]), "4", "Hm."),
+        (said([{"type": "thinking", "thinking": [part("Hm"), part(".")]}, part("4")]), "4", "Hm."),
+        (said([part("Hm.", "reasoning"), part("4")]), "4", "Hm."),
+        (said([{"type": "reasoning", "summary": [part("Hm.", "summary_text")]}, part("4")]), "4", "Hm."),
+        (said([{"type": "redacted_thinking", "data": "x"}, part("4")]), "4", None),
+        (said("4", reasoning_content="Hm."), "4", "Hm."),
+        (said("4", reasoning="Hm."), "4", "Hm."),
+        (said("4", reasoning_content="Hm.", reasoning="Hm."), "4", "Hm."),
+        (said("4", reasoning_content="", reasoning="Hm."), "4", "Hm."),
+        (said("4", reasoning_content=None), "4", None),
+        (said("4", reasoning_content=[part("Hm.")]), "4", "Hm."),
+        (said("4", reasoning_details=[part("Hm.", "reasoning.text")]), "4", "Hm."),
+        (said("4", reasoning="Hm.", reasoning_details=[part("Hm.", "reasoning.text")]), "4", "Hm."),
+        (said("4", tool_calls=[]), "4", None),
+        (said("4", tool_calls=[{"function": {"name": "add"}}]), "4", None),
+        (said("4", annotations=[1], audio=None), "4", None),
+        (said("", reasoning_content="Hm"), "", "Hm"),
+        (said(None, reasoning_content="Hm"), "", "Hm"),
+        (said("half a pair: \ud83d"), "half a pair: �", None),
+        (said([part("half \ud83d")], reasoning="\ud83d"), "half �", "�"),
+        (completion({"content": "4"}, finish=None), "4", None),
+        (completion({"content": "4"}, usage=None), "4", None),
+        (completion({"content": "4"}, usage=[]), "4", None),
+        (completion({"content": "4"}, usage={"prompt_tokens": "7"}), "4", None),
+        (completion({"content": "4"}, error=None), "4", None),
+    ],
+)
+def test_an_answer_is_read_in_whatever_form_it_comes(body: Any, text: str, reasoning: str | None) -> None:
+    answer = parse_answer(json.dumps(body).encode())
+    assert (answer.text, answer.reasoning, answer.error) == (text, reasoning, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (said(None), "is empty"),
+        (said(""), "is empty"),
+        (said(" \n\t"), "is empty"),
+        (said([]), "is empty"),
+        (said([part("")]), "is empty"),
+        (said("", reasoning_content=" "), "is empty"),
+        (completion({"content": ""}, finish="length"), "is empty"),
+        (completion({}), "is empty"),
+        (
+            said(None, tool_calls=[{"function": {"name": "add", "arguments": "{}"}}]),
+            r"called a tool \(add\)",
+        ),
+        (said(None, function_call={"name": "add"}), r"called a tool \(add\)"),
+        (said([{"type": "image_url", "image_url": {"url": "x"}}]), r"is no text \(image_url\)"),
+    ],
+)
+def test_an_empty_answer_is_none(body: Any, reason: str) -> None:
+    with pytest.raises(EmptyAnswerError, match=reason):
+        parse_answer(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        said(4), said(4.5), said(True), said({"text": "4"}), said([4]), said([None]), said([{"type": 3, "text": "4"}]),
+        said([{"type": "text", "text": 4}]), said("4", reasoning=4), completion(None), completion("4"), completion([]),
+        completion({"content": "4"}, finish="abort"), {"choices": []}, {"choices": None}, {"choices": {}}, {}, [], 4,
+        None, "4", {"choices": [None]}, {"choices": [{"text": "4"}]}, {"object": "error", "message": "gone"},
+        {"error": "overloaded"}, {"error": {"code": 503, "message": "x"}}, {"error": {"code": 429, "message": "x"}},
+        {"error": {"message": None}}, {"error": ["x"], "choices": []},
+    ],
+)  # fmt: skip
+def test_what_is_no_completion_is_asked_for_again(body: Any) -> None:
+    with pytest.raises(PassingError) as caught:
+        parse_answer(json.dumps(body).encode())
+    assert not isinstance(caught.value, EmptyAnswerError)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b'{"choices": [', b"\xff\xfe", b"[" * 100_000])
+def test_what_is_no_json_is_asked_for_again(content: bytes) -> None:
+    with pytest.raises(PassingError, match="no JSON"):
+        parse_answer(content)
+
+
+def test_an_error_of_status_200_means_what_its_code_means() -> None:
+    with pytest.raises(FatalError, match="refuses the key"):
+        read_completion({"error": {"code": 401, "message": "who are you?"}})
+    with pytest.raises(RefusedError) as caught:
+        read_completion({"error": {"code": "400", "message": "maximum context length is 10"}})
+    assert caught.value.is_about_the_question
+
+
+@pytest.mark.parametrize("message", [
+    {"content": None, "refusal": "I cannot."}, {"content": "", "refusal": "I cannot."},
+    {"content": [{"type": "refusal", "refusal": "I cannot."}]},
+])  # fmt: skip
+def test_a_refusal_is_a_failure_with_its_reason(message: Any) -> None:
+    answer = read_completion(completion(message))
+    assert (answer.text, answer.error) == (None, "refused by the model: I cannot.")
+
+
+def test_the_message_is_kept_where_the_answer_does_not_say_it_all() -> None:
+    message = {"content": [{"type": "thinking", "thinking": "Hm.", "signature": "s"}, part("4")]}
+    assert read_completion(completion(message)).response == {"id": "c1", "message": message}
+    assert read_completion(said("4")).response == {"id": "c1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reasoning", "finish", "whole"),
+    [
+        ("4", None, "stop", "4"),
+        ("4", "Hm.", "stop", "<think>\nHm.\n</think>\n\n4"),
+        ("4", "\nHm.\n", "stop", "<think>\nHm.\n</think>\n\n4"),
+        ("", "Hm", "length", "<think>\nHm"),
+        ("<think>\nHm.\n</think>\n\n4", None, "stop", "<think>\nHm.\n</think>\n\n4"),
+        ("<think>Hm.</think>4", None, "stop", "<think>\nHm.\n</think>\n\n4"),
+        ("Hm.\n</think>\n\n4", None, "stop", "<think>\nHm.\n</think>\n\n4"),
+        ("<think>\nHm.\n</think>\n\n4", "Hm.", "stop", "<think>\nHm.\n</think>\n\n4"),
+        ("<think>\n\n</think>\n\n4", None, "stop", "<think>\n\n</think>\n\n4"),
+        ("<think>\nHm", None, "length", "<think>\nHm"),
+        ("Write </think> last: <think>", "Hm.", "stop", "<think>\nHm.\n</think>\n\nWrite </think> last: <think>"),
+        ("The tags <think> and </think>", None, "stop", "The tags <think> and </think>"),
+        ("", None, "stop", None),
+        (" \n", None, "stop", None),
+        (None, None, None, None),
+    ],
+)
+def test_thinking_has_one_form(text: str | None, reasoning: str | None, finish: str | None, whole: str | None) -> None:
+    schema = dict.fromkeys(("text", "reasoning", "finish_reason", "error"), pl.String)
+    stored = pl.DataFrame([(text, reasoning, finish, None)], schema=schema, orient="row")
+    kept = stored.with_columns(**split_thinking()).with_columns(text=whole_text(), error=error_of_answer())
+    assert kept["text"].to_list() == [whole]
+    assert (kept["error"].to_list() == [None]) == (whole is not None)
