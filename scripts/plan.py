@@ -146,7 +146,17 @@ def show_spent(plan: Plan, stages: Sequence[Stage], store: Path, accelerator: st
         rows.append(_spent_row(kind, planned[kind], expected, so_far, known))
     if rows:
         _print_spent(rows)
+    show_tokenized(results / stage.folder / "statistics.json" for stage in stages if stage.kind == "tokenized")
     return rows
+
+
+def show_tokenized(files: Iterable[Path]) -> None:
+    """Print how many rows of the tokenised datasets that are there are trained on, cut and dropped."""
+    from openthoughts.training.tokenize import read_statistics, summary_lines
+
+    for path in files:
+        if path.is_file():
+            print(f"\ntokenised ({path.parent.name}): " + "; ".join(summary_lines(read_statistics(path))))
 
 
 def _spent_row(kind: str, planned: Estimate, expected: Estimate, so_far: Any, known: int) -> dict[str, Any]:

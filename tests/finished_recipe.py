@@ -278,7 +278,13 @@ def _dataset(plan: Plan, stage: Stage) -> None:
 
 
 def _tokenized(plan: Plan, stage: Stage) -> None:
-    told = {"rows": 170, "tokens": 20_000, "cut_share": 0.02, "cutoff": 512, "packed_rows": 160}
+    parts = [("<|im_start|>user\nWhat is 2 + 2?<|im_end|>\n", False), ("It is 4.<|im_end|>\n", True)]
+    shown = [{"text": text, "trained": trained, "tokens": 12} for text, trained in parts]
+    told = {
+        "rows": 170, "tokens": 20_000, "trained_tokens": 15_000, "cut_share": 0.02, "cutoff": 512, "packed_rows": 160,
+        "dropped": {"answer": 7, "question": 3}, "special_rows": 1, "template": "qwen", "digest": "d" * 64,
+        "sample": [{"row": row, "tokens": 24, "parts": shown} for row in (0, 85, 169)],
+    }  # fmt: skip
     Path(plan.path(stage)).write_text(json.dumps(told))
 
 

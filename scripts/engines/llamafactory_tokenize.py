@@ -7,7 +7,7 @@ LLaMA-Factory's batches (within which it packs), so that the result does not dep
 
 A model's chat template decides how a question is asked at evaluation. The same must hold in training, so the default
 system prompt is taken from the chat template, and a template of LLaMA-Factory that still renders a question otherwise
-is refused.
+is refused. What becomes of single rows is in ``training_rows.py``.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ import io
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from training_rows import QUESTION, Protection, RefusalError, Rows, kept
 
 REFUSED = 3
 """Exit status of a refusal: the last line of standard error is the sentence for the user."""
@@ -33,9 +35,8 @@ REFUSED = 3
 SYSTEM_PROBE = "The system prompt of a probe."
 USER_PROBE = "What is 2 + 2?"
 
-
-class RefusalError(Exception):
-    """The request cannot be carried out; the message is one sentence for the user."""
+SAMPLED_ROWS = 3
+"""Rows that are shown as the trainer sees them."""
 
 
 def main() -> int:
@@ -51,22 +52,70 @@ def main() -> int:
 
 
 def tokenize(request: dict[str, Any]) -> dict[str, Any]:
-    """Tokenise all chunks of a request and put the dataset together; returns what was counted."""
-    arguments = request["arguments"] | {"default_system": default_system(request["arguments"])}
+    """Tokenise all chunks of a request and put the dataset together; returns what was counted.
+
+    Raises ``RefusalError`` where nothing is left to train on, or the settings allow nothing to be left out.
+    """
+    arguments = request["arguments"]
+    arguments["default_system"] = default_system(arguments, request["rules"]["empty_thinking"])
     work = Path(request["work"])
     processes = min(request["processes"], -(-request["rows"] // request["chunk_rows"]))
     chunks = write_chunks(Path(request["dataset"]), work, request["chunk_rows"])
-    tasks = ((chunk, request["info"], arguments) for chunk in chunks)
+    tasks = ((chunk, request["info"], arguments, request["rules"]) for chunk in chunks)
     if processes > 1:
         # Forked, so that the libraries, which take longest, are imported once.
         with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:
             counted = list(pool.map(tokenize_chunk, tasks))
     else:
         counted = [tokenize_chunk(task) for task in tasks]
-    assemble(work, Path(request["output"]), len(counted))
-    totals = {key: sum(count[key] for count in counted) for key in counted[0] if key != "digest"}
-    digest = hashlib.sha256("".join(count["digest"] for count in counted).encode()).hexdigest()
-    return {**totals, "default_system": arguments["default_system"], "digest": digest}
+    totals: Counter[str] = sum((each["counts"] for each in counted), Counter())
+    dropped: Counter[str] = sum((each["dropped"] for each in counted), Counter())
+    check_counts(request, totals, dropped, max(each["longest"] for each in counted))
+    assemble(work, Path(request["output"]), [number for number, each in enumerate(counted) if each["packed_rows"]])
+    offsets = (number * request["chunk_rows"] for number in range(len(counted)))
+    sample = [
+        row | {"row": row["row"] + offset}
+        for each, offset in zip(counted, offsets, strict=True)
+        for row in each["sample"]
+    ]
+    digest = hashlib.sha256("".join(each["digest"] for each in counted).encode()).hexdigest()
+    return {
+        **{name: totals[name] for name in ("rows", "tokens", "trained_tokens", "cut_rows", "special_rows")},
+        "packed_rows": sum(each["packed_rows"] for each in counted),
+        "dropped": dict(dropped),
+        "sample": spread(sample, SAMPLED_ROWS),
+        "default_system": arguments["default_system"],
+        "digest": digest,
+    }
+
+
+def check_counts(request: dict[str, Any], totals: Counter[str], dropped: Counter[str], longest: int) -> None:
+    """Raise ``RefusalError`` where the rows that do not fit leave nothing, or are not allowed."""
+    cutoff, rules = request["arguments"]["cutoff_len"], request["rules"]
+    if rules["empty_thinking"] == "prompt" and totals["thinking_rows"]:
+        raise RefusalError(
+            f"{totals['thinking_rows']} of {totals['rows']} answers have thinking, which empty_thinking: prompt closes "
+            "before it begins: choose none or answer."
+        )
+    over = sum(dropped[reason] for reason in dropped if reason != "special")
+    if over and rules["over_cutoff"] == "fail":
+        raise RefusalError(
+            f"{over} of {totals['rows']} rows are longer than the cutoff of {cutoff} tokens ({dropped[QUESTION]} by "
+            f"their question alone; the longest has {longest}): raise the cutoff, or set over_cutoff to drop or cut."
+        )
+    if sum(dropped.values()) == totals["rows"]:
+        why = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items()))
+        raise RefusalError(
+            f"all {totals['rows']} rows are dropped at the cutoff of {cutoff} tokens ({why}; the longest has {longest} "
+            "tokens): raise the cutoff, or set over_cutoff to cut."
+        )
+
+
+def spread(rows: list[Any], most: int) -> list[Any]:
+    """At most so many of the rows, the first, the last and those between at equal distances."""
+    if len(rows) <= most:
+        return rows
+    return [rows[round(number * (len(rows) - 1) / (most - 1))] for number in range(most)]
 
 
 def write_chunks(dataset: Path, work: Path, chunk_rows: int) -> Iterator[Path]:
@@ -91,16 +140,14 @@ def write_chunk(table: pa.Table, work: Path, number: int) -> Path:
     return path
 
 
-def tokenize_chunk(task: tuple[Path, dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
-    """Tokenise one chunk: leaves ``tokens/`` beside it, returns its counts and the digest of its data.
+def tokenize_chunk(task: tuple[Path, dict[str, Any], dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    """Tokenise one chunk: leaves ``tokens/`` beside it, unless no row of it is left.
 
-    Counts: ``rows`` (conversations), ``tokens`` (after the cut, without padding), ``trained_tokens`` (those of the
-    answers), ``cut_rows`` (conversations longer than the cutoff), ``packed_rows`` (rows of the result).
+    Returns ``counts``, ``dropped`` (by reason), ``sample`` and ``longest`` of ``Rows``, ``packed_rows`` (rows of the
+    result) and the digest of its data.
     """
-    chunk, info, arguments = task
-    from datasets import Value
+    chunk, info, arguments, rules = task
     from llamafactory.data import get_dataset, get_template_and_fix_tokenizer  # type: ignore[import-not-found]
-    from llamafactory.data.processor import supervised  # type: ignore[import-not-found]
     from llamafactory.hparams import get_train_args  # type: ignore[import-not-found]
     from llamafactory.model import load_tokenizer  # type: ignore[import-not-found]
 
@@ -108,38 +155,83 @@ def tokenize_chunk(task: tuple[Path, dict[str, Any], dict[str, Any]]) -> dict[st
     local = {"dataset": "chunk", "dataset_dir": str(chunk.parent), "cache_dir": str(chunk.parent / "cache")}
     model_args, data_args, training_args, *_ = get_train_args(arguments | local)
     tokenizer = load_tokenizer(model_args)
+    chat_template = tokenizer["tokenizer"].chat_template
     template = get_template_and_fix_tokenizer(tokenizer["tokenizer"], data_args)
+    tokenizer["tokenizer"].chat_template = chat_template  # some templates replace it
 
-    counts = {"rows": pq.read_metadata(chunk).num_rows, "tokens": 0, "trained_tokens": 0, "cut_rows": 0}
-    infer_seqlen = supervised.infer_seqlen
-
-    def counted(source: int, target: int, cutoff: int) -> tuple[int, int]:
-        """LLaMA-Factory's cut of one question and answer, which it makes silently, with a note of what it did."""
-        new_source, new_target = infer_seqlen(source, target, cutoff)
-        counts["tokens"] += new_source + new_target
-        counts["trained_tokens"] += new_target
-        counts["cut_rows"] += source + target > cutoff
-        return new_source, new_target
-
-    supervised.infer_seqlen = counted
-    try:
-        with redirect_stdout(io.StringIO()):  # an example's token ids, thousands of them
+    number_of_rows = pq.read_metadata(chunk).num_rows
+    wanted = frozenset(spread(list(range(number_of_rows)), SAMPLED_ROWS))
+    rows = Rows(**rules, protection=Protection.of(tokenizer["tokenizer"]), wanted=wanted)
+    protect(chunk, rows.protection)
+    with ruled_by(rows), redirect_stdout(io.StringIO()):  # an example's token ids, thousands of them
+        try:
             data = get_dataset(template, model_args, data_args, training_args, stage="sft", **tokenizer)
-    finally:
-        supervised.infer_seqlen = infer_seqlen
+        except RuntimeError:
+            if sum(rows.dropped.values()) < number_of_rows:  # otherwise it only misses an example to show
+                raise
+    if rows.counts["rows"] != number_of_rows:
+        raise RuntimeError(f"LLaMA-Factory took {rows.counts['rows']} of {number_of_rows} rows of {chunk}.")
+    result = {"counts": rows.counts, "dropped": rows.dropped, "sample": rows.sample, "longest": rows.longest}
+    if sum(rows.dropped.values()) == number_of_rows:
+        return {**result, "packed_rows": 0, "digest": ""}
     dataset = data["train_dataset"]
+    if rows.dropped and not data_args.packing:
+        dataset = kept(dataset)
+    save(dataset, chunk.parent / "tokens")
+    shutil.rmtree(chunk.parent / "cache", ignore_errors=True)
+    chunk.unlink()
+    digest = data_digest(chunk.parent / "tokens" / "data-00000-of-00001.arrow")
+    return {**result, "packed_rows": len(dataset), "digest": digest}
 
-    # 4 bytes a number instead of 8: the collator makes 8-byte tensors of them anyway.
+
+def protect(chunk: Path, protection: Protection) -> None:
+    """Mark what is not to be taken for special tokens in the conversations of a chunk."""
+    conversations = pq.read_table(chunk).column("conversations").to_pylist()
+    marked = [[turn | {"value": protection.mark(turn["value"])} for turn in turns] for turns in conversations]
+    if marked != conversations:
+        pq.write_table(pa.table({"conversations": marked}), chunk)
+
+
+@contextmanager
+def ruled_by(rows: Rows) -> Iterator[None]:
+    """Rows are encoded, cut and dropped as ``rows`` says while this lasts, instead of silently."""
+    from llamafactory.data.processor import supervised  # type: ignore[import-not-found]
+    from llamafactory.data.template import ReasoningTemplate, Template  # type: ignore[import-not-found]
+
+    one, packed = supervised.SupervisedDatasetProcessor, supervised.PackedSupervisedDatasetProcessor
+    infer_seqlen, encode, pack = supervised.infer_seqlen, one._encode_data_example, packed.preprocess_dataset
+    plain, level = Template.encode_multiturn, supervised.logger.level
+
+    def encode_pair(template: Any, tokenizer: Any, messages: Any, system: Any = None, *_: Any) -> Any:
+        return rows.encode_pair(lambda *asked: plain(template, *asked), template, tokenizer, messages, system)
+
+    def packed_batch(processor: Any, examples: Any) -> Any:
+        names = ("input_ids", "attention_mask", "position_ids", "labels", "images", "videos", "audios")
+        return pack(processor, examples) or {name: [] for name in names}
+
+    supervised.infer_seqlen = lambda source, target, cutoff: rows.fit(source, target, cutoff, infer_seqlen)
+    one._encode_data_example = lambda self, **example: rows.row(self, encode, **example)
+    packed.preprocess_dataset = packed_batch
+    thinking = ReasoningTemplate.encode_multiturn
+    Template.encode_multiturn = ReasoningTemplate.encode_multiturn = encode_pair
+    supervised.logger.setLevel("ERROR")  # a line per dropped row
+    try:
+        yield
+    finally:
+        supervised.infer_seqlen, one._encode_data_example, packed.preprocess_dataset = infer_seqlen, encode, pack
+        Template.encode_multiturn, ReasoningTemplate.encode_multiturn = plain, thinking
+        supervised.logger.setLevel(level)
+
+
+def save(dataset: Any, folder: Path) -> None:
+    """Write a tokenised dataset, with 4 bytes per number: the collator makes 8-byte tensors of them anyway."""
+    from datasets import Value
+
     features = dataset.features.copy()
     for name in ("input_ids", "labels", "attention_mask", "position_ids"):
         if name in features and features[name].feature == Value("int64"):
             features[name].feature = Value("int32")
-    dataset = dataset.cast(features)
-    dataset.save_to_disk(str(chunk.parent / "tokens"), num_shards=1)
-    digest = data_digest(chunk.parent / "tokens" / "data-00000-of-00001.arrow")
-    shutil.rmtree(chunk.parent / "cache", ignore_errors=True)
-    chunk.unlink()
-    return {**counts, "packed_rows": len(dataset), "digest": digest}
+    dataset.cast(features).save_to_disk(str(folder), num_shards=1)
 
 
 def data_digest(path: Path) -> str:
@@ -148,17 +240,17 @@ def data_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def assemble(work: Path, output: Path, chunks: int) -> None:
+def assemble(work: Path, output: Path, chunks: list[int]) -> None:
     """Make one dataset folder of the tokenised chunks (files are moved, not copied), with nothing random in it."""
     train = output / "train"
     train.mkdir(parents=True)
     files = []
-    for number in range(chunks):
+    for place, number in enumerate(chunks):
         tokens = work / f"chunk-{number:05d}" / "tokens"
-        name = f"data-{number:05d}-of-{chunks:05d}.arrow"
+        name = f"data-{place:05d}-of-{len(chunks):05d}.arrow"
         (tokens / "data-00000-of-00001.arrow").replace(train / name)
         files.append({"filename": name})
-    first = work / "chunk-00000" / "tokens"
+    first = work / f"chunk-{chunks[0]:05d}" / "tokens"
     state = json.loads((first / "state.json").read_text())
     state |= {"_data_files": files, "_fingerprint": "tokenized"}
     (train / "state.json").write_text(json.dumps(state, indent=2, sort_keys=True))
@@ -167,12 +259,13 @@ def assemble(work: Path, output: Path, chunks: int) -> None:
     (output / "dataset_dict.json").write_text(json.dumps({"splits": ["train"]}))
 
 
-def default_system(arguments: dict[str, Any]) -> str:
+def default_system(arguments: dict[str, Any], empty_thinking: str) -> str:
     """The system prompt that the model's chat template writes where a conversation has none ("" for none).
 
     Raises ``RefusalError`` where training on the named template would not show the model the prompts of evaluation.
     """
     from llamafactory.data import get_template_and_fix_tokenizer
+    from llamafactory.data.template import Template
     from llamafactory.hparams import get_train_args
     from llamafactory.model import load_tokenizer
 
@@ -188,7 +281,9 @@ def default_system(arguments: dict[str, Any]) -> str:
     except ValueError as error:
         raise RefusalError(f"LLaMA-Factory has no template {template_name}: name one that it has.") from error
     messages = [{"role": "user", "content": USER_PROBE}, {"role": "assistant", "content": "4"}]
-    prompt, _ = template.encode_oneturn(tokenizer, messages)
+    prompt, _ = Template.encode_oneturn(template, tokenizer, messages)
+    if empty_thinking == "prompt":
+        prompt += template.get_thought_word_ids(tokenizer)
     asked = tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True, tokenize=False)
     evaluated = tokenizer.encode(asked, add_special_tokens=False)
     # A chat template may open the answer itself; in training that text is the answer's own beginning.
@@ -196,7 +291,8 @@ def default_system(arguments: dict[str, Any]) -> str:
     if evaluated[: len(prompt)] != prompt or opening.strip() not in ("", "<think>"):
         raise RefusalError(
             f"template {template_name} renders a question as {tokenizer.decode(prompt)!r} where the model's chat "
-            f"template has {asked!r}: name the template of LLaMA-Factory that is the model's own."
+            f"template has {asked!r}: name the template of LLaMA-Factory that is the model's own"
+            f"{' (and empty_thinking: prompt)' if '</think>' in opening else ''}."
         )
     return str(data_args.default_system)
 

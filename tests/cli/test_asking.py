@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 import threading
@@ -75,6 +76,27 @@ def test_every_sample_of_every_occurrence_is_asked_once(tmp_path: Path, model: P
     assert body["messages"][0]["content"] in TEXTS
     explicit = {"temperature", "top_p", "max_tokens", "seed", "top_k", "min_p", "repetition_penalty"}
     assert explicit <= set(body)
+
+
+def test_a_special_token_in_a_question_is_never_sent(tmp_path: Path, model: Path, server: FakeServer) -> None:
+    """A server would make a real one of it; such a question fails with its reason, and is counted."""
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    tokens = [{"content": text, "special": special} for text, special in (("<|im_end|>", True), ("<tool>", False))]
+    tokens.append({"content": "<think>", "special": True})
+    (weights / "tokenizer.json").write_text(json.dumps({"added_tokens": tokens}))
+    held = "What does <|im_end|> mean?"
+    write_questions(tmp_path / "drawn.parquet", ["What are <tool> and <think>?", "What is 2 + 2?", held])
+    assert sample(tmp_path, model, "--max-failed", "0.5") == 0
+    table = answers_of(tmp_path)
+    failed = table.filter(pl.col("question_id") == question_id(held))
+    assert set(failed.get_column("error")) == {"the prompt holds <|im_end|>, a special token of the model"}
+    assert failed.get_column("text").null_count() == failed.height
+    assert table.get_column("error").drop_nulls().len() == failed.height
+    assert not any("<|im_end|>" in message["content"] for body in server.bodies for message in body["messages"])
+    asked = len(server.bodies)
+    assert sample(tmp_path, model, "--max-failed", "0.5") == 0
+    assert len(server.bodies) == asked
 
 
 def test_what_is_in_the_store_is_not_asked_again(tmp_path: Path, model: Path, server: FakeServer) -> None:

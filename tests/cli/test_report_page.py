@@ -55,6 +55,18 @@ def test_the_same_results_give_the_same_page(tiny: Finished, page: Path, tmp_pat
     assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
 
 
+def test_three_rows_stand_there_as_they_are_trained_on(opened: webdriver.Chrome) -> None:
+    training = opened.find_element(By.ID, "training")
+    shown = [fold for fold in training.find_elements(By.TAG_NAME, "details") if "as it is trained on" in fold.text]
+    assert [fold.text for fold in shown] == [
+        f"Row {row} as it is trained on: 24 tokens, 12 of them (marked) learnt" for row in (0, 85, 169)
+    ]
+    shown[0].find_element(By.TAG_NAME, "summary").click()
+    assert shown[0].find_element(By.TAG_NAME, "mark").text == "It is 4.<|im_end|>"
+    assert "<|im_start|>user\nWhat is 2 + 2?<|im_end|>" in shown[0].find_element(By.TAG_NAME, "pre").text
+    assert "dropped: their question leaves no room for an answer" in training.text
+
+
 def test_it_opens_with_every_section_and_every_plot_and_no_complaint(opened: webdriver.Chrome, tmp_path: Path) -> None:
     assert complaints(opened) == []
     assert [section.get_attribute("id") for section in opened.find_elements(By.TAG_NAME, "section")] == list(SECTIONS)

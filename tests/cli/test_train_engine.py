@@ -40,7 +40,9 @@ ROWS = 15
 CUTOFF = 400
 STEPS = 8
 # Two epochs of four steps, the last one of three rows.
-SCALE = {"global_batch": 4, "learning_rate": 1e-3, "cutoff": CUTOFF, "epochs": 2, "save_steps": 2}
+SCALE = {
+    "global_batch": 4, "learning_rate": 1e-3, "cutoff": CUTOFF, "epochs": 2, "save_steps": 2, "over_cutoff": "cut"
+}  # fmt: skip
 GROUPED = {"group_by_length": True}
 INFO = {
     "tiny": {
@@ -87,7 +89,7 @@ def tokenize(data: Path, name: str, settings: dict[str, Any], *further: str) -> 
 @pytest.fixture(scope="module")
 def tokenized(data: Path) -> Path:
     """The dataset, tokenised without packing."""
-    assert tokenize(data, "rows", {}) == 0
+    assert tokenize(data, "rows", {"over_cutoff": "cut"}) == 0
     return data / "rows"
 
 
@@ -133,7 +135,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_packed_data_does_not_depend_on_the_processes(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openthoughts.training.tokenize.BATCH_ROWS", 3)
     monkeypatch.setattr("openthoughts.training.tokenize.CHUNK_ROWS", 6)
-    packing = {"packing": True, "neat_packing": True}
+    packing = {"packing": True, "neat_packing": True, "over_cutoff": "cut"}
     (data / "packed-1").mkdir()
     (data / "packed-1" / "old").write_text("what was there is replaced")
     assert tokenize(data, "packed-1", packing, "--processes", "1") == 0

@@ -47,7 +47,7 @@ CONFIG: dict[str, Any] = {
     "recipes": {
         "small": {
             "decontaminate": {"benchmarks": ["olympiad", "trivia", "programs"]},
-            "answers": {"teacher": "teacher", "samples": 4},
+            "answers": {"teacher": "teacher", "samples": 4, "sampling": {"max_tokens": 300}},
             "domains": {
                 "math": {
                     "sources": ["algebra", "geometry"],
@@ -125,6 +125,36 @@ def test_a_changed_setting_makes_its_stage_and_what_follows_anew(path: str, valu
     assert changed_kinds((path, value)) == made_anew
 
 
+def test_answers_that_would_not_be_trained_on_are_warned_about() -> None:
+    longer = ("recipes.small.answers.sampling.max_tokens", 500)
+    math, code = plan(longer).warnings
+    assert math.startswith("small.math: answers may have 500 tokens, and rows whose answer has more than about 402")
+    assert code.startswith("small.code: ")
+    assert not plan(longer, ("recipes.small.training.overrides", {"over_cutoff": "cut"})).warnings
+    assert not plan(longer, ("recipes.small.training.overrides", {"most_lost": 0.5})).warnings
+    assert "ends the run" in plan(longer, ("recipes.small.training.overrides", {"over_cutoff": "fail"})).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        ({"over_cutoff": "dropp"}, "over_cutoff of the training scale is 'dropp' (did you mean drop?)"),
+        ({"most_lost": 10}, "most_lost of the training scale is 10: it must be a share from 0 to 1"),
+        ({"empty_thinking": True}, "empty_thinking of the training scale is True (known: answer, none, prompt)"),
+    ],
+)
+def test_a_mistaken_rule_of_rows_is_refused_with_the_plan(overrides: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        plan(("recipes.small.training.overrides", overrides))
+    assert any(problem in each for each in refused.value.problems)
+
+
+def test_the_rules_of_rows_name_the_student_only_where_they_are_changed() -> None:
+    assert changed_kinds(("recipes.small.training.overrides", {"over_cutoff": "drop", "most_lost": 0.1})) == set()
+    changed = changed_kinds(("recipes.small.training.overrides", {"over_cutoff": "published"}))
+    assert changed == {"tokenized", "student", "evaluation"}
+
+
 def test_what_weakened_students_in_the_paper_is_warned_about() -> None:
     assert not plan().warnings
     many = {name: {"connector": "hub", "domain": "math", "rows": 10} for name in "abcdef"}
@@ -190,7 +220,8 @@ def test_a_pin_is_part_of_the_id_of_what_it_pins_and_of_all_that_follows() -> No
 
 def test_a_number_is_one_setting_however_it_is_written() -> None:
     sampling = "recipes.small.answers.sampling"
-    assert ids(plan((sampling, {"temperature": 1}))) == ids(plan((sampling, {"temperature": 1.0}))) == ids(plan())
+    whole, real = ({"temperature": temperature, "max_tokens": 300} for temperature in (1, 1.0))
+    assert ids(plan((sampling, whole))) == ids(plan((sampling, real))) == ids(plan())
 
 
 def test_a_domain_can_override_one_setting_of_decontamination() -> None:

@@ -19,7 +19,7 @@ from openthoughts.training.arguments import Training, train_arguments
 from openthoughts.training.checkpoints import MARKER, checkpoints, last_checkpoint, whole
 from openthoughts.training.metrics import read_metrics
 from openthoughts.training.nodes import Nodes, rendezvous
-from openthoughts.training.scales import Packing, Scale
+from openthoughts.training.scales import Preparation, Scale
 from openthoughts.training.training import environment_of, launch, prepare, publish, sole_writer
 from openthoughts.training.weights import finished, keep_model
 
@@ -138,8 +138,8 @@ def test_a_wrong_scale_is_refused_in_a_sentence(settings: str, message: str) -> 
 
 
 def test_packing_reads_a_whole_scale() -> None:
-    assert Packing.from_json(json.dumps(SCALES["large"])) == Packing(True, True)
-    assert Packing.from_json("{}") == Packing(False, False)
+    assert Preparation.from_json(json.dumps(SCALES["large"])) == Preparation(packing=True, neat_packing=True)
+    assert Preparation.from_json("{}") == Preparation()
 
 
 def test_fingerprint_names_what_decides_the_model(training: Training) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -62,10 +63,30 @@ class Round:
 
     def ask(self, requests: Iterator[Request]) -> None:
         """Ask everything. Raises ``UserError`` where the round cannot go on; what was answered is in the journal."""
+        requests = self._readable(requests)
         if self._asking.in_batches:
             self._ask_in_batches(requests)
         else:
             asyncio.run(self._ask_live(requests))
+
+    def _readable(self, requests: Iterator[Request]) -> Iterator[Request]:
+        """The requests whose prompts the model reads as they are written; the others fail without being sent.
+
+        A server makes a real token of a special token's text: ``<|im_end|>`` in a question would end it.
+        """
+        special = sorted(self._asking.model.special_texts(), key=lambda text: (-len(text), text))
+        if not special:
+            yield from requests
+            return
+        pattern = re.compile("|".join(map(re.escape, special)))
+        for request in requests:
+            found = next(filter(None, (pattern.search(message["content"]) for message in request.messages)), None)
+            if found is None:
+                yield request
+            else:
+                self._answered(
+                    request, Answer(None, error=f"the prompt holds {found[0]}, a special token of the model")
+                )
 
     def _answered(self, request: Request, answer: Answer) -> None:
         usd = self._asking.cost(answer)

@@ -18,6 +18,7 @@ from openthoughts.base.cli import UserError
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 REASONING_TAG = "<think>"
+END_OF_REASONING = "</think>"
 
 
 def read_chat_template(folder: Path) -> str:
@@ -44,6 +45,17 @@ def special_tokens(folder: Path) -> dict[str, str]:
     known = {**_read_json(folder / "special_tokens_map.json"), **_read_json(folder / "tokenizer_config.json")}
     texts = {role: known[role] for role in SPECIAL_TOKENS if known.get(role)}
     return {role: text["content"] if isinstance(text, dict) else text for role, text in texts.items()}
+
+
+def special_texts(folder: Path) -> frozenset[str]:
+    """The texts that the tokenizer of a model folder takes for special tokens wherever they stand.
+
+    Marks of thinking are not among them: they mean the same in a text.
+    """
+    added = _read_json(folder / "tokenizer.json").get("added_tokens") or []
+    decoder = _read_json(folder / "tokenizer_config.json").get("added_tokens_decoder") or {}
+    texts = {each["content"] for each in [*added, *decoder.values()] if each.get("special")}
+    return frozenset(texts - {REASONING_TAG, END_OF_REASONING})
 
 
 def render(

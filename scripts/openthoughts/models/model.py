@@ -18,7 +18,7 @@ from typing import Any
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import digest, file_sha256
 from openthoughts.base.tables import write_text
-from openthoughts.models.chat_templates import opening, read_chat_template, special_tokens
+from openthoughts.models.chat_templates import opening, read_chat_template, special_texts, special_tokens
 from openthoughts.models.request_form import RequestForm
 
 LOCAL, API = "local", "api"
@@ -105,6 +105,12 @@ class Model:
                 f"the weights of {self.name} are not in {folder}: delete {self.folder / 'model.json'} and run again."
             )
         return folder
+
+    def special_texts(self) -> frozenset[str]:
+        """Texts that a prompt must not hold, as the model takes them for special tokens; none where it is not here."""
+        if not self.local or self.embeds or self.path is None:
+            return frozenset()
+        return special_texts(self.folder / self.path)
 
     def key(self) -> dict[str, Any]:
         """What identifies its answers in the completion store, whatever the folder, the name or the server."""

@@ -14,6 +14,7 @@ from openthoughts.models.tokenizer_names import QWEN, is_tokenizer
 from openthoughts.plan.arms import arm_evaluation, arm_overrides, arm_recipe, colliding_arms, curve_points
 from openthoughts.plan.catalog import Catalog, grader_problems, read_catalog
 from openthoughts.plan.config import ConfigurationError, Settings
+from openthoughts.plan.expectations import QUESTION_TOKENS
 from openthoughts.plan.prompt_problems import prompt_problems, unknown
 from openthoughts.plan.settings.answers import Filter
 from openthoughts.plan.settings.configuration import Configuration
@@ -23,6 +24,7 @@ from openthoughts.plan.settings.recipe import Domain, Recipe, resolved_recipe
 from openthoughts.plan.settings.student import Evaluation, Training, resolved_scale
 from openthoughts.questions.labels import METHODS
 from openthoughts.sources.entries import written_prompt, written_steps
+from openthoughts.training.scales import Scale
 
 
 def configured(config: Settings) -> tuple[Configuration, Catalog]:
@@ -69,6 +71,26 @@ def recipe_warnings(name: str, recipe: Recipe, catalog: Catalog) -> Iterator[str
         for benchmark in sorted(missing):
             yield f"{name}.{domain}: {benchmark} is evaluated, yet the questions are not decontaminated against it."
         yield from signature_warnings(f"{name}.{domain}", block, catalog)
+        if recipe.training:
+            yield from length_warnings(f"{name}.{domain}", block, resolved_scale(recipe.training, catalog.scales))
+
+
+def length_warnings(where: str, block: Domain, scale: Scale) -> Iterator[str]:
+    """What of a domain's answers would not be trained on as it is."""
+    room = scale.cutoff - QUESTION_TOKENS
+    longest = block.answers.sampling.max_tokens
+    kept = int(room / (1 - scale.most_lost)) if scale.most_lost < 1 else longest
+    if scale.over_cutoff == "drop" and longest > kept:
+        yield (
+            f"{where}: answers may have {longest:,} tokens, and rows whose answer has more than about {kept:,} are "
+            f"dropped from the training (cutoff {scale.cutoff:,}, most_lost {scale.most_lost:g}): raise the cutoff, or "
+            "lower max_tokens."
+        )
+    if scale.over_cutoff == "fail" and longest > room:
+        yield (
+            f"{where}: answers may have {longest:,} tokens, and one with more than about {room:,} ends the run before "
+            f"the training (over_cutoff: fail at {scale.cutoff:,} tokens)."
+        )
 
 
 MOST_SOURCES = 4

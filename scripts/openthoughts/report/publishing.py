@@ -19,6 +19,7 @@ from openthoughts.plan.plan_file import Configured
 from openthoughts.report.funnel import by_stage, repeats
 from openthoughts.report.manifest import Recipe, Stage
 from openthoughts.report.plot_data import decontaminated, model_scores
+from openthoughts.training.tokenize import read_statistics, summary_lines
 
 DATASET, MODEL = "dataset", "model"
 
@@ -172,8 +173,14 @@ def _summary(recipe: Recipe, kind: str) -> str:
     settings = json.dumps(dict(student.settings["settings"]), sort_keys=True)
     return (
         f"{_base(recipe).settings['name']}, fine-tuned (all weights) on {made}\n\nTraining settings: `{settings}`, "
-        f"seed {student.settings['seed']}."
+        f"seed {student.settings['seed']}.{_trained_on(recipe, student)}"
     )
+
+
+def _trained_on(recipe: Recipe, student: Stage) -> str:
+    """What tokenising the dataset left of it."""
+    files = [stage.path for stage in recipe.inputs(student, "tokenized") if stage.path.is_file()]
+    return "".join("\n\nTraining data: " + "; ".join(summary_lines(read_statistics(path))) + "." for path in files)
 
 
 def _sources(recipe: Recipe) -> str:

@@ -14,22 +14,59 @@ EXECUTION = frozenset({"save_steps"})
 """Settings that change how a training runs, not what comes out."""
 
 
+OVER_CUTOFF = ("drop", "cut", "fail", "published")
+"""What may happen to rows that are longer than the cutoff."""
+
+EMPTY_THINKING = ("none", "answer", "prompt")
+"""Where an empty thinking may be put for answers that have none."""
+
+
 @dataclass(frozen=True)
-class Packing:
+class RowRules:
+    """What becomes of rows that do not fit, or whose answers have no thinking (``catalog/scales.yaml`` says more)."""
+
+    over_cutoff: str = "drop"
+    most_lost: float = 0.1
+    empty_thinking: str = "none"
+
+    def changed(self) -> dict[str, Any]:
+        """The rules that are not the default; only these are part of ids."""
+        return {name: value for name, value in self.rules().items() if value != getattr(RowRules, name)}
+
+    def rules(self) -> dict[str, Any]:
+        """All rules."""
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(RowRules)}
+
+    def check(self) -> None:
+        """Raise ``UserError`` where a rule is none."""
+        for name, known in (("over_cutoff", OVER_CUTOFF), ("empty_thinking", EMPTY_THINKING)):
+            value = getattr(self, name)
+            if value not in known:
+                raise UserError(f"{name} of the training scale is {value!r}{did_you_mean(str(value), known)}.")
+        lost = self.most_lost
+        if isinstance(lost, bool) or not isinstance(lost, int | float) or not 0 <= lost <= 1:
+            raise UserError(f"most_lost of the training scale is {lost!r}: it must be a share from 0 to 1.")
+
+
+@dataclass(frozen=True)
+class Preparation(RowRules):
     """The settings that tokenising needs."""
 
     packing: bool = False
     neat_packing: bool = False
 
     @classmethod
-    def from_json(cls, text: str) -> Packing:
-        """Read the settings from a JSON object, which may hold a whole scale."""
+    def from_json(cls, text: str) -> Preparation:
+        """Read the settings from a JSON object, which may hold a whole scale. Raises ``UserError`` for wrong ones."""
         settings = json_object(text, "--settings", '{"packing": true}')
-        return cls(bool(settings.get("packing", False)), bool(settings.get("neat_packing", False)))
+        known = {item.name for item in dataclasses.fields(cls)}
+        preparation = cls(**{name: value for name, value in settings.items() if name in known})
+        preparation.check()
+        return preparation
 
 
-@dataclass(frozen=True)
-class Scale:
+@dataclass(frozen=True, kw_only=True)
+class Scale(Preparation):
     """An entry of ``catalog/scales.yaml`` (which says what each setting means)."""
 
     global_batch: int
@@ -39,8 +76,6 @@ class Scale:
     max_steps: int | None = None
     scheduler: str = "cosine"
     warmup_ratio: float = 0.1
-    packing: bool = False
-    neat_packing: bool = False
     group_by_length: bool = False
     save_steps: int = 100
 
@@ -62,11 +97,13 @@ class Scale:
             value = getattr(scale, name)
             if value is not None and not (isinstance(value, int | float) and value > 0):
                 raise UserError(f"{name} of the training scale is {value!r}: it must be a number above 0.")
+        scale.check()
         return scale
 
     def output_settings(self) -> dict[str, Any]:
         """The settings that change the trained model."""
-        return {key: value for key, value in dataclasses.asdict(self).items() if key not in EXECUTION}
+        unchanged = self.rules().keys() - self.changed()
+        return {key: value for key, value in dataclasses.asdict(self).items() if key not in EXECUTION | unchanged}
 
     def accumulation(self, processes: int) -> int:
         """Rows that each of ``processes`` sees for one optimiser step, one at a time.

@@ -21,7 +21,7 @@ from openthoughts.base.hashing import digest
 from openthoughts.base.places import ENGINES
 from openthoughts.base.tables import DATASET, scan_table, write_text
 from openthoughts.models.model import Model
-from openthoughts.training.scales import Packing
+from openthoughts.training.scales import Preparation
 
 CHILD = ENGINES / "llamafactory_tokenize.py"
 
@@ -43,16 +43,17 @@ class Tokenization:
     model: Model
     template: str
     cutoff: int
-    packing: Packing
+    preparation: Preparation
 
 
 def tokenize(wanted: Tokenization, accelerator: str, processes: int, output: Path) -> dict[str, Any]:
     """Tokenise into the folder ``output``, replacing what is there, and return the statistics.
 
-    Statistics: ``rows``, ``tokens`` (after the cut, without padding), ``trained_tokens`` (of the answers),
-    ``cut_rows`` and ``cut_share`` (longer than the cutoff), ``packed_rows`` (what an epoch goes through),
-    ``template``, ``default_system``, ``cutoff``, ``packing``, ``neat_packing``, ``model`` (identity), and ``digest``
-    of the tokenised data.
+    Statistics: ``rows`` (of the dataset), ``tokens`` (after the cut, without padding), ``trained_tokens`` (of the
+    answers), ``cut_rows`` and ``cut_share`` (shortened to the cutoff), ``dropped`` (rows by reason: ``question``,
+    ``answer``, ``special``), ``special_rows`` (with the text of a special token), ``packed_rows`` (what an epoch goes
+    through), ``template``, ``default_system``, ``cutoff``, ``packing``, ``neat_packing``, the rules that are not the
+    default, ``model`` (identity), ``digest`` of the tokenised data, and ``sample``: rows as the trainer sees them.
     """
     rows = check_dataset(wanted.dataset)
     entry = dataset_entry(wanted.info, wanted.dataset)
@@ -67,6 +68,7 @@ def tokenize(wanted: Tokenization, accelerator: str, processes: int, output: Pat
             "dataset": str(wanted.dataset.resolve()),
             "info": entry,
             "arguments": tokenize_arguments(wanted, work),
+            "rules": wanted.preparation.rules(),
             "rows": rows,
             "chunk_rows": CHUNK_ROWS,
             "processes": processes,
@@ -75,7 +77,7 @@ def tokenize(wanted: Tokenization, accelerator: str, processes: int, output: Pat
             "answer": str(work / "answer.json"),
         }
         (work / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        log.info("tokenising %d rows with template %s, cut at %d tokens", rows, wanted.template, wanted.cutoff)
+        log.info("tokenising %d rows with template %s, at most %d tokens each", rows, wanted.template, wanted.cutoff)
         variables = engine_variables(environment, "cpu", threads=1)
         run_engine([*environment.python, str(CHILD), str(work / "request.json")], variables, "tokenising")
         counts = json.loads((work / "answer.json").read_text(encoding="utf-8"))
@@ -91,13 +93,39 @@ def statistics(wanted: Tokenization, counts: dict[str, Any]) -> dict[str, Any]:
         "template": wanted.template,
         "default_system": counts["default_system"],
         "cutoff": wanted.cutoff,
-        "packing": wanted.packing.packing,
-        "neat_packing": wanted.packing.neat_packing,
+        "packing": wanted.preparation.packing,
+        "neat_packing": wanted.preparation.neat_packing,
+        **wanted.preparation.changed(),
         "model": wanted.model.identity,
     }
-    measured = {key: counts[key] for key in ("rows", "tokens", "trained_tokens", "cut_rows", "packed_rows")}
+    names = ("rows", "tokens", "trained_tokens", "cut_rows", "special_rows", "packed_rows", "dropped")
+    measured = {name: counts[name] for name in names}
     share = {"cut_share": round(counts["cut_rows"] / counts["rows"], 6)}
-    return {**measured, **share, **made_with, "digest": digest([made_with, counts["digest"]], 64)}
+    name = {"digest": digest([made_with, counts["digest"]], 64)}
+    return {**measured, **share, **made_with, **name, "sample": counts["sample"]}
+
+
+REASONS = {
+    "question": "their question leaves no room for an answer",
+    "answer": "their answer would lose more than the scale's most_lost",
+    "special": "they hold the text of a special token that the tokenizer cannot take as text",
+}
+"""Why rows are dropped, by their name in the statistics."""
+
+
+def summary_lines(statistics: dict[str, Any]) -> list[str]:
+    """The statistics of tokenised data as sentences."""
+    lines = [
+        f"{statistics['rows']:,} rows, {statistics['tokens']:,} tokens ({statistics['trained_tokens']:,} trained on), "
+        f"{100 * statistics['cut_share']:.1f} % cut at {statistics['cutoff']:,} tokens, "
+        f"{statistics['packed_rows']:,} rows of training data"
+    ]
+    for reason, count in sorted(statistics.get("dropped", {}).items()):
+        lines.append(f"rows dropped because {REASONS[reason]}: {count:,}")
+    kept_as_text = statistics.get("special_rows", 0) - statistics.get("dropped", {}).get("special", 0)
+    if kept_as_text:
+        lines.append(f"rows with the text of a special token, which stays text: {kept_as_text:,}")
+    return lines
 
 
 def tokenize_arguments(wanted: Tokenization, work: Path) -> dict[str, Any]:
@@ -109,8 +137,8 @@ def tokenize_arguments(wanted: Tokenization, work: Path) -> dict[str, Any]:
         "model_name_or_path": str(wanted.model.weights),
         "template": wanted.template,
         "cutoff_len": wanted.cutoff,
-        "packing": wanted.packing.packing,
-        "neat_packing": wanted.packing.neat_packing,
+        "packing": wanted.preparation.packing,
+        "neat_packing": wanted.preparation.neat_packing,
         "preprocessing_batch_size": BATCH_ROWS,
         "output_dir": str(work / "none"),
         "use_cpu": True,

@@ -33,6 +33,7 @@ from openthoughts.training.arguments import Training, deepspeed_settings, train_
 from openthoughts.training.checkpoints import MARKER, checkpoints, free_name, last_checkpoint, whole
 from openthoughts.training.metrics import METRICS, read_metrics
 from openthoughts.training.nodes import Meeting, Nodes, rendezvous
+from openthoughts.training.scales import RowRules
 from openthoughts.training.weights import finished, keep_model
 
 CHILD = ENGINES / "llamafactory_train.py"
@@ -86,8 +87,9 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
 def check_made_for(training: Training) -> None:
     """Raise ``UserError`` where the data was cut or packed otherwise than the scale says."""
-    for name in ("cutoff", "packing", "neat_packing"):
-        wanted, made = getattr(training.scale, name), training.statistics.get(name)
+    made_with = {**RowRules().rules(), **training.statistics}
+    for name in ("cutoff", "packing", "neat_packing", *training.scale.rules()):
+        wanted, made = getattr(training.scale, name), made_with.get(name)
         if made is not None and wanted != made:
             raise UserError(f"the data was tokenised with {name} {made}, the scale says {wanted}: tokenise it again.")
 

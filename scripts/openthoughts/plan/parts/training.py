@@ -12,8 +12,8 @@ def plan_student(build: Builder, dataset: Stage, training: Training) -> Stage:
     scale = resolved_scale(training, build.catalog.scales)
     entry = build.catalog.models[training.student]
     base = build.model(training.student)
-    packing = {"packing": scale.packing, "neat_packing": scale.neat_packing}
-    preparation = {"template": entry["template"], "cutoff": scale.cutoff, "settings": packing}
+    settings = {"packing": scale.packing, "neat_packing": scale.neat_packing, **scale.changed()}
+    preparation = {"template": entry["template"], "cutoff": scale.cutoff, "settings": settings}
     inputs = {"dataset": [dataset], "model": [base]}
     tokenized = build.add("tokenized", training.student, preparation, inputs)
     execution = {"save_steps": scale.save_steps, "nodes": training.nodes, "gpus": training.gpus}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import yaml
@@ -24,10 +25,14 @@ from openthoughts.report.page.page import Figure, Fold, Section, Table
 from openthoughts.report.page.rows import name_of, sampled
 from openthoughts.report.plot_data import model_scores
 from openthoughts.report.plots import error_bars
+from openthoughts.training.tokenize import REASONS
 
 PUBLISHED = WORKFLOW / "report" / "published_scores.yaml"
 
 LANGUAGE_SAMPLE = 300
+
+SHOWN_CHARACTERS = 2000
+"""Characters at the beginning and at the end of a long text that a page shows."""
 
 
 def answers_section(recipe: Recipe) -> Section:
@@ -98,12 +103,37 @@ def training_section(recipe: Recipe) -> Section | None:
             section.figures.append(Figure.of(measure.replace("_", " "), drawn))
         for tokenized in recipe.inputs(student, "tokenized"):
             statistics = json.loads(tokenized.path.read_text(encoding="utf-8"))
-            names = ("rows", "tokens", "trained_tokens", "packed_rows", "cutoff", "cut_share")
-            section.tables.append(
-                Table(("training data", ""), [(name, statistics[name]) for name in names if name in statistics])
-            )
+            section.tables.append(Table(("training data", ""), training_data(statistics)))
+            section.folds += [trained_row(row) for row in statistics.get("sample", ())]
         section.folds.append(Fold("Settings", json.dumps(dict(student.settings), indent=2)))
     return section
+
+
+def training_data(statistics: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The rows of the table that says what is trained on, and what is not."""
+    names = ("rows", "tokens", "trained_tokens", "packed_rows", "cutoff", "cut_share")
+    rows = [(name, statistics[name]) for name in names if name in statistics]
+    dropped = [
+        (f"dropped: {REASONS[reason]}", count) for reason, count in sorted(statistics.get("dropped", {}).items())
+    ]
+    if statistics.get("special_rows"):
+        dropped.append(("rows with the text of a special token", statistics["special_rows"]))
+    return rows + dropped
+
+
+def trained_row(row: Mapping[str, Any]) -> Fold:
+    """A row as the trainer sees it, what it is trained on marked."""
+    trained = sum(part["tokens"] for part in row["parts"] if part["trained"])
+    title = f"Row {row['row']} as it is trained on: {row['tokens']:,} tokens, {trained:,} of them (marked) learnt"
+    return Fold(title, parts=[(shortened(part["text"]), part["trained"]) for part in row["parts"]])
+
+
+def shortened(text: str) -> str:
+    """A text of a page; of a long one the beginning and the end."""
+    left_out = len(text) - 2 * SHOWN_CHARACTERS
+    if left_out <= 0:
+        return text
+    return f"{text[:SHOWN_CHARACTERS]}\n[… {left_out:,} characters …]\n{text[-SHOWN_CHARACTERS:]}"
 
 
 def scores_section(recipe: Recipe) -> Section | None:

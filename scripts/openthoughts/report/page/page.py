@@ -52,10 +52,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Fold:
-    """Plain text that is folded under a title."""
+    """Plain text that is folded under a title; ``parts`` are texts and whether each is marked."""
 
     title: str
-    text: str
+    text: str = ""
+    parts: Sequence[tuple[str, bool]] = ()
 
 
 @dataclass(frozen=True)
