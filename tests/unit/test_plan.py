@@ -15,11 +15,11 @@ from openthoughts.plan.catalog import Catalog, Prompt
 from openthoughts.plan.config import ConfigurationError, prepared, with_setting
 from openthoughts.plan.parts.experiments import benchmark_groups
 from openthoughts.plan.planner import make_plan
+from openthoughts.plan.recipe_warnings import signature_warnings
 from openthoughts.plan.settings.experiment import Experiment
 from openthoughts.plan.settings.recipe import Domain
 from openthoughts.plan.shards import asked_shards
 from openthoughts.plan.stages import Plan
-from openthoughts.plan.validation import signature_warnings
 
 CATALOG = Catalog(
     sources={

@@ -16,9 +16,10 @@ from openthoughts.plan.config import Settings
 from openthoughts.plan.parts.builder import Builder
 from openthoughts.plan.parts.experiments import plan_experiment
 from openthoughts.plan.parts.recipe import plan_recipe
+from openthoughts.plan.recipe_warnings import recipe_warnings
 from openthoughts.plan.settings.configuration import Configuration
 from openthoughts.plan.stages import Plan
-from openthoughts.plan.validation import recipe_warnings, validated
+from openthoughts.plan.validation import validated
 
 
 def make_plan(config: Configuration | Settings, catalog: Catalog, content: ContentOf = content_of) -> Plan:
