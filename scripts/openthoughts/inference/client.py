@@ -279,9 +279,7 @@ class Client:
 
     async def _ask(self, request: Request, pool: Any) -> Answer:
         """One request's answer. Raises ``RefusedError``, or ``PassingError`` when all attempts are used up."""
-        body = {**self._settings, "messages": request.messages, "seed": request.seed}
-        if self._embeds:
-            body = {**self._settings, "input": request.messages[-1]["content"]}
+        body = self._body(request)
         estimate = sum(len(message["content"]) for message in request.messages) / 4 + self._expected_tokens()
         attempt = 1
         while True:
@@ -302,6 +300,12 @@ class Client:
                 used = (answer.prompt_tokens or 0) + (answer.completion_tokens or 0)
                 self._tokens.give_back(estimate - used)
                 return answer
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        """What is asked, before it is brought into the model's form."""
+        if self._embeds:
+            return {**self._settings, "input": request.messages[-1]["content"]}
+        return {**self._settings, "messages": request.messages, "seed": request.seed}
 
     def _expected_tokens(self) -> float:
         return float(self._settings.get("max_tokens") or self._settings.get("max_completion_tokens") or 0)
@@ -330,7 +334,7 @@ class Client:
         import openai
 
         try:
-            path = "/embeddings" if self._embeds else "/chat/completions"
+            path = "/embeddings" if self._embeds else self._form.path
             response = await pool.post(path, cast_to=httpx2.Response, body=self._form.shape(body))
         except openai.APITimeoutError as error:
             raise PassingError(f"no answer within {self._limits.timeout:.0f} s", attempts=TIMEOUT_ATTEMPTS) from error
