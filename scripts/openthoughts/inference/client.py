@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from openthoughts.inference.bodies import parse_answer, parse_embedding
-from openthoughts.inference.endpoints import Endpoint, is_loopback
+from openthoughts.inference.endpoints import Endpoint, is_loopback, server_name
 from openthoughts.inference.pace import Limits, Pace
 from openthoughts.inference.protocol import (
     TIMEOUT_ATTEMPTS,
@@ -177,6 +177,10 @@ class Client:
         if self._is_broke and self._spending is not None:
             raise FatalError(self._spending.exhausted())
 
+    async def ask_once(self, request: Request) -> Answer:
+        """One attempt at one request. Raises ``PassingError``, ``RefusedError`` or ``FatalError``."""
+        return await self._post(self._pools[0], self._body(request))
+
     async def _watch(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             with contextlib.suppress(TimeoutError):
@@ -245,7 +249,7 @@ class Client:
         return f"{self._name()} answers nothing ({reason}): {remedy(reason)}, then run again."
 
     def _name(self) -> str:
-        return f"the server of {self._endpoint.model_name} at {self._endpoint.base_url}"
+        return server_name(self._endpoint)
 
     async def _ask_and_pay(self, request: Request, pool: Any, stopping: asyncio.Event) -> Answer:
         if self._spending is None:

@@ -97,7 +97,11 @@ def judge_status(
     if status in (401, 403):
         return FatalError(f"{name} refuses the key ({status}: {message})", "set the right one and run again")
     if status == 404:
-        how = remedy(message) if _OTHER_API in message else "correct `api_model` or `base_url` in its entry"
+        how = (
+            remedy(message)
+            if _OTHER_API in message
+            else "correct `api_model` or `base_url` in its entry of the catalog"
+        )
         return FatalError(f"{name} does not know the model ({status}: {message})", how)
     if status == 429:
         return FatalError(f"the account of {name} is used up ({message})", "add credit, then run again")
@@ -152,6 +156,8 @@ _NAMED = (
 )
 """How servers name the setting that they refuse."""
 
+_NO_MODEL = re.compile(r"\bmodel\b.*\b(not exist|not found|unknown|invalid)|(unknown|invalid) model", re.IGNORECASE)
+
 _NO_SETTINGS = ("model", "messages", "input")
 
 
@@ -165,6 +171,8 @@ def remedy(reason: str) -> str:
         found = next((named[1] for pattern in _NAMED if (named := pattern.search(reason))), "...")
         key = "..." if found in _NO_SETTINGS else found
         return f"leave out what the model refuses with `request: {{omit: [{key}]}}` in its entry of the catalog"
+    if _NO_MODEL.search(reason):
+        return "correct `api_model` in its entry of the catalog"
     return "fix the cause"
 
 
