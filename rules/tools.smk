@@ -79,7 +79,7 @@ rule gc:
 
 
 rule preflight:
-    "Check that a run can succeed (cluster, environments, keys, lock, store, disk); it books nothing."
+    "Check that a run can succeed (cluster, environments, keys, hosted models, lock, store, disk); it books nothing."
     log:
         "<logs>/preflight.log",
     retries: 0
@@ -87,8 +87,20 @@ rule preflight:
     params:
         plan=plan_file,
         cluster=cluster_flag(),
+        offline="",
     shell:
-        "{PY} {SCRIPTS}/preflight.py --plan {params.plan:q} {params.cluster} 2> {log:q}"
+        "{PY} {SCRIPTS}/preflight.py --plan {params.plan:q} {params.cluster} {params.offline} 2> {log:q}"
+
+
+use rule preflight as preflight_offline with:
+    "Check the same without a request to a hosted model."
+    log:
+        "<logs>/preflight_offline.log",
+    localrule: True  # `with` takes it away
+    params:
+        plan=plan_file,
+        cluster=cluster_flag(),
+        offline="--offline",
 
 
 rule publish_dataset:

@@ -1,7 +1,8 @@
 """Check that a run can succeed, before anything is booked: one table of what is fine, and what to do about the rest.
 
 Checks the cluster that the profile names (none: this machine), the store, the disk, the engines' environments, the
-keys of hosted models, and the lock. Ends with status 1 where something needs to be done.
+keys of hosted models, and the lock. Unless `--offline` is given, each hosted model is sent a short request in the form
+that jobs send it. Ends with status 1 where something needs to be done.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from openthoughts.costs.preflight import (
     key_checks,
     store_check,
 )
+from openthoughts.costs.trials import trial_checks
 from openthoughts.plan.plan_file import add_plan_arguments, configured
 
 
@@ -34,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--cluster", default="", help="JSON: account, cpu_partition, gpu_partition, gpu_type, network_partition"
     )
+    parser.add_argument("--offline", action="store_true", help="send no requests to hosted models")
     options = parser.parse_args(argv)
     of = configured(options)
     plan = of.plan
@@ -42,14 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         checks += cluster_checks(Cluster(**json.loads(options.cluster)))
     checks += environment_checks(plan, of.accelerator)
     checks += key_checks(plan, os.environ)
+    checks += [] if options.offline else trial_checks(plan, of.store)
     checks += fetched_checks(plan)
     checks += [store_check(of.store), disk_check(plan)]
     print(table(checks))
+    asked = sorted({check.asked for check in checks if check.asked})
+    done = "nothing was booked" + (f"; short requests went to {', '.join(asked)}" if asked else "")
     problems = sum(not check.ok for check in checks)
     if problems:
-        print(f"{problems} of {len(checks)} need something to be done; nothing was booked.")
+        print(f"{problems} of {len(checks)} need something to be done; {done}.")
         return 1
-    print(f"All {len(checks)} are fine; nothing was booked.")
+    print(f"All {len(checks)} are fine; {done}.")
     return 0
 
 
@@ -58,7 +64,7 @@ def table(checks: Sequence[Check]) -> str:
     width = max(len(check.subject) for check in checks)
     lines = []
     for check in checks:
-        lines.append(f"{'ok' if check.ok else 'problem':<8}{check.subject:<{width}}  {check.found}")
+        lines.append(f"{check.word:<8}{check.subject:<{width}}  {check.found}")
         if not check.ok:
             lines.append(f"{'':<{8 + width}}  -> {check.remedy}")
     return "\n".join(lines)

@@ -24,6 +24,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests import fake_responses
+
+ASKED = ("/v1/chat/completions", "/v1/responses", "/v1/embeddings")
 API_KEY = "test-key-that-must-not-leak"
 MODEL = "fake-model"
 
@@ -72,7 +75,8 @@ class CreateFault:
 
 def request_name(body: Body) -> str:
     """Names a request by what is asked: messages, seed and length."""
-    asked = [body.get("messages", body.get("input")), body.get("seed"), body.get("max_tokens")]
+    length = body.get("max_tokens", body.get("max_output_tokens"))
+    asked = [body.get("messages", body.get("input")), body.get("seed"), length]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -194,7 +198,7 @@ class FakeServer:
             )
         if path.startswith(("/v1/files", "/v1/batches")):
             return await self._batch_api(method, path.partition("?")[0], headers, content, writer)
-        if (method, path) not in (("POST", "/v1/chat/completions"), ("POST", "/v1/embeddings")):
+        if method != "POST" or path not in ASKED:
             return await self._send(writer, 404, _error(f"no such path: {path}", None))
         body: Body = json.loads(content)
         name = request_name(body)
@@ -208,7 +212,9 @@ class FakeServer:
             await asyncio.sleep(3600)
         if fault.status != 200:
             return await self._send(writer, fault.status, _error(fault.message, fault.code), fault.headers)
-        answer = embedding(body) if path.endswith("/embeddings") else self._completion(body, fault)
+        status, answer = self._answer(path, body, fault)
+        if status != 200:
+            return await self._send(writer, status, answer)
         answer = answer if fault.body is None else fault.body
         if fault.cut or fault.malformed or fault.content_type != "application/json":
             return await self._send_broken(writer, answer, fault)
@@ -262,6 +268,9 @@ class FakeServer:
     def _end_batch(self, batch: Body, cancelled: bool) -> None:
         fault = self.batch_faults.pop(0) if self.batch_faults else BatchFault()
         lines = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
+        mismatched = [line["url"] for line in lines if line["url"] != batch["endpoint"]]
+        if mismatched:
+            fault.fail = f"The URL {mismatched[0]} does not match the batch's endpoint {batch['endpoint']}."
         if fault.fail is not None:
             batch["status"] = "failed"
             batch["errors"] = {"object": "list", "data": [{"code": "failed", "message": fault.fail}]}
@@ -281,8 +290,9 @@ class FakeServer:
             self.asked[name] += 1
             self.served[name] += 1
             self.bodies.append(line["body"])
-            body = self._completion(line["body"], Fault())
-            answered.append({**result, "response": {"status_code": 200, "request_id": "q", "body": body}})
+            status, body = self._answer(line["url"], line["body"], Fault())
+            reply = {**result, "response": {"status_code": status, "request_id": "q", "body": body}}
+            (answered if status == 200 else errors).append(reply)
         self._random.shuffle(answered)
         answered += answered[:2]  # the same line twice must do no harm
         batch["status"] = "cancelled" if cancelled else "completed" if fault.answered is None else "expired"
@@ -306,6 +316,19 @@ class FakeServer:
                 fault.times -= 1
             return fault
         return Fault()
+
+    def _answer(self, path: str, body: Body, fault: Fault) -> tuple[int, Body]:
+        """The status and the body of an answer by the API of a path."""
+        if body.get("model") not in self.models:
+            return 404, _error(f"The model `{body.get('model')}` does not exist", "model_not_found", "model")
+        if path.endswith("/embeddings"):
+            return 200, embedding(body)
+        if path.endswith("/responses"):
+            if refused := fake_responses.problem(body):
+                return 400, _error(*refused)
+            chat = fake_responses.as_chat(body)
+            return 200, fake_responses.response(body, self._completion(chat, fault))
+        return 200, self._completion(body, fault)
 
     def _completion(self, body: Body, fault: Fault) -> Body:
         choice: Body = {"finish_reason": "stop", "message": {"role": "assistant", "content": None}}
@@ -351,8 +374,8 @@ class FakeServer:
         return not fault.cut
 
 
-def _error(message: str, code: str | None) -> Body:
-    return {"error": {"message": message, "type": "error", "param": None, "code": code}}
+def _error(message: str, code: str | None, parameter: str | None = None) -> Body:
+    return {"error": {"message": message, "type": "invalid_request_error", "param": parameter, "code": code}}
 
 
 def main() -> None:

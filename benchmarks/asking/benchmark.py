@@ -45,9 +45,7 @@ SAMPLES = 16
 @contextmanager
 def fake_server() -> Iterator[str]:
     """A server that answers at once, in a process of its own; yields its address."""
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "tests" / "fake_openai.py")], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-m", "tests.fake_openai"], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
     try:
         yield process.stdout.readline().strip()

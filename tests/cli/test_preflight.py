@@ -72,7 +72,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def look(config: Path, cluster: dict[str, str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    status = preflight.main(["--config", str(config), "--cluster", json.dumps(cluster)])
+    status = preflight.main(["--config", str(config), "--cluster", json.dumps(cluster), "--offline"])
     return status, capsys.readouterr().out
 
 

@@ -18,7 +18,7 @@ import polars as pl
 import psutil
 import pytest
 from tests.answer_tables import answers, benchmark
-from tests.fake_openai import API_KEY, FakeServer, Fault
+from tests.fake_openai import API_KEY, MODEL, FakeServer, Fault
 
 import embed_examples
 import embed_questions
@@ -237,7 +237,7 @@ def embedded(folder: Path, shards: int, asking: Sequence[str]) -> pl.DataFrame:
 def hosted(folder: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("FAKE_KEY", API_KEY)
     model = Model(
-        "embedder", "fake:embedder", API, base_url=server.base_url, api_key_variable="FAKE_KEY", api_model="e"
+        "embedder", "fake:embedder", API, base_url=server.base_url, api_key_variable="FAKE_KEY", api_model=MODEL
     )
     model.write(folder / "model.json")
     return ["--model", f"{folder}/model.json", "--store", f"{folder}/store"]

@@ -12,7 +12,7 @@ from tests.fake_openai import API_KEY, MODEL, FakeServer, Fault
 
 from openthoughts.inference.client import Client
 from openthoughts.inference.pace import Limits
-from openthoughts.inference.protocol import Answer, FatalError, Request, duration, retry_after
+from openthoughts.inference.protocol import Answer, FatalError, Request, duration, remedy, retry_after
 from openthoughts.models.request_form import RequestForm
 
 
@@ -118,6 +118,30 @@ def test_a_setting_that_the_server_never_takes_fails_the_run_and_no_question() -
         with pytest.raises(FatalError, match="unknown parameter: top_k") as raised:
             ask(server, wanted(3))
         assert raised.value.answers == {}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("message", "request_of_the_entry"),
+    [
+        ("Unsupported parameter: 'top_p' is not supported with this model.", "{omit: [top_p]}"),
+        ("Unsupported value: 'temperature' does not support 0.2 with this model.", "{omit: [temperature]}"),
+        ("Unknown parameter: 'reasoning.effort'.", "{omit: [reasoning]}"),
+        ("Unrecognized request argument supplied: top_k", "{omit: [top_k]}"),
+        ("unknown parameter: seed", "{omit: [seed]}"),
+        ("`temperature` and `top_p` cannot both be specified for this model.", "{omit: [top_p]}"),
+        ("[{'loc': ('body', 'min_p'), 'msg': 'Extra inputs are not permitted'}] (unknown field)", "{omit: [min_p]}"),
+        ("Unsupported parameter: 'messages'.", "{omit: [...]}"),
+        ("This model does not support this value.", "{omit: [...]}"),
+        (
+            "Unsupported parameter: 'max_tokens' is not supported with this model."
+            " Use 'max_completion_tokens' instead.",
+            "{rename: {max_tokens: max_completion_tokens}}",
+        ),
+        ("This model is only supported in v1/responses and not in v1/chat/completions.", "{api: responses}"),
+    ],
+)
+def test_a_refusal_comes_with_the_key_that_helps(message: str, request_of_the_entry: str) -> None:
+    assert f"`request: {request_of_the_entry}` in its entry" in remedy(f"refused (400: {message})")
 
 
 def test_a_model_that_refuses_what_is_sent_is_asked_in_its_own_form() -> None:

@@ -11,6 +11,7 @@ import yaml
 
 from openthoughts import grading
 from openthoughts.base.cli import UserError
+from openthoughts.base.options import problems
 from openthoughts.costs.estimates import estimate_stage
 from openthoughts.grading import graders
 from openthoughts.inference.prompts import Prompt
@@ -18,6 +19,7 @@ from openthoughts.plan.catalog import Catalog, read_catalog
 from openthoughts.plan.config import ConfigurationError, merged, prepared, read_yaml
 from openthoughts.plan.parts.builder import Builder
 from openthoughts.plan.planner import make_plan
+from openthoughts.plan.settings.entries import Model
 from openthoughts.questions import labels as label_methods
 from openthoughts.questions.labelling import read_label, response_schema
 from openthoughts.questions.labels import Label
@@ -73,10 +75,11 @@ def test_a_grader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_model(tmp_path: Path) -> None:
-    models, config = blocks("model.md", "yaml")
-    (tmp_path / "models.yaml").write_text(models)
+    models, forms, config = blocks("model.md", "yaml")
+    (tmp_path / "models.yaml").write_text(models + forms)
     mine = yaml.safe_load(config)
     mine["catalog"] = [str(ROOT / "catalog"), str(tmp_path)]
+    assert not [problem for name, entry in yaml.safe_load(forms).items() for problem in problems(Model, entry, name)]
     whole = prepared(merged(read_yaml(ROOT / "config.yaml"), mine))
     plan = make_plan(whole, read_catalog(whole["catalog"]))
     (experiment,) = plan.experiments.values()

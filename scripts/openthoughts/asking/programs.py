@@ -34,13 +34,13 @@ log = logging.getLogger(__name__)
 
 def _write_questions(options: Namespace) -> Wanted:
     texts = shard_texts(options.questions, options.shard, options.shards, options.domain)
-    return Wanted(prompted(texts, Prompt.read(options.prompt, tells=True), 1, options.seed), step_schema(options.step))
+    return Wanted(prompted(texts, Prompt.read(options.prompt, tells=True), 1, options.seed))
 
 
 def _label_questions(options: Namespace) -> Wanted:
     if needs_prompt(options.method) and options.prompt is None:
         raise UserError(f"labelling by {options.method} needs a prompt: name one with --prompt (`prompt:` of select).")
-    schema, prompt = response_schema(options.method), Prompt.read(options.prompt)
+    prompt = Prompt.read(options.prompt)
 
     def attempt(questions: pl.DataFrame, left: int) -> Wanted:
         def again(completions: Path) -> Wanted | None:
@@ -48,7 +48,7 @@ def _label_questions(options: Namespace) -> Wanted:
             repeats = pl.col("repeats") + pl.col("question_id").is_in(unread)
             return attempt(questions.with_columns(repeats=repeats), left - 1) if unread else None
 
-        return Wanted(prompted(questions, prompt, 1, options.seed), schema, again=again)
+        return Wanted(prompted(questions, prompt, 1, options.seed), again=again)
 
     # The length of an answer is never unreadable.
     return attempt(_shard_of(options), options.attempts - 1 if needs_prompt(options.method) else 0)
@@ -67,7 +67,7 @@ def _verify_answers(options: Namespace) -> Wanted:
     prompt = Prompt.read(options.prompt, tells=True)
     prompt.require("answer", "response", name=options.prompt)
     shard = (options.seed, options.shard, options.shards)
-    return Wanted(verdicts_wanted(options.questions, options.answers, prompt, *shard), verdict_schema())
+    return Wanted(verdicts_wanted(options.questions, options.answers, prompt, *shard))
 
 
 def _sample_evaluation(options: Namespace) -> Wanted:
@@ -91,7 +91,7 @@ def _judge_answers(options: Namespace) -> Wanted:
             seed = request_seed(options.seed, row["question_id"], row["sample"])
             yield Prompted(row["question_id"], row["sample"], seed, messages, options.benchmark)
 
-    return Wanted(wanted, judge.verdict_schema(), by_benchmark=True)
+    return Wanted(wanted, by_benchmark=True)
 
 
 def judged_answers(questions: Path, completions: Path, benchmark: str) -> pl.DataFrame:
@@ -156,6 +156,7 @@ PROGRAMS: Mapping[str, Program] = {
             argument("--prompt", help="Markdown file", **_PATH),
         ),
         _write_questions,
+        schema=lambda options: step_schema(options.step),
     ),
     "label_questions": Program(
         (
@@ -165,6 +166,7 @@ PROGRAMS: Mapping[str, Program] = {
             argument("--attempts", type=int, default=1, help="requests per question until an answer can be read"),
         ),
         _label_questions,
+        schema=lambda options: response_schema(options.method),
     ),
     "sample_answers": Program(
         (
@@ -181,6 +183,7 @@ PROGRAMS: Mapping[str, Program] = {
             argument("--prompt", help="Markdown file with {{ question }} and {{ answer }} or {{ response }}", **_PATH),
         ),
         _verify_answers,
+        schema=lambda options: verdict_schema(),
     ),
     "sample_evaluation": Program(
         (
@@ -205,6 +208,7 @@ PROGRAMS: Mapping[str, Program] = {
         ),
         _judge_answers,
         sharded=False,
+        schema=lambda options: judge.verdict_schema(),
     ),
     "embed_questions": Program(
         (_QUESTIONS, argument("--direction", help="direction.json of the examples", **_PATH)),

@@ -1,7 +1,7 @@
 """What can be found out before anything is booked: the cluster, the store, the disk, environments, keys, the lock.
 
-Every check says in one sentence what is so, and where something is wrong, what to do. None submits a job, asks a model
-or downloads anything.
+Every check says in one sentence what is so, and where something is wrong, what to do. None submits a job or downloads
+anything; only those of ``openthoughts.costs.trials`` ask a model.
 """
 
 from __future__ import annotations
@@ -40,6 +40,15 @@ class Check:
     subject: str
     found: str
     remedy: str = ""
+    is_skipped: bool = False
+    """Not looked at; ``found`` says why."""
+    asked: str = ""
+    """The model that was asked for it."""
+
+    @property
+    def word(self) -> str:
+        """What the table says first: ok, skipped or problem."""
+        return "skipped" if self.is_skipped else "ok" if self.ok else "problem"
 
     @property
     def ok(self) -> bool:

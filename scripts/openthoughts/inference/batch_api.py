@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from openthoughts.base.tables import write_text
 from openthoughts.inference.batch_files import Batch, kept, outcomes, refusal_of_all
@@ -39,6 +39,9 @@ CREATE_ATTEMPTS = 4
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 
 log = logging.getLogger(__name__)
+
+Url = Literal["/v1/chat/completions", "/v1/responses"]
+"""What a batch asks, in each line and as a whole."""
 
 Answered = Callable[[Request, Answer], None]
 
@@ -78,6 +81,7 @@ class Batches:
         self._most = most_requests
         self._spending = spending
         self._form = form or RequestForm()
+        self._url: Url = "/v1/responses" if self._form.api == "responses" else "/v1/chat/completions"
         self._api = OpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=8, timeout=600.0)
         self.is_broke = False
         """Whether money was short of what was wanted."""
@@ -202,7 +206,7 @@ class Batches:
 
     def _line(self, request: Request) -> bytes:
         body = self._form.shape({**self._settings, "messages": request.messages, "seed": request.seed})
-        line = {"custom_id": request.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
+        line = {"custom_id": request.key, "method": "POST", "url": self._url, "body": body}
         return json.dumps(line, ensure_ascii=False).encode()
 
     def _submit(self, part: tuple[list[Request], float], leases: contextlib.ExitStack) -> Batch:
@@ -244,7 +248,7 @@ class Batches:
             try:
                 return once.batches.create(
                     input_file_id=file,
-                    endpoint="/v1/chat/completions",
+                    endpoint=self._url,
                     completion_window="24h",
                     metadata={"openthoughts": batch.token},
                 ).id

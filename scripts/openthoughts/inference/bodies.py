@@ -1,7 +1,7 @@
-"""What the body of a response says: the forms that servers give a completion and an embedding in, and their readers.
+"""What the body of a response says: the forms that servers give an answer and an embedding in, and their readers.
 
-A body is an answer, or the reason why there is none: an error sent with status 200, an empty answer, the call of a
-tool, or something else altogether.
+An answer is a chat completion or a response of the Responses API. A body is an answer, or the reason why there is
+none: an error sent with status 200, an empty answer, the call of a tool, or something else altogether.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from openthoughts.inference.protocol import (
+    REFUSED_QUESTIONS,
     Answer,
     EmptyAnswerError,
     FatalError,
@@ -26,11 +27,17 @@ from openthoughts.inference.protocol import (
 THINKING = {"thinking", "reasoning", "redacted_thinking", "reasoning.text", "reasoning.summary", "summary_text"}
 """Types of the parts of a message that hold the model's thinking."""
 
+COMMENTARY = "commentary"
+"""Phase of a message of the Responses API that is said on the way to the answer: it counts as thinking."""
+
 TEXT = {"text", "output_text"}
 """Types of the parts of a message that hold its text."""
 
 BROKEN_OFF = ("abort", "error")
 """Finish reasons of a server that ended the answer itself."""
+
+STATUS_OF_CODES = {"rate_limit_exceeded": 429} | dict.fromkeys(REFUSED_QUESTIONS, 400)
+"""The HTTP status that the code of a failed response stands for; another one may pass."""
 
 ABOUT = ("id", "model", "system_fingerprint", "usage")
 """What is kept of a body besides its answer."""
@@ -126,6 +133,71 @@ class Completion(_Form):
     usage: Annotated[Usage, BeforeValidator(lambda value: value if isinstance(value, dict) else {})] = Usage()
 
 
+class Item(_Form):
+    """One item of a response's output: a message, reasoning, or what a tool does."""
+
+    type: str = "message"
+    content: str | list[Part] | None = None
+    summary: list[Part] | None = None
+    phase: str | None = None
+    name: str | None = None
+
+    def parts(self) -> list[Part]:
+        """What it says, as parts of a message; none where a tool does something."""
+        if self.type == "reasoning":
+            words = _joined(self.content) or "\n\n".join(part.words() for part in self.summary or [])
+            return [Part(type="reasoning", text=words)]
+        if self.type != "message":
+            return []
+        if self.phase == COMMENTARY:
+            return [Part(type="reasoning", text=_joined(self.content))]
+        return [Part(text=self.content)] if isinstance(self.content, str) else self.content or []
+
+
+class Incomplete(_Form):
+    """Why a response is not complete."""
+
+    reason: str | None = None
+
+
+class ResponseUsage(_Form):
+    """Tokens, as the Responses API names them."""
+
+    input_tokens: Annotated[int | None, BeforeValidator(_count_or_none)] = None
+    output_tokens: Annotated[int | None, BeforeValidator(_count_or_none)] = None
+
+
+class Response(_Form):
+    """The body of an answered request of the Responses API."""
+
+    output: list[Item]
+    status: str | None = None
+    incomplete_details: Incomplete | None = None
+    usage: Annotated[ResponseUsage, BeforeValidator(lambda value: value if isinstance(value, dict) else {})] = (
+        ResponseUsage()
+    )
+
+    def finish_reason(self) -> str | None:
+        """Why the answer ended, as a completion says it; None where the server broke off."""
+        if self.status in ("completed", None):
+            return "stop"
+        reason = self.incomplete_details.reason if self.incomplete_details else None
+        return {"max_output_tokens": "length", "content_filter": "content_filter"}.get(reason or "")
+
+    def broken_off(self) -> str:
+        """Why there is no finish reason."""
+        reason = self.incomplete_details.reason if self.incomplete_details else None
+        return reason or str(self.status)
+
+    def message(self) -> Message:
+        """What the model said, as the message of a completion."""
+        parts = [part for item in self.output for part in item.parts()]
+        thinking = [words for part in parts if part.type == "reasoning" and (words := part.words())]
+        calls = [{"function": {"name": item.name}} for item in self.output if item.type == "function_call"]
+        content: list[str | Part] = [part for part in parts if part.type != "reasoning"]
+        return Message(content=content, reasoning_content="\n\n".join(thinking) or None, tool_calls=calls)
+
+
 def parse_answer(content: bytes) -> Answer:
     """The answer in a response's body; raises as ``read_completion`` does."""
     try:
@@ -136,37 +208,63 @@ def parse_answer(content: bytes) -> Answer:
 
 
 def read_completion(body: Any) -> Answer:
-    """The answer in a completion.
+    """The answer in a completion, or in a response of the Responses API.
 
     Raises ``EmptyAnswerError`` where it has no text, ``PassingError`` where there is none, and what an error's code
     means where the body is an error.
     """
     if isinstance(body, Mapping) and body.get("error"):
         raise _read_error(body["error"])
+    is_response = isinstance(body, Mapping) and _is_response(body)
     try:
         body = _clean(body)
-        completion = Completion.model_validate(body)
+        found = Response.model_validate(body) if is_response else Completion.model_validate(body)
     except (ValidationError, RecursionError) as error:
-        raise PassingError(f"the response is not a completion ({_first_problem(error)})") from error
-    choice = completion.choices[0]
-    message, finish = choice.message, choice.finish_reason
-    if finish in BROKEN_OFF:
-        raise PassingError(f"the server broke off ({finish})")
+        name = "a response of the Responses API" if is_response else "a completion"
+        raise PassingError(f"the response is not {name} ({_first_problem(error)})") from error
+    about = {name: body[name] for name in ABOUT if body.get(name) is not None}
+    if isinstance(found, Response):
+        return _of_response(found, about)
+    choice, tokens = found.choices[0], found.usage
+    if choice.finish_reason in BROKEN_OFF:
+        raise PassingError(f"the server broke off ({choice.finish_reason})")
+    if isinstance(choice.message.content, list) or choice.message.reasoning_details:
+        about["message"] = body["choices"][0]["message"]
+    return _answer(choice.message, choice.finish_reason, tokens.prompt_tokens, tokens.completion_tokens, about)
+
+
+def _is_response(body: Mapping[Any, Any]) -> bool:
+    """Whether a body is meant as one of the Responses API."""
+    return "choices" not in body and (body.get("object") == "response" or "output" in body)
+
+
+def _of_response(found: Response, about: dict[str, Any]) -> Answer:
+    """The answer in a response of the Responses API."""
+    finish = found.finish_reason()
+    if finish is None:
+        raise PassingError(f"the server broke off ({found.broken_off()})")
+    return _answer(found.message(), finish, found.usage.input_tokens, found.usage.output_tokens, about)
+
+
+def _answer(
+    message: Message, finish: str | None, asked: int | None, answered: int | None, about: dict[str, Any]
+) -> Answer:
+    """What a message answers, with its tokens and what is kept of its body.
+
+    Raises ``EmptyAnswerError`` where it has no text.
+    """
     refusal = _refusal(message, finish)
     text, thinking = ("", None) if refusal else (message.text(), message.thinking())
     if not refusal and not text.strip() and not (thinking or "").strip():
         called = message.called()
         reason = f"the model called a tool ({called}) and gave no answer" if called else "the answer is empty"
         raise EmptyAnswerError(reason)
-    about = {name: body[name] for name in ABOUT if body.get(name) is not None}
-    if isinstance(message.content, list) or message.reasoning_details:
-        about["message"] = body["choices"][0]["message"]
     return Answer(
         text=None if refusal else text,
         reasoning=thinking,
         finish_reason=None if refusal else finish,
-        prompt_tokens=completion.usage.prompt_tokens,
-        completion_tokens=completion.usage.completion_tokens,
+        prompt_tokens=asked,
+        completion_tokens=answered,
         error=refusal,
         response=about,
     )
@@ -194,10 +292,10 @@ def _refusal(message: Message, finish: str | None) -> str | None:
 
 
 def _read_error(error: Any) -> PassingError | RefusedError | FatalError:
-    """What an error in a body of status 200 means, by its code where it is an HTTP status."""
+    """What an error in a body of status 200 means, by its code: an HTTP status, or one that stands for it."""
     told = error if isinstance(error, Mapping) else {"message": error}
     code, message = told.get("code"), " ".join(str(told.get("message") or error).split())[:300]
-    status = int(str(code)) if str(code) in map(str, range(400, 600)) else 500
+    status = int(str(code)) if str(code) in map(str, range(400, 600)) else STATUS_OF_CODES.get(str(code), 500)
     return judge_status(status, None if code is None else str(code), message, {})
 
 

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from openthoughts.inference.bodies import parse_answer, parse_embedding
-from openthoughts.inference.endpoints import Endpoint, is_loopback
+from openthoughts.inference.endpoints import Endpoint, is_loopback, server_name
 from openthoughts.inference.pace import Limits, Pace
 from openthoughts.inference.protocol import (
     TIMEOUT_ATTEMPTS,
@@ -177,6 +177,10 @@ class Client:
         if self._is_broke and self._spending is not None:
             raise FatalError(self._spending.exhausted())
 
+    async def ask_once(self, request: Request) -> Answer:
+        """One attempt at one request. Raises ``PassingError``, ``RefusedError`` or ``FatalError``."""
+        return await self._post(self._pools[0], self._body(request))
+
     async def _watch(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             with contextlib.suppress(TimeoutError):
@@ -245,7 +249,7 @@ class Client:
         return f"{self._name()} answers nothing ({reason}): {remedy(reason)}, then run again."
 
     def _name(self) -> str:
-        return f"the server of {self._endpoint.model_name} at {self._endpoint.base_url}"
+        return server_name(self._endpoint)
 
     async def _ask_and_pay(self, request: Request, pool: Any, stopping: asyncio.Event) -> Answer:
         if self._spending is None:
@@ -279,9 +283,7 @@ class Client:
 
     async def _ask(self, request: Request, pool: Any) -> Answer:
         """One request's answer. Raises ``RefusedError``, or ``PassingError`` when all attempts are used up."""
-        body = {**self._settings, "messages": request.messages, "seed": request.seed}
-        if self._embeds:
-            body = {**self._settings, "input": request.messages[-1]["content"]}
+        body = self._body(request)
         estimate = sum(len(message["content"]) for message in request.messages) / 4 + self._expected_tokens()
         attempt = 1
         while True:
@@ -302,6 +304,12 @@ class Client:
                 used = (answer.prompt_tokens or 0) + (answer.completion_tokens or 0)
                 self._tokens.give_back(estimate - used)
                 return answer
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        """What is asked, before it is brought into the model's form."""
+        if self._embeds:
+            return {**self._settings, "input": request.messages[-1]["content"]}
+        return {**self._settings, "messages": request.messages, "seed": request.seed}
 
     def _expected_tokens(self) -> float:
         return float(self._settings.get("max_tokens") or self._settings.get("max_completion_tokens") or 0)
@@ -330,7 +338,7 @@ class Client:
         import openai
 
         try:
-            path = "/embeddings" if self._embeds else "/chat/completions"
+            path = "/embeddings" if self._embeds else self._form.path
             response = await pool.post(path, cast_to=httpx2.Response, body=self._form.shape(body))
         except openai.APITimeoutError as error:
             raise PassingError(f"no answer within {self._limits.timeout:.0f} s", attempts=TIMEOUT_ATTEMPTS) from error

@@ -44,6 +44,11 @@ class Endpoint:
             raise UserError(reason)
 
 
+def server_name(endpoint: Endpoint) -> str:
+    """What a server is called in messages."""
+    return f"the server of {endpoint.model_name} at {endpoint.base_url}"
+
+
 def hosted(model: Model) -> Endpoint | None:
     """The endpoint of an API's model; None for a local one. Raises ``UserError`` where its key is missing."""
     if model.local:

@@ -119,10 +119,15 @@ def add_arguments(parser: argparse.ArgumentParser, sampled: bool = True) -> None
     add_engine_arguments(parser)
 
 
-def read_asking(options: argparse.Namespace, schema: ResponseSchema | None = None, embeds: bool = False) -> Asking:
-    """What ``add_arguments`` read from the command line."""
+def read_asking(
+    options: argparse.Namespace,
+    schema: ResponseSchema | None = None,
+    embeds: bool = False,
+    model: Model | None = None,
+) -> Asking:
+    """What ``add_arguments`` read from the command line; ``model`` where it is known without its ``model.json``."""
     return Asking(
-        model=Model.read(options.model),
+        model=model or Model.read(options.model),
         store=options.store,
         sampling=NOT_SAMPLED if embeds else Sampling.parse(options.sampling),
         schema=schema,

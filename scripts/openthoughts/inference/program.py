@@ -15,6 +15,7 @@ from openthoughts.base.cli import command
 from openthoughts.inference.completions import complete_shard, count_stored
 from openthoughts.inference.job import Asking, Prompted, add_arguments, read_asking
 from openthoughts.inference.structured import ResponseSchema
+from openthoughts.models.model import Model
 
 
 class Main(Protocol):
@@ -40,7 +41,6 @@ class Wanted:
     """The answers that a program wants, in the order of its output; ``prompts`` gives them again at each call."""
 
     prompts: Callable[[], Iterable[Prompted]]
-    schema: ResponseSchema | None = None
     by_benchmark: bool = False
     again: Callable[[Path], Wanted | None] | None = None
     """What is wanted after all, given the completions in a file; null where they will do."""
@@ -58,6 +58,8 @@ class Program:
     write: Callable[[argparse.Namespace, Asking], bool] | None = None
     """Writes the output where that is not the completions; returns whether it was written."""
     embeds: bool = False
+    schema: Callable[[argparse.Namespace], ResponseSchema | None] = lambda options: None
+    """The structured output that it asks for; reads nothing but the arguments."""
 
     def command(self, about: str | None) -> Main:
         """The program's ``main``; ``about`` is its description."""
@@ -77,13 +79,20 @@ class Program:
         """How many of the wanted answers the store holds. Sends no requests and writes nothing."""
         options = self._parser().parse_args(arguments)
         wanted = self.wanted(options)
-        return count_stored(wanted.prompts, read_asking(options, wanted.schema, self.embeds))
+        return count_stored(wanted.prompts, self._asking(options))
+
+    def asking(self, arguments: Sequence[str], model: Model) -> Asking:
+        """How it asks a model, before there is a ``model.json`` or a question. Reads no files."""
+        return self._asking(self._parser().parse_args(arguments), model)
+
+    def _asking(self, options: argparse.Namespace, model: Model | None = None) -> Asking:
+        return read_asking(options, self.schema(options), self.embeds, model)
 
     def _run(self, options: argparse.Namespace) -> bool:
         if self.write is not None:
-            return self.write(options, read_asking(options, embeds=self.embeds))
+            return self.write(options, self._asking(options))
         wanted = self.wanted(options)
-        asking = read_asking(options, wanted.schema)
+        asking = self._asking(options)
         if wanted.again is None:
             return complete_shard(wanted.prompts, asking, options.output, wanted.by_benchmark)
         return _attempt(wanted, asking, options.output)

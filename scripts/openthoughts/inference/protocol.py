@@ -50,6 +50,12 @@ class Answer:
 class FatalError(UserError):
     """The run cannot go on: the key, the model or the server is at fault, or the user stopped it."""
 
+    def __init__(self, found: str, remedy: str = "") -> None:
+        """``found`` says what is wrong, ``remedy`` what to do, where ``found`` does not say that too."""
+        super().__init__(f"{found}: {remedy}." if remedy else found)
+        self.found = found
+        self.remedy = remedy
+
 
 class PassingError(Exception):
     """An attempt that may go better another time."""
@@ -89,11 +95,16 @@ def judge_status(
     if status in (408, 409) or status >= 500:
         return PassingError(f"{status}: {message}", after=retry_after(headers))
     if status in (401, 403):
-        return FatalError(f"{name} refuses the key ({status}: {message}): set the right one and run again.")
+        return FatalError(f"{name} refuses the key ({status}: {message})", "set the right one and run again")
     if status == 404:
-        return FatalError(f"{name} does not know the model ({status}: {message}): check its entry.")
+        how = (
+            remedy(message)
+            if _OTHER_API in message
+            else "correct `api_model` or `base_url` in its entry of the catalog"
+        )
+        return FatalError(f"{name} does not know the model ({status}: {message})", how)
     if status == 429:
-        return FatalError(f"the account of {name} is used up ({message}): add credit, then run again.")
+        return FatalError(f"the account of {name} is used up ({message})", "add credit, then run again")
     return RefusedError(f"refused ({status}: {message})", _is_about_the_question(code, message))
 
 
@@ -104,11 +115,15 @@ def error_of(error: Any) -> tuple[str | None, str]:
     return body.get("code"), " ".join(str(message).split())[:300]
 
 
+REFUSED_QUESTIONS = ("invalid_prompt", "bio_policy", "misalignment_policy_violation")
+"""Codes of the Responses API for a question that it will not answer."""
+
 _CODES_OF_QUESTIONS = {
     "context_length_exceeded",
     "content_filter",
     "content_policy_violation",
     "string_above_max_length",
+    *REFUSED_QUESTIONS,
 }
 
 _TOO_LONG = re.compile(r"context length|max_model_len|longer than the maximum|too many (input )?tokens", re.IGNORECASE)
@@ -121,17 +136,43 @@ def _is_about_the_question(code: str | None, message: str) -> bool:
     return code in _CODES_OF_QUESTIONS or bool(_TOO_LONG.search(message) or _FILTERED.search(message))
 
 
+_OTHER_API = "v1/responses"
+"""What a server names where a model has the Responses API only."""
+
 _REFUSED_SETTING = re.compile(
     r"(unsupported|not supported|does not support|unknown|unrecognized|unexpected|not permitted)[^.]*"
-    r"(parameter|argument|field|value|input|key)|(parameter|argument|field|value)[^.]*(not supported|not permitted)",
+    r"(parameter|argument|field|value|input|key)|(parameter|argument|field|value)[^.]*(not supported|not permitted)"
+    r"|cannot both be specified",
     re.IGNORECASE,
 )
+
+_RENAMED = re.compile(r"'(\w+)' is not supported[^.]*\. Use '(\w+)' instead")
+
+_NAMED = (
+    re.compile(r"(?:parameter|argument|argument supplied|field|key|value|input):? ['\"`](\w+)", re.IGNORECASE),
+    re.compile(r"(?:parameter|argument|argument supplied|field|key|input): (\w+)", re.IGNORECASE),
+    re.compile(r"['\"`](\w+)['\"`] (?:is|are|does|cannot)\b"),
+    re.compile(r"'body', '(\w+)'"),
+)
+"""How servers name the setting that they refuse."""
+
+_NO_MODEL = re.compile(r"\bmodel\b.*\b(not exist|not found|unknown|invalid)|(unknown|invalid) model", re.IGNORECASE)
+
+_NO_SETTINGS = ("model", "messages", "input")
 
 
 def remedy(reason: str) -> str:
     """What to do where a server refuses everything for this reason."""
+    if _OTHER_API in reason:
+        return "ask it by the Responses API with `request: {api: responses}` in its entry of the catalog"
+    if renamed := _RENAMED.search(reason):
+        return f"name it with `request: {{rename: {{{renamed[1]}: {renamed[2]}}}}}` in its entry of the catalog"
     if _REFUSED_SETTING.search(reason):
-        return "leave out what the model refuses with `request: {omit: [...]}` in its entry of the catalog"
+        found = next((named[1] for pattern in _NAMED if (named := pattern.search(reason))), "...")
+        key = "..." if found in _NO_SETTINGS else found
+        return f"leave out what the model refuses with `request: {{omit: [{key}]}}` in its entry of the catalog"
+    if _NO_MODEL.search(reason):
+        return "correct `api_model` in its entry of the catalog"
     return "fix the cause"
 
 

@@ -120,6 +120,10 @@ class Model(Options):
             raise PydanticCustomError(
                 "misplaced", "{sentence}", {"sentence": "only a model of kind api has a 'request'"}
             )
+        if self.request is not None and self.request.api == "responses" and self.task == "embed":
+            raise PydanticCustomError(
+                "misplaced", "{sentence}", {"sentence": "the Responses API has no embeddings: remove 'api'"}
+            )
         return self
 
 
