@@ -231,13 +231,15 @@ def split_thinking() -> dict[str, pl.Expr]:
     """``reasoning`` and ``text`` where a server left the thinking in the text, or sent it in both.
 
     Thinking ends at the first ``</think>``; ``<think>`` may be missing, as some chat templates give it with the prompt.
-    Without ``</think>`` nothing is split. No letter is lost but those that stand twice.
+    Without ``</think>`` nothing is split, nor is a JSON object with that word in it. No letter is lost but those that
+    stand twice.
     """
     text, reasoning = pl.col("text"), pl.col("reasoning")
-    opened = text.str.extract(r"(?s)\A\s*<think>(.*?)</think>")
-    begun = pl.when(~text.str.contains("<think>", literal=True)).then(text.str.extract(r"(?s)\A(.*?)</think>"))
-    inside = pl.coalesce(opened, begun)
     rest = text.str.replace(r"(?s)\A.*?</think>\s*", "")
+    in_object = text.str.contains(r"\A\s*(```\w*\s*)?\{\s*[\"']") & ~rest.str.contains("{", literal=True)
+    opened = text.str.extract(r"(?s)\A\s*<think>(.*?)</think>")
+    is_begun = ~(text.str.contains("<think>", literal=True) | in_object)
+    inside = pl.coalesce(opened, pl.when(is_begun).then(text.str.extract(r"(?s)\A(.*?)</think>")))
     twice = reasoning.str.strip_chars() == inside.str.strip_chars()
     is_split = inside.is_not_null() & (reasoning.is_null() | twice)
     return {
