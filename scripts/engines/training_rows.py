@@ -57,7 +57,7 @@ class Protection:
         longest_first = sorted(special, key=lambda text: (-len(text), text))
         texts = [*(text for text in longest_first if text not in THINKING), INDEX]
         protection = cls(texts, longest_first)
-        protection.works = protection._proves_itself(tokenizer)
+        protection.works = hasattr(tokenizer, "backend_tokenizer") and protection._proves_itself(tokenizer)
         return protection
 
     def mark(self, text: str) -> str:
@@ -196,8 +196,9 @@ class Rows:
             return over_length(processor)
         if number in self.wanted:
             self.sample.append(seen(processor.tokenizer, number, ids, labels))
-            if not marked:
-                check_asked(processor.tokenizer, self.protection.unmark(prompt[-1]["content"]), further, ids, labels)
+            question = prompt[-1]["content"]
+            if not marked and question == question.strip():  # some chat templates strip what is asked
+                check_asked(processor.tokenizer, question, further, ids, labels)
         return ids, labels
 
 
@@ -236,8 +237,7 @@ def runs(ids: Sequence[int], labels: Sequence[int]) -> Iterable[tuple[bool, list
 def check_asked(tokenizer: Any, question: str, further: Mapping[str, Any], ids: Sequence[int], labels: Any) -> None:
     """Raise ``RefusalError`` where a row asks otherwise than the model's chat template will at evaluation.
 
-    What is not trained on must be the beginning of what the chat template writes; where that goes on (``<think>``),
-    what is trained on must begin with the rest.
+    What is not trained on must be the beginning of what the chat template writes, which may go on (``<think>``).
     """
     messages = [{"role": "system", "content": further["system"]}] if further.get("system") else []
     messages.append({"role": "user", "content": question})

@@ -12,7 +12,7 @@ from tests.fake_openai import API_KEY, MODEL, FakeServer, Fault
 
 from openthoughts.inference.client import Client
 from openthoughts.inference.pace import Limits
-from openthoughts.inference.protocol import Answer, FatalError, Request, duration, remedy, retry_after
+from openthoughts.inference.protocol import PAID_BEFORE, Answer, FatalError, Request, duration, remedy, retry_after
 from openthoughts.models.request_form import RequestForm
 
 
@@ -85,6 +85,23 @@ def test_what_can_pass_is_tried_again(fault: Fault) -> None:
         assert len(answers) == 20
         assert all(answer.error is None and answer.text for answer in answers.values())
         assert sum(server.asked.values()) == 25
+
+
+def test_any_number_of_empty_answers_are_failures_with_what_they_cost() -> None:
+    with FakeServer() as server:
+        server.faults.append(Fault(answer={"content": "", "finish_reason": "length"}))
+        answers = ask(server, wanted(40))
+        assert {answer.error for answer in answers.values()} == {"the answer is empty, 2 times"}
+        assert {(answer.text, answer.finish_reason) for answer in answers.values()} == {(None, "length")}
+        assert all(answer.completion_tokens == 2 for answer in answers.values()), "both attempts are paid for"
+        assert sum(server.asked.values()) == 80
+
+
+def test_an_empty_answer_before_the_answer_is_paid_for() -> None:
+    with FakeServer() as server:
+        server.faults.append(Fault(answer={"content": ""}, times=1))
+        (answer,) = ask(server, wanted(1)).values()
+        assert (answer.error, answer.response[PAID_BEFORE]) == (None, [answer.prompt_tokens, 1])
 
 
 def test_a_hang_ends_with_the_timeout() -> None:

@@ -50,12 +50,48 @@ def test_braces_of_mathematics_are_text(text: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["answer", "reference_answer", "tests", "label"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "answer",
+        "reference_answer",
+        "tests",
+        "label",
+        "Answer",
+        "gold",
+        "final_answer",
+        "expectedAnswer",
+        "entry",
+        "test",
+    ],
+)
 def test_a_prompt_that_tells_the_answer_is_refused_unless_it_judges(name: str) -> None:
     text = f"{{{{ question }}}} {{{{ {name} }}}}"
     with pytest.raises(UserError, match="would tell the model the answer"):
         Prompt.parse(text)
-    assert Prompt.parse(text, tells=True).messages("Why?", {name: "4"})[0]["content"] == "Why? 4"
+    assert Prompt.parse(text, may_tell=True).messages("Why?", {name: "4"})[0]["content"] == "Why? 4"
+
+
+@pytest.mark.parametrize("name", ["unit", "answer_type", "answer_format", "function", "topic", "time_limit", "choices"])
+def test_what_only_says_something_about_the_answer_may_be_shown(name: str) -> None:
+    assert Prompt.parse(f"{{{{ question }}}} {{{{ {name} }}}}").messages("Why?", {name: "x"})[0]["content"] == "Why? x"
+
+
+@pytest.mark.parametrize("text", ["a{#b} c {#d#} e", r"\newcommand{\f}[1]{\frac{#1}{2}}", "{%comment\n50%}", "{a}"])
+def test_single_braces_are_text_whatever_follows_them(text: str) -> None:
+    assert Prompt.parse(text + " {{ question }}").messages("Why?")[0]["content"] == f"{text} Why?"
+
+
+@pytest.mark.parametrize("text", ["{{% include 'x' %}}", "{{% import 'x' as x %}}", "{{% extends 'x' %}}"])
+def test_a_prompt_reads_no_other_file(text: str) -> None:
+    with pytest.raises(UserError, match="reads another file"):
+        Prompt.parse("{{ question }}" + text)
+
+
+@pytest.mark.parametrize("text", ["{{ 1 / 0 }}", "{{ question + 1 }}", "{{ question | round }}"])
+def test_a_prompt_that_fails_is_one_sentence(text: str) -> None:
+    with pytest.raises(UserError, match="the prompt cannot ask the question 'Why\\?'"):
+        Prompt.parse("{{ question }}" + text).messages("Why?")
 
 
 def test_a_prompt_of_before_templates_is_told_what_to_write() -> None:
@@ -80,7 +116,7 @@ def test_a_digest_is_that_of_the_text_before_prompts_were_templates() -> None:
 @pytest.mark.parametrize("path", CATALOG_PROMPTS, ids=lambda path: path.stem)
 def test_the_catalogs_prompts_render(path: Path) -> None:
     metadata = {"choices": ["1", "2"], "domain": "math", "answer": "3", "response": "It is 3."}
-    messages = Prompt.read(path, tells=True).messages("What is {x}?", metadata)
+    messages = Prompt.read(path, may_tell=True).messages("What is {x}?", metadata)
     assert messages[-1]["role"] == "user"
     assert "What is {x}?" in messages[-1]["content"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from openthoughts.answers import verification
@@ -50,6 +52,33 @@ def test_what_cannot_be_read_says_why_and_where(text: str, reason: str, detail: 
     assert isinstance(found, Unreadable)
     assert found.reason == reason
     assert found.detail.startswith(detail)
+
+
+def test_an_object_is_read_however_many_braces_are_in_it() -> None:
+    reasons = "So " + "x_{2} " * 300
+    assert read_answer(Colour, json.dumps({"reasoning": reasons, "red": True})) == Colour(reasoning=reasons, red=True)
+    assert read_answer(Colour, "{1} " * 1000 + '{"red": true}') == Colour(red=True)
+
+
+def test_json_that_is_right_is_read_as_it_is() -> None:
+    reasons = r"the set \} and \frac{1}{2}, \boxed{3}"
+    assert read_answer(Colour, json.dumps({"reasoning": reasons, "red": True})) == Colour(reasoning=reasons, red=True)
+
+
+class Grade(Form):
+    """A grade."""
+
+    grade: int
+
+
+@pytest.mark.parametrize("text", ['{"label": {"grade": 1', '{"labels": [{"grade": 1', '{"a": 1, "grade": 1'])
+def test_a_number_that_may_be_cut_counts_nowhere(text: str) -> None:
+    assert isinstance(read_answer(Grade, text), Unreadable)
+
+
+@pytest.mark.parametrize("text", ["{" * 20 + "a" * 8000, "{" * 200 + "a" * 200_000, '{"a": [' * 3000])
+def test_a_loop_of_braces_is_given_up(text: str) -> None:
+    assert isinstance(read_answer(Colour, text), Unreadable)
 
 
 def test_further_members_are_passed_over() -> None:

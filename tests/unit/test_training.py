@@ -20,7 +20,7 @@ from openthoughts.training.checkpoints import MARKER, checkpoints, last_checkpoi
 from openthoughts.training.metrics import read_metrics
 from openthoughts.training.nodes import Nodes, rendezvous
 from openthoughts.training.scales import Preparation, Scale
-from openthoughts.training.training import environment_of, launch, prepare, publish, sole_writer
+from openthoughts.training.training import check_made_for, environment_of, launch, prepare, publish, sole_writer
 from openthoughts.training.weights import finished, keep_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,6 +140,19 @@ def test_a_wrong_scale_is_refused_in_a_sentence(settings: str, message: str) -> 
 def test_packing_reads_a_whole_scale() -> None:
     assert Preparation.from_json(json.dumps(SCALES["large"])) == Preparation(packing=True, neat_packing=True)
     assert Preparation.from_json("{}") == Preparation()
+
+
+def test_data_that_an_earlier_version_cut_is_not_taken_for_dropped(training: Training) -> None:
+    before = replace(training, statistics={**STATISTICS, "cut_rows": 3})
+    with pytest.raises(UserError, match="tokenised with over_cutoff published, the scale says drop"):
+        check_made_for(before)
+    check_made_for(replace(before, scale=replace(before.scale, over_cutoff="published")))
+    check_made_for(replace(training, statistics={**STATISTICS, "cut_rows": 0}))
+
+
+def test_a_rule_that_says_nothing_names_nothing() -> None:
+    assert scale("demo", over_cutoff="cut", most_lost=0.5).changed() == {"over_cutoff": "cut"}
+    assert scale("demo", most_lost=0.5).changed() == {"most_lost": 0.5}
 
 
 def test_fingerprint_names_what_decides_the_model(training: Training) -> None:

@@ -164,7 +164,7 @@ class TestAnswers:
         assert read_table(tables[0], QUESTIONS).height == 2
 
     def test_rows_whose_metadata_lacks_the_answer_are_named(self) -> None:
-        prompt = CatalogPrompt.read("catalog/prompts/backward_question.md", tells=True)
+        prompt = CatalogPrompt.read("catalog/prompts/backward_question.md", may_tell=True)
         with pytest.raises(UserError, match="'answer' is undefined"):
             prompt.messages("How many?", {"domain": "math"})
 

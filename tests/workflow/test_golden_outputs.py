@@ -36,7 +36,7 @@ from openthoughts.base.tables import COMPLETIONS, write_table
 from openthoughts.plan.register import KINDS
 
 RECORDED: Mapping[tuple[str, int], str] = {
-    ("written", 1): "091f1c13e2b0e1b2",
+    ("written", 1): "d7ae68f5cebd5df7",
     ("clean", 1): "6b24d478cee609d1",
     ("labels", 1): "f45c9011b2748baa",
     ("selected", 1): "abfd2c376f0b272f",
@@ -45,8 +45,8 @@ RECORDED: Mapping[tuple[str, int], str] = {
     ("deduplicated", 1): "f78be261d6e5815c",
     ("drawn", 1): "32dbbc8139706970",
     ("measured", 2): "4b6dff565f44ea06",
-    ("assessed", 1): "17ab5c319ec5207d",
-    ("filtered", 2): "e607eb68316015b4",
+    ("assessed", 1): "54b336b2c5fd0b28",
+    ("filtered", 2): "1a9c713721a06db3",
     ("dataset", 2): "90d9d0797d6da727",
     ("evaluation", 1): "902d91af1e343913",
     ("experiment", 2): "307f9db6e2abc344",

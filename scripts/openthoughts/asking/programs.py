@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def _write_questions(options: Namespace) -> Wanted:
     texts = shard_texts(options.questions, options.shard, options.shards, options.domain)
-    return Wanted(prompted(texts, Prompt.read(options.prompt, tells=True), 1, options.seed))
+    return Wanted(prompted(texts, Prompt.read(options.prompt, may_tell=True), 1, options.seed))
 
 
 def _label_questions(options: Namespace) -> Wanted:
@@ -64,7 +64,7 @@ def _sample_answers(options: Namespace) -> Wanted:
 
 
 def _verify_answers(options: Namespace) -> Wanted:
-    prompt = Prompt.read(options.prompt, tells=True)
+    prompt = Prompt.read(options.prompt, may_tell=True)
     prompt.require("answer", "response", name=options.prompt)
     shard = (options.seed, options.shard, options.shards)
     return Wanted(verdicts_wanted(options.questions, options.answers, prompt, *shard))
@@ -81,7 +81,7 @@ def _sample_evaluation(options: Namespace) -> Wanted:
 
 
 def _judge_answers(options: Namespace) -> Wanted:
-    prompt = Prompt.read(options.prompt, tells=True)
+    prompt = Prompt.read(options.prompt, may_tell=True)
     prompt.require("response", name=options.prompt)
     answers = judged_answers(options.questions, options.completions, options.benchmark)
 

@@ -119,7 +119,7 @@ def read_result(result: Mapping[str, Any]) -> Answer | RefusedError:
         try:
             return read_completion(body)
         except EmptyAnswerError as empty:
-            return RefusedError(str(empty), is_about_the_question=True)
+            return empty.after_all()
         except (RefusedError, FatalError) as refusal:
             return _refused(refusal)
     error = (body or {}).get("error") or {}

@@ -253,12 +253,16 @@ def _answer(
 
     Raises ``EmptyAnswerError`` where it has no text.
     """
-    refusal = _refusal(message, finish)
-    text, thinking = ("", None) if refusal else (message.text(), message.thinking())
+    nothing = Answer(None, finish_reason=finish, prompt_tokens=asked, completion_tokens=answered, response=about)
+    try:
+        refusal = _refusal(message, finish)
+        text, thinking = ("", None) if refusal else (message.text(), message.thinking())
+    except EmptyAnswerError as empty:
+        raise EmptyAnswerError(str(empty), nothing) from empty
     if not refusal and not text.strip() and not (thinking or "").strip():
         called = message.called()
         reason = f"the model called a tool ({called}) and gave no answer" if called else "the answer is empty"
-        raise EmptyAnswerError(reason)
+        raise EmptyAnswerError(reason, nothing)
     return Answer(
         text=None if refusal else text,
         reasoning=thinking,

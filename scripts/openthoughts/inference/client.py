@@ -27,6 +27,7 @@ from openthoughts.inference.pace import Limits, Pace
 from openthoughts.inference.protocol import (
     TIMEOUT_ATTEMPTS,
     Answer,
+    EmptyAnswerError,
     FatalError,
     PassingError,
     RefusedError,
@@ -286,10 +287,18 @@ class Client:
         body = self._body(request)
         estimate = sum(len(message["content"]) for message in request.messages) / 4 + self._expected_tokens()
         attempt = 1
+        empty: list[Answer] = []
         while True:
             await self._wait_for_turn(estimate)
             try:
                 answer = await self._post(pool, body)
+            except EmptyAnswerError as error:
+                self._tokens.give_back(estimate)
+                if attempt >= error.attempts:
+                    return error.after_all(empty)
+                empty.append(error.answer)
+                await asyncio.sleep(self._pause_after(error, attempt))
+                attempt += 1
             except PassingError as error:
                 self._tokens.give_back(estimate)
                 pause = self._pause_after(error, attempt)
@@ -303,7 +312,7 @@ class Client:
             else:
                 used = (answer.prompt_tokens or 0) + (answer.completion_tokens or 0)
                 self._tokens.give_back(estimate - used)
-                return answer
+                return answer.paid_with(empty)
 
     def _body(self, request: Request) -> dict[str, Any]:
         """What is asked, before it is brought into the model's form."""

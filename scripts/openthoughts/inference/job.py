@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from openthoughts.inference.batch_api import MOST_REQUESTS
 from openthoughts.inference.pace import Limits
 from openthoughts.inference.prompts import Messages
-from openthoughts.inference.protocol import Answer
+from openthoughts.inference.protocol import PAID_BEFORE, Answer
 from openthoughts.inference.sampling import Sampling
 from openthoughts.inference.structured import ResponseSchema
 from openthoughts.inference.vllm import EngineSettings, add_engine_arguments
@@ -89,7 +89,9 @@ class Asking:
         """What an answer cost, by the tokens that the server counted; None where its price is not known."""
         if self.price is None:
             return None
-        return self.price.of(answer.prompt_tokens or 0, answer.completion_tokens or 0, self.in_batches)
+        before = answer.response.get(PAID_BEFORE, (0, 0))
+        tokens = ((answer.prompt_tokens or 0) + before[0], (answer.completion_tokens or 0) + before[1])
+        return self.price.of(*tokens, self.in_batches)
 
 
 def add_arguments(parser: argparse.ArgumentParser, sampled: bool = True) -> None:

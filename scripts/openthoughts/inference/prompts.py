@@ -27,9 +27,22 @@ if TYPE_CHECKING:
 Messages = list[dict[str, str]]
 
 TELLING = frozenset(
-    {"answer", "answers", "reference", "reference_answer", "solution", "canonical_solution", "tests", "label"}
+    {
+        *("answer", "answers", "solution", "solutions", "reference", "references", "gold", "golden", "truth", "target"),
+        *("targets", "correct", "key", "label", "labels", "test", "tests", "entry", "output", "outputs", "result"),
+    }
 )
-"""Names that say, or may say, what the right answer is: only prompts that judge or write may use them."""
+"""Words in a name that says, or may say, what the right answer is: only prompts that judge or write may use it."""
+
+HARMLESS = frozenset({"type", "types", "format", "unit", "units", "kind", "count", "language"})
+"""Last words of names that say something about an answer, not what it is, such as ``answer_type``."""
+
+
+def tells(name: str) -> bool:
+    """Whether what a name of the metadata stands for may tell the right answer."""
+    words = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower().split("_")
+    return words[-1] not in HARMLESS and not TELLING.isdisjoint(words)
+
 
 _SECTION = re.compile(r"^<!--\s*(system|user)\s*-->[ \t]*\n", re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
@@ -48,7 +61,7 @@ class Prompt:
         return cls((("user", "{{ question }}"),))
 
     @classmethod
-    def read(cls, path: Path | str | None, tells: bool = False) -> Prompt:
+    def read(cls, path: Path | str | None, may_tell: bool = False) -> Prompt:
         """Read a prompt file; none is the bare question. See ``parse``."""
         if path is None:
             return cls.bare()
@@ -58,11 +71,11 @@ class Prompt:
             raise UserError(f"the prompt {path} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError as error:
             raise UserError(f"the prompt {path} is not UTF-8 text: save it as UTF-8.") from error
-        return cls.parse(text, str(path), tells)
+        return cls.parse(text, str(path), may_tell)
 
     @classmethod
-    def parse(cls, text: str, name: str = "the prompt", tells: bool = False) -> Prompt:
-        """Read a prompt's text; ``name`` is what errors call it; ``tells`` allows the names of ``TELLING``.
+    def parse(cls, text: str, name: str = "the prompt", may_tell: bool = False) -> Prompt:
+        """Read a prompt's text; ``name`` is what errors call it; ``may_tell`` allows names that tell the answer.
 
         Raises ``UserError`` where it is no template, asks no question, or tells the answer.
         """
@@ -73,7 +86,7 @@ class Prompt:
         if "question" not in names:
             old = " (a single brace is text)" if "{question}" in text else ""
             raise UserError(f"{name} has no {{{{ question }}}} in it{old}: write it where the question belongs.")
-        if not tells and (telling := sorted(names & TELLING)):
+        if not may_tell and (telling := sorted(filter(tells, names))):
             raise UserError(
                 f"{name} would tell the model the answer ({{{{ {telling[0]} }}}}): leave it out; only prompts that "
                 "judge or write may use it."
@@ -82,15 +95,18 @@ class Prompt:
 
     def placeholders(self, name: str = "the prompt") -> frozenset[str]:
         """The names that the prompt uses. Raises ``UserError`` where it is no template."""
-        from jinja2 import TemplateSyntaxError, meta
+        from jinja2 import TemplateSyntaxError, meta, nodes
 
         found: set[str] = set()
         for _, body in self.sections:
             try:
-                found |= meta.find_undeclared_variables(_environment().parse(body))
+                tree = _environment().parse(body)
             except TemplateSyntaxError as error:
                 remedy = "write two opening braces that are text as {{ '{{' }}"
                 raise UserError(f"{name} is no template ({error.message}): {remedy}.") from error
+            if next(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None):
+                raise UserError(f"{name} reads another file: a prompt stands in one file, write it out.")
+            found |= meta.find_undeclared_variables(tree)
         return frozenset(found)
 
     def require(self, *names: str, name: object = "the prompt") -> None:
@@ -107,8 +123,9 @@ class Prompt:
         return [(role, _environment().from_string(body)) for role, body in self.sections]
 
     @cached_property
-    def _needs_metadata(self) -> bool:
-        return bool(self.placeholders() - {"question", "response"})
+    def _brought(self) -> frozenset[str]:
+        """What the metadata brings, or who asks."""
+        return self.placeholders() - {"question"}
 
     def messages(
         self, question: str, metadata: Mapping[str, Any] | str | None = None, response: str | None = None
@@ -119,15 +136,14 @@ class Prompt:
 
         Raises ``UserError`` where the prompt wants something that the question does not have.
         """
-        from jinja2 import TemplateError
-
-        values = _values(metadata) if self._needs_metadata or response is None else {}
+        given = {"response"} if response is not None else set()
+        values = _values(metadata) if self._brought - given else {}
         if response is not None:
             values["response"] = response
         values["question"] = question
         try:
             return [{"role": role, "content": template.render(values)} for role, template in self._templates]
-        except TemplateError as error:
+        except Exception as error:  # a template may fail in as many ways as a program
             raise UserError(f"the prompt cannot ask the question {question[:60]!r}: {error}.") from error
 
 
@@ -136,7 +152,14 @@ def _environment() -> SandboxedEnvironment:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import SandboxedEnvironment
 
-    return SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)  # prompts are no HTML
+    return SandboxedEnvironment(
+        block_start_string="{{%",  # single braces are text, in front of % and # too
+        block_end_string="%}}",
+        comment_start_string="{{#",
+        comment_end_string="#}}",
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )  # prompts are no HTML
 
 
 def text_digest(text: str) -> str:

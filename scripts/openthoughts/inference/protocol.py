@@ -7,9 +7,10 @@ go better (``PassingError``), this request will never be answered (``RefusedErro
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,10 @@ ATTEMPTS = 8
 
 TIMEOUT_ATTEMPTS = 2
 EMPTY_ATTEMPTS = 2
+
+
+PAID_BEFORE = "tokens_of_empty_answers"
+"""Key of a response: tokens, in and out, of what was answered before it and was empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,13 @@ class Answer:
     completion_tokens: int | None = None
     error: str | None = None
     response: dict[str, Any] = field(default_factory=dict)
+
+    def paid_with(self, empty: Sequence[Answer]) -> Answer:
+        """The answer with the tokens of the empty ones that came before it, which are paid for too."""
+        if not empty:
+            return self
+        tokens = [_sum(one.prompt_tokens for one in empty) or 0, _sum(one.completion_tokens for one in empty) or 0]
+        return dataclasses.replace(self, response={**self.response, PAID_BEFORE: tokens})
 
 
 class FatalError(UserError):
@@ -74,8 +86,28 @@ class PassingError(Exception):
 class EmptyAnswerError(PassingError):
     """An answer without a text: paid for as any other, and seldom otherwise the next time."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, answer: Answer | None = None) -> None:
+        """``answer`` is what there is of it: its tokens, why it ended, and what the server said besides."""
         super().__init__(reason, attempts=EMPTY_ATTEMPTS)
+        self.answer = answer or Answer(None)
+
+    def after_all(self, others: Sequence[Answer] = ()) -> Answer:
+        """The failure that it is in the end, with the tokens of the ``others`` that were as empty before it."""
+        every = [*others, self.answer]
+        times = f", {len(every)} times" if others else ""
+        return dataclasses.replace(
+            self.answer,
+            text=None,
+            error=f"{self}{times}",
+            prompt_tokens=_sum(one.prompt_tokens for one in every),
+            completion_tokens=_sum(one.completion_tokens for one in every),
+        )
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """The sum of what is known; null where nothing is."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 class RefusedError(Exception):

@@ -256,6 +256,11 @@ def paying(asking: Asking, store: Store) -> Iterator[BudgetLimit | None]:
         return
     if asking.price is None:
         raise UserError(f"a budget needs the price of {asking.model.name}: give it in the catalog (--price).")
+    if not asking.model.request_form().has_limit:
+        raise UserError(
+            f"a budget needs the most tokens of an answer, which the request of {asking.model.name} omits: rename "
+            "max_tokens instead, or set no budget."
+        )
     with Budget(store, asking.budget_usd) as budget:
         try:
             yield BudgetLimit(budget, asking.price, asking)

@@ -26,7 +26,10 @@ AnyForm = TypeVar("AnyForm", bound=Form)
 OPENED, CLOSED = "<think>", "</think>"
 
 MOST_BRACES, MOST_REPAIRS = 200, 20
-"""So many opening braces are looked at, the last ones, and so many broken objects: longer ones are a model's loops."""
+"""So many opening braces are looked at, the first and the last ones, and so many broken objects: more are a loop."""
+
+MOST_REPAIRED = 20_000
+"""So many characters of broken objects are repaired, which takes their square in time."""
 
 
 @dataclass(frozen=True)
@@ -122,15 +125,19 @@ def _objects(text: str) -> list[tuple[int, int, dict[str, Any]]]:
     there are the whole members and the string that is not whole.
     """
     objects: list[tuple[int, int, dict[str, Any]]] = []
-    at, repairs = 0, 0
-    for match in list(re.finditer(r"\{", text))[-MOST_BRACES:]:
-        begin = match.start()
+    at, repairs, repaired = 0, 0, 0
+    braces = [match.start() for match in re.finditer(r"\{", text)]
+    for begin in braces if len(braces) <= 2 * MOST_BRACES else braces[:MOST_BRACES] + braces[-MOST_BRACES:]:
         if begin < at:
             continue
         value, end = _strict_object(text, begin)
-        if value is None and repairs < MOST_REPAIRS:
-            repairs += 1
-            value, end = _repaired_object(text, begin)
+        if value is None or _lost_backslash(text[begin:end]):
+            written = text[begin : _closing_brace(text, begin) or len(text)]
+            repaired += len(written)
+            if ":" in written and repairs < MOST_REPAIRS and repaired <= MOST_REPAIRED:
+                repairs += 1
+                better, close = _repaired_object(text, begin)
+                value, end = (value, end) if better is None else (better, close)
         if value is not None:
             objects.append((begin, end, value))
             at = end
@@ -138,12 +145,17 @@ def _objects(text: str) -> list[tuple[int, int, dict[str, Any]]]:
 
 
 def _strict_object(text: str, begin: int) -> tuple[dict[str, Any] | None, int]:
-    """The JSON object that begins at a brace, and where it ends; null where it is none, or LaTeX would be lost."""
+    """The JSON object that begins at a brace, and where it ends; null where it is none."""
     try:
         value, end = json.JSONDecoder(strict=False).raw_decode(text, begin)
     except (ValueError, RecursionError):
         return None, begin
-    return (None if re.search(r"\\[fb]", text[begin:end]) else value), end
+    return value, end
+
+
+def _lost_backslash(text: str) -> bool:
+    r"""Whether JSON would take a backslash of LaTeX for one of its own, as in ``\frac`` and ``\boxed``."""
+    return re.search(r"(?<!\\)(?:\\\\)*\\[fb][a-z]", text) is not None
 
 
 def _repaired_object(text: str, begin: int) -> tuple[dict[str, Any] | None, int]:
@@ -173,9 +185,14 @@ def _closing_brace(text: str, begin: int) -> int | None:
 
 def _without_cut_number(value: dict[str, Any], text: str) -> dict[str, Any]:
     last = next(reversed(value), None)
-    if last is not None and isinstance(value[last], int | float) and re.search(r"[\d.eE+-]\s*$", text):
-        return {name: member for name, member in value.items() if name != last}
-    return value
+    if last is None or not re.search(r"[\d.eE+-]\s*$", text):
+        return value
+    inner = value[last]
+    if isinstance(inner, list) and inner and isinstance(inner[-1], dict):
+        return {**value, last: [*inner[:-1], _without_cut_number(inner[-1], text)]}
+    if isinstance(inner, dict):
+        return {**value, last: _without_cut_number(inner, text)}
+    return {name: member for name, member in value.items() if name != last or not isinstance(member, int | float)}
 
 
 def shortened(text: str) -> str:

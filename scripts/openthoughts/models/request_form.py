@@ -18,6 +18,20 @@ def _is_setting(key: str) -> str:
 
 Setting = Annotated[str, AfterValidator(_is_setting)]
 
+LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+"""Names of the most tokens of an answer, which `sampling` sets."""
+
+
+def _can_be_added(key: str) -> str:
+    if key in ("n", "stream", "stream_options"):
+        raise ValueError(f"{key} makes another answer than the one that is read: leave it out")
+    if key in LIMITS:
+        raise ValueError(f"{key} is what max_tokens of `sampling` sets: rename it where the model calls it so")
+    return _is_setting(key)
+
+
+Addition = Annotated[str, AfterValidator(_can_be_added)]
+
 
 MERGED = ("reasoning", "text")
 """Blocks of the Responses API that a model's further keys are added to."""
@@ -37,7 +51,12 @@ class RequestForm(Options):
     rename: dict[Setting, Setting] = Field(
         default_factory=dict, description="Key -> its name there, such as max_tokens -> max_completion_tokens."
     )
-    add: dict[Setting, Any] = Field(default_factory=dict, description="Further keys, sent as they are.")
+    add: dict[Addition, Any] = Field(default_factory=dict, description="Further keys, sent as they are.")
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether the most tokens of an answer are sent."""
+        return not set(LIMITS) & set(self.omit)
 
     @property
     def path(self) -> str:

@@ -28,10 +28,17 @@ def prompt_problems(
     if problems:
         return problems
     try:
-        wanted = Prompt.parse(catalog.prompts[name].text, name, tells or bool(given)).placeholders()
+        may_tell = tells or bool(given)
+        wanted = Prompt.parse(catalog.prompts[name].text, name, may_tell).placeholders()
     except UserError as error:
         return [f"{path}: {str(error).rstrip('.')}"]
+    problems = []
     for source, entry in asked.items():
+        if not may_tell and entry.get("reference") in wanted:
+            problem = (
+                f"the prompt {name} would tell the model the answer: {{{{ {entry['reference']} }}}} is the reference"
+            )
+            problems.append(f"{path}: {problem} of {source}")
         connector = CONNECTORS.get(str(entry.get("connector")))
         known = connector.metadata_names(entry) if connector else None
         if known is not None:

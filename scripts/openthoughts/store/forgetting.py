@@ -5,7 +5,6 @@ A forgotten answer's row stays without its text and under another key, because w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,10 @@ from openthoughts.store.rows import FORGOTTEN, first_of_key, rank
 from openthoughts.store.store import COMMIT_RETRIES, Store, writer_properties
 
 COLUMNS = ("model_id", "bucket", "model", "key", "question_id", "sample", "error", "usd")
+
+
+EMPTY_REASON = "the answer is empty"
+"""The reason of a failure that brought no text."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,15 @@ class Choice:
     error: str | None = None
     """Failures whose reason holds this regular expression."""
     empty: bool = False
-    """Answers without a text, or with blanks alone, and without reasoning."""
+    """Answers without a text, or with blanks alone, and without reasoning, and failures for that reason."""
 
     def __post_init__(self) -> None:
         """Raises ``UserError`` where no condition is given, or the expression is none."""
         if not any((self.model, self.questions, self.since, self.until, self.error is not None, self.empty)):
             raise UserError("say which answers to forget: --model, --question, --since, --until, --error or --empty.")
         try:
-            re.compile(self.error or "")
-        except re.error as error:
+            pl.Series([""]).str.contains(self.error or "")
+        except pl.exceptions.ComputeError as error:
             raise UserError(f"--error {self.error!r} is no regular expression ({error}).") from error
 
     def condition(self, model_id: str) -> pl.Expr:
@@ -71,7 +74,9 @@ def find(store: Store, choice: Choice) -> pl.DataFrame:
     models = {names[0] for names in store.models() if choice.model in (None, *names)}
     if not models:
         raise UserError(f"the store has nothing of {choice.model}: `store.py stats` lists its models.")
-    blank = [pl.col(name).fill_null("").str.strip_chars() == "" for name in ("text", "reasoning")]
+    said = [pl.col(name).fill_null("").str.replace_all("</?think>", "") for name in ("text", "reasoning")]
+    blank = [text.str.strip_chars() == "" for text in said]
+    told = pl.col("error").fill_null(EMPTY_REASON).str.contains(EMPTY_REASON, literal=True)
     found = []
     for model_id in sorted(models):
         rows = store.scan(model_id)
@@ -79,7 +84,7 @@ def find(store: Store, choice: Choice) -> pl.DataFrame:
             of_key = rows.select(
                 *("model", "key", "question_id", "sample", "error", "usd"),
                 *(each for each in rank() if each.meta.output_name() != "error"),
-                blank=blank[0] & blank[1] & pl.col("error").is_null(),
+                blank=blank[0] & blank[1] & told,
             )
             chosen = first_of_key(of_key).filter(choice.condition(model_id))
             partition = {"model_id": pl.lit(model_id), "bucket": pl.col("question_id").str.slice(0, 1)}

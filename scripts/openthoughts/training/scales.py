@@ -31,7 +31,10 @@ class RowRules:
 
     def changed(self) -> dict[str, Any]:
         """The rules that are not the default; only these are part of ids."""
-        return {name: value for name, value in self.rules().items() if value != getattr(RowRules, name)}
+        changed = {name: value for name, value in self.rules().items() if value != getattr(RowRules, name)}
+        if self.over_cutoff != "drop":
+            changed.pop("most_lost", None)  # says nothing then
+        return changed
 
     def rules(self) -> dict[str, Any]:
         """All rules."""

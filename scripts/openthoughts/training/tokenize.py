@@ -52,8 +52,8 @@ def tokenize(wanted: Tokenization, accelerator: str, processes: int, output: Pat
     Statistics: ``rows`` (of the dataset), ``tokens`` (after the cut, without padding), ``trained_tokens`` (of the
     answers), ``cut_rows`` and ``cut_share`` (shortened to the cutoff), ``dropped`` (rows by reason: ``question``,
     ``answer``, ``special``), ``special_rows`` (with the text of a special token), ``packed_rows`` (what an epoch goes
-    through), ``template``, ``default_system``, ``cutoff``, ``packing``, ``neat_packing``, the rules that are not the
-    default, ``model`` (identity), ``digest`` of the tokenised data, and ``sample``: rows as the trainer sees them.
+    through), ``template``, ``default_system``, ``cutoff``, ``packing``, ``neat_packing``, the rules of rows, ``model``
+    (identity), ``digest`` of the tokenised data, and ``sample``: rows as the trainer sees them.
     """
     rows = check_dataset(wanted.dataset)
     entry = dataset_entry(wanted.info, wanted.dataset)
@@ -95,14 +95,14 @@ def statistics(wanted: Tokenization, counts: dict[str, Any]) -> dict[str, Any]:
         "cutoff": wanted.cutoff,
         "packing": wanted.preparation.packing,
         "neat_packing": wanted.preparation.neat_packing,
-        **wanted.preparation.changed(),
         "model": wanted.model.identity,
     }
     names = ("rows", "tokens", "trained_tokens", "cut_rows", "special_rows", "packed_rows", "dropped")
     measured = {name: counts[name] for name in names}
     share = {"cut_share": round(counts["cut_rows"] / counts["rows"], 6)}
     name = {"digest": digest([made_with, counts["digest"]], 64)}
-    return {**measured, **share, **made_with, **name, "sample": counts["sample"]}
+    rules = wanted.preparation.rules()  # what they did is in the data, whose digest that is
+    return {**measured, **share, **made_with, **rules, **name, "sample": counts["sample"]}
 
 
 REASONS = {

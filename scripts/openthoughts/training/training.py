@@ -33,7 +33,6 @@ from openthoughts.training.arguments import Training, deepspeed_settings, train_
 from openthoughts.training.checkpoints import MARKER, checkpoints, free_name, last_checkpoint, whole
 from openthoughts.training.metrics import METRICS, read_metrics
 from openthoughts.training.nodes import Meeting, Nodes, rendezvous
-from openthoughts.training.scales import RowRules
 from openthoughts.training.weights import finished, keep_model
 
 CHILD = ENGINES / "llamafactory_train.py"
@@ -86,8 +85,13 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
 
 def check_made_for(training: Training) -> None:
-    """Raise ``UserError`` where the data was cut or packed otherwise than the scale says."""
-    made_with = {**RowRules().rules(), **training.statistics}
+    """Raise ``UserError`` where the data was cut or packed otherwise than the scale says.
+
+    Data that an earlier version made names no rules; it is the same under all of them where no row was cut.
+    """
+    made_with = dict(training.statistics)
+    if "over_cutoff" not in made_with and made_with.get("cut_rows"):
+        made_with["over_cutoff"] = "published"
     for name in ("cutoff", "packing", "neat_packing", *training.scale.rules()):
         wanted, made = getattr(training.scale, name), made_with.get(name)
         if made is not None and wanted != made:

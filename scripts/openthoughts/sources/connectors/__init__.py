@@ -108,9 +108,12 @@ class TableKeys(Connector):
     def metadata_names(cls, entry: Mapping[str, Any]) -> frozenset[str] | None:
         """The columns that are kept, and the choices and tests where there are some."""
         kept = entry.get("metadata") or []
-        return frozenset([kept] if isinstance(kept, str) else kept) | {
-            key for key in ("choices", "tests") if entry.get(key) is not None
-        }
+        names = set([kept] if isinstance(kept, str) else kept)
+        if entry.get("choices") is not None:
+            names.add("choices")
+        if entry.get("tests") is not None:
+            names |= {"tests", "function", "time_limit"}
+        return frozenset(names)
 
 
 def _is_path(annotation: Any) -> bool:
