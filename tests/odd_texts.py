@@ -36,12 +36,13 @@ answer is the Final answer: Answer: **Answer:** **Final Solution** option choice
 """
 PIECES = (
     *WORDS.split(), *(f"\\{name}" for name in COMMANDS.split()), *(f"\\{name}{{" for name in COMMANDS.split()),
-    "\n", "\n\n", "\t", "\r", "\r\n", " ", "    ", "x", "y", "The answer is ", *"\x00\x1b\x1c\x85\xa0\u2028\u200b\u202e",
-    *"\ufeff\ufffd\u0301\U0001f600",
+    "\n", "\n\n", "\t", "\r", "\r\n", " ", "    ", "x", "y", "The answer is ",
+    *"\x00\x1b\x1c\x85\xa0\u2028\u200b\u202e\ufeff\ufffd\u0301\U0001f600",
 )  # fmt: skip
 
 BRACKETS = (
-    ("(", ")"), ("[", "]"), ("{", "}"), ("<", ">"), ("$", "$"), ("**", "**"), ('"', '"'), (r"\(", r"\)"), (r"\[", r"\]"),
+    ("(", ")"), ("[", "]"), ("{", "}"), ("<", ">"), ("$", "$"), ("**", "**"), ('"', '"'), (r"\(", r"\)"),
+    (r"\[", r"\]"),
     (r"\left(", r"\right)"), (r"\frac{1}{", "}"), (r"\frac{", "}{2}"), (r"\sqrt{", "}"), (r"\boxed{", "}"), ("^{", "}"),
     (r"\text{", "}"), ("<think>", "</think>"), ("<answer>", "</answer>"), ("<b>", "</b>"), ("```\n", "\n```\n"),
     ('{"difficulty": ', "}"), ('{"a": [', "]}"), ("> ", "\n"), ("- ", "\n"), (r"\begin{cases}", r"\end{cases}"),
@@ -56,7 +57,7 @@ NUMBERS = (
 USUAL = (
     "<think>\nFirst {x}, then {y}.\n</think>\n\nThe answer is \\boxed{\\frac{3}{4}}.",
     "**Step 1.** Let $x = 3$.\n\n1. a\n2. b\n\n| n | f(n) |\n|---|---|\n| 1 | 2 |\n\n**Answer: (B)** 12,345 km",
-    '<think>So a 4: {"difficulty": 4}</think>\n```json\n{"reasoning": "uses \\\\frac{1}{2}", "difficulty": 7}\n```\nDone.',
+    '<think>A 4: {"difficulty": 4}</think>\n```json\n{"reasoning": "uses \\\\frac{1}{2}", "difficulty": 7}\n```\nDone.',
     '{"reasoning": "a \\"quoted\\" word, and {braces}", "passes": true, "response": 55.5}',
     "```python\ndef f(n):\n    return f'{n}' # \\n\nprint(f(3))\n```\nIt prints `3`.",
     "<p>The <b>final</b> answer is <answer>x &lt; 3</answer>.</p> <!-- \\[x<3\\] -->",
