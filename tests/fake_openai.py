@@ -48,6 +48,7 @@ class Fault:
     content_type: str = "application/json"
     answer: Body | None = None  # replaces the answer's message and finish reason
     body: Any = None  # replaces the whole body of the answer
+    raw: bytes | None = None  # replaces the body as it is sent
     times: int | None = None
     probability: float = 1.0
     where: Callable[[Body], bool] = lambda body: True
@@ -216,6 +217,8 @@ class FakeServer:
         if status != 200:
             return await self._send(writer, status, answer)
         answer = answer if fault.body is None else fault.body
+        if fault.raw is not None:
+            return await self._send_raw(writer, fault)
         if fault.cut or fault.malformed or fault.content_type != "application/json":
             return await self._send_broken(writer, answer, fault)
         self.served[name] += 1
@@ -359,6 +362,13 @@ class FakeServer:
         lines = [f"HTTP/1.1 {status} X", "content-type: application/json", f"content-length: {len(payload)}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + payload)
+        await writer.drain()
+        return True
+
+    async def _send_raw(self, writer: asyncio.StreamWriter, fault: Fault) -> bool:
+        sent = fault.raw or b""
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {fault.content_type}\r\ncontent-length: {len(sent)}\r\n\r\n"
+        writer.write(head.encode() + sent)
         await writer.drain()
         return True
 

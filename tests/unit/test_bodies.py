@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from openthoughts.inference.bodies import parse_answer, read_completion
-from openthoughts.inference.completions import error_of_answer, split_thinking, whole_text
+from openthoughts.inference.bodies import parse_answer, parse_embedding, read_completion
 from openthoughts.inference.protocol import EmptyAnswerError, FatalError, PassingError, RefusedError
+from openthoughts.inference.thinking import error_of_answer, split_thinking, whole_text
 
 
 def completion(message: Any, finish: str | None = "stop", **further: Any) -> dict[str, Any]:
@@ -121,6 +121,25 @@ def test_an_error_of_status_200_means_what_its_code_means() -> None:
     assert caught.value.is_about_the_question
 
 
+@pytest.mark.parametrize(
+    "usage",
+    ["[1]", '"x"', "7", '{"prompt_tokens": NaN}', '{"prompt_tokens": 1' + "0" * 30 + "}", '{"prompt_tokens": "7"}'],
+)
+def test_odd_counts_of_an_embedding_are_unknown(usage: str) -> None:
+    answer = parse_embedding(f'{{"data": [{{"embedding": [0.5]}}], "usage": {usage}}}'.encode())
+    assert (answer.text, answer.prompt_tokens) == ("AAAAPw==", None)
+    json.dumps(answer.response, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{}", b"[]", b"4", b'{"data": [{"embedding": ["x"]}]}', b'{"data":' * 30_000, b'{"error": {"code": 503}}'],
+)
+def test_what_is_no_embedding_is_asked_for_again(content: bytes) -> None:
+    with pytest.raises(PassingError):
+        parse_embedding(content)
+
+
 @pytest.mark.parametrize("message", [
     {"content": None, "refusal": "I cannot."}, {"content": "", "refusal": "I cannot."},
     {"content": [{"type": "refusal", "refusal": "I cannot."}]},
@@ -150,6 +169,8 @@ def test_the_message_is_kept_where_the_answer_does_not_say_it_all() -> None:
         ("<think>\n\n</think>\n\n4", None, "stop", "<think>\n\n</think>\n\n4"),
         ("<think>\nHm", None, "length", "<think>\nHm"),
         ("Write </think> last: <think>", "Hm.", "stop", "<think>\nHm.\n</think>\n\nWrite </think> last: <think>"),
+        ('{"why": "a \\"</think>\\" in it"}', None, "stop", '{"why": "a \\"</think>\\" in it"}'),
+        ('{"easy": "yes"}</think>4', None, "stop", '<think>\n{"easy": "yes"}\n</think>\n\n4'),
         ("The tags <think> and </think>", None, "stop", "The tags <think> and </think>"),
         ("", None, "stop", None),
         (" \n", None, "stop", None),

@@ -69,11 +69,12 @@ def kept(
     return pairs, output, dropped
 
 
-def test_none_keeps_everything_but_failed_completions(tmp_path: Path) -> None:
+def test_none_keeps_everything_but_failed_completions_and_empty_answers(tmp_path: Path) -> None:
     pairs, _, dropped = kept(tmp_path, {ONE: ["a", None], TWO: ["", "b"]}, "none")
-    assert pairs == [(ONE, 0), (TWO, 0), (TWO, 1)]
-    assert dropped.select("stage", "reason", "sample").rows() == [
-        ("filter_answers", "failed: refused by the content filter", 1)
+    assert pairs == [(ONE, 0), (TWO, 1)]
+    assert sorted(dropped.select("stage", "reason", "sample").rows()) == [
+        ("filter_answers", "empty answer", 0),
+        ("filter_answers", "failed: refused by the content filter", 1),
     ]
 
 
@@ -85,9 +86,9 @@ def test_majority_is_by_mathematics_and_says_why_it_drops(tmp_path: Path) -> Non
     pairs, _, dropped = kept(tmp_path, texts, "majority")
     assert pairs == [(ONE, 0), (ONE, 1), (ONE, 2), (TWO, 0), (TWO, 2)]
     assert sorted(dropped["reason"].to_list()) == [
+        "empty answer",
         "failed: refused by the content filter",
         "failed: refused by the content filter",
-        "no final answer",
         "no final answer",
         "no final answer",
         "not the majority answer: 2",
@@ -169,7 +170,7 @@ def test_cut_answers_are_dropped(tmp_path: Path) -> None:
 
 
 def test_long_paragraphs_are_dropped(tmp_path: Path) -> None:
-    texts = {ONE: ["short\n\nshort again", "a\n \n" + "b" * 21, "c" * 20, ""]}
+    texts = {ONE: ["short\n\nshort again", "a\n \n" + "b" * 21, "c" * 20, "d"]}
     pairs, _, dropped = kept(tmp_path, texts, "short_paragraphs", max_characters=20)
     assert [sample for _, sample in pairs] == [0, 2, 3]
     assert dropped["reason"].to_list() == ["a paragraph of 21 characters"]
@@ -279,7 +280,7 @@ def test_measured_columns_are_asked_for_values_and_ranges(tmp_path: Path) -> Non
         "settled": [r"\boxed{3}"] * 4,
         "open": [r"\boxed{3}", r"\boxed{3}", r"\boxed{4}", r"\boxed{5}"],
         "tied": [r"\boxed{3}", r"\boxed{4}", r"\boxed{3}", r"\boxed{4}"],
-        "silent": ["I do not know", "", "hm", "well"],
+        "silent": ["I do not know", "what?", "hm", "well"],
     }
 
     def questions(where: dict[str, Any], **options: Any) -> set[str]:
@@ -409,7 +410,7 @@ def test_the_filter_of_the_documentation_works(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "added").mkdir()
     (tmp_path / "added/wordy.py").write_text(page.split("```python\n")[1].split("```")[0])
     monkeypatch.setattr(filters, "__path__", [*filters.__path__, str(tmp_path / "added")])
-    texts = {ONE: ["one two three", "one", "", None]}
+    texts = {ONE: ["one two three", "one", "two", None]}
     pairs, _, dropped = kept(tmp_path, texts, "wordy", at_least=2)
     assert pairs == [(ONE, 0)]
     assert dropped.sort("sample")["reason"].to_list()[:2] == ["too few words"] * 2

@@ -65,6 +65,14 @@ def test_json_that_is_right_is_read_as_it_is() -> None:
     assert read_answer(Colour, json.dumps({"reasoning": reasons, "red": True})) == Colour(reasoning=reasons, red=True)
 
 
+@pytest.mark.parametrize(
+    "formula", [r"\boxed{3}", r"2 \times 3", r"a \neq b", r"\rho \beta", r"\begin{cases}", r"\text{m}"]
+)
+def test_a_formula_keeps_its_backslashes(formula: str) -> None:
+    read = read_answer(Colour, f'{{"reasoning":"{formula} is\\nso","red":true}}')
+    assert read == Colour(reasoning=f"{formula} is\nso", red=True)
+
+
 class Grade(Form):
     """A grade."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
-import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 import pytest
+from tests.odd_texts import texts
 
 from openthoughts.answers import language
 from openthoughts.answers.filters import FILTERS
@@ -38,30 +38,8 @@ READERS: dict[str, Callable[[str], Any]] = {
     },
 }
 
-WORDS = r"""
-\frac \dfrac \sqrt \boxed \fbox \text \mathrm \mathbf \left \right \begin{cases} \end{cases} \pm \infty \cdot \times
-\pi \alpha \le \ge \ne \in \cup \cap \binom \sum \int \lim \log \sin \vec \hat \overline \, \; \! \: \( \) \[ \] \\ \%
-\$ \{ \} \& \# \_ { } ( ) [ ] $ $$ ^ _ = + - * / % . , ; : ! ? < > | ~ ` ``` \ " ' & @
-0 1 9 12,345 0.5 3/4 1e999 -0 +7 ٣ ½ ² 十 ∞ − – € £ é ß İ 中文 العربية
-<think> </think> <answer> </answer> answer is the Final: option choice A B (C) D Yes and null true
-{"difficulty": {"passes":true "reasoning":"
-"""
-PIECES = (*WORDS.split(), "\n", "\n\n", "\t", "\r", " ", *"\x00\x1c\x85\u2028\u200b\ufeff\ufffd\u0301\U0001f600")
-
-
-def texts(count: int, seed: int) -> Iterator[str]:
-    """Generated texts: pieces of formulas, prose, tags and JSON, now and then one of them very often."""
-    draw = random.Random(seed)
-    for _ in range(count):
-        parts = draw.choices(PIECES, k=draw.choice((1, 2, 3, 5, 8, 20, 60)))
-        if draw.random() < 0.2:
-            place = draw.randrange(len(parts))
-            parts[place] *= draw.choice((50, 400, 5000))
-        if draw.random() < 0.1:
-            parts.insert(
-                draw.randrange(len(parts) + 1), chr(draw.choice([*range(0xD800), *range(0xE000, sys.maxunicode)]))
-            )
-        yield draw.choice(("", "", " ")).join(parts)
+SECONDS = 10.0
+"""The most that one call may take: a table has millions of texts."""
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(100_000, marks=pytest.mark.exhaustive)])
@@ -69,10 +47,13 @@ def texts(count: int, seed: int) -> Iterator[str]:
 @pytest.mark.parametrize("name", READERS)
 def test_any_text_is_read(name: str, count: int) -> None:
     for text in texts(count, seed=count):
+        begin = time.monotonic()
         try:
             READERS[name](text)
         except Exception as error:
             raise AssertionError(f"{name} of {text[:300]!r} ({len(text)} characters): {error!r}") from error
+        taken = time.monotonic() - begin
+        assert taken < SECONDS, f"{name} takes {taken:.0f} s for {text[:300]!r} ({len(text)} characters)"
 
 
 @pytest.mark.parametrize("name", [name for name, filter_ in FILTERS.items() if filter_.needs is None])

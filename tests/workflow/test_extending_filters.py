@@ -50,7 +50,7 @@ def test_a_recipe_selects_by_the_new_filter_of_questions(checkout: Checkout, con
 
 
 def test_the_new_filter_of_answers_runs(checkout: Checkout, config: dict[str, Any], tmp_path: Path) -> None:
-    texts = {"Which?": ["one two three", "one", "", None, "four words are enough"]}
+    texts = {"Which?": ["one two three", "one", "two", None, "four words are enough"]}
     questions, given = drawn(tmp_path / "d.parquet", list(texts)), answers(tmp_path / "a.parquet", texts)
     command = [sys.executable, "scripts/filter_answers.py", "--questions", str(questions), "--answers", str(given)]
     command += ["--by", "wordy", "--options", json.dumps(config["recipes"]["tiny"]["filter"]["options"] | {"keep": 1})]

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from openthoughts.answers.filtering import FILTERED
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import keyed_hash
+from openthoughts.base.reasoning import without_answer
 from openthoughts.base.streams import TableWriter, read_batches
 from openthoughts.base.tables import DATASET, DRAWN, MEASURES, Schema, read_table, scan_table
 
@@ -118,6 +119,12 @@ def _rows(parts: Sequence[DomainPart], seed: int, schema: Schema, counts: _Count
             if joined["question"].null_count():
                 raise UserError(
                     f"{part.answers} has answers to questions that {part.questions} lacks: filter them again."
+                )
+            empty = joined.filter(without_answer(pl.col("text"), pl.col("finish_reason"))).height
+            if empty:
+                raise UserError(
+                    f"{part.answers} has {empty} empty answers, which an earlier version kept: delete its folder, "
+                    "then run again to drop them."
                 )
             joined = joined.join(measured, on=["question_id", "sample"], how="left", maintain_order="left")
             rows = joined.with_columns(domain=pl.lit(part.name))

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from polars.expr.whenthen import ChainedThen
 
 from openthoughts.answers.filters import KEYS, AnswerFilter, configured_filter
 from openthoughts.answers.filters._ranking import drawn_ranks
 from openthoughts.base.cli import UserError
+from openthoughts.base.reasoning import without_answer
 from openthoughts.base.streams import TableWriter, read_batches
 from openthoughts.base.tables import (
     ASSESSMENTS,
@@ -24,6 +26,7 @@ from openthoughts.base.tables import (
     scan_table,
     write_table,
 )
+from openthoughts.inference import thinking
 
 
 def keep_first(verdicts: pl.DataFrame, chosen: AnswerFilter) -> pl.DataFrame:
@@ -52,6 +55,9 @@ def keep_first(verdicts: pl.DataFrame, chosen: AnswerFilter) -> pl.DataFrame:
     return ordered
 
 
+EMPTY = "empty answer"
+"""Why an answer is dropped that says nothing but, at most, its thinking."""
+
 FILTERED: Schema = {**COMPLETIONS, "occurrence": pl.Int64}
 """Filtered answers: completions with a text, each with the row of its question."""
 
@@ -69,7 +75,8 @@ def filter_answers(
 
     ``questions`` is a DRAWN table, ``answers`` the COMPLETIONS of the same number of samples for each of its rows,
     ``evidence`` the tables ``measured`` (MEASURES) and ``assessed`` (ASSESSMENTS) for the filters that need one.
-    Failed completions are always dropped. Output (FILTERED) in the order of question id and sample; ``dropped`` is
+    Failed completions and empty answers are always dropped; an answer whose thinking the token limit cut is none of
+    them. Output (FILTERED) in the order of question id and sample; ``dropped`` is
     DROPPED with ``sample``.
     """
     chosen = configured_filter(name, options)
@@ -88,9 +95,7 @@ def filter_answers(
     with TableWriter(output, FILTERED) as writer:
         for batch in _answers(answers, drawn, samples):
             assessed = batch.join(verdicts, on=["question_id", "sample"], how="left", maintain_order="left")
-            failed = pl.col("text").is_null()
-            reason = pl.concat_str(pl.lit("failed: "), pl.col("error").fill_null("no text"))
-            assessed = assessed.with_columns(reason=pl.when(failed).then(reason).otherwise(pl.col("reason")))
+            assessed = assessed.with_columns(reason=_why_no_answer().otherwise(pl.col("reason")))
             writer.write(assessed.filter(pl.col("reason").is_null()))
             lost.append(assessed.filter(pl.col("reason").is_not_null()).select(_DROPPED_COLUMNS))
         written = writer.rows
@@ -99,6 +104,12 @@ def filter_answers(
     for reason, count in gone["reason"].str.replace(r":.*", "").value_counts(sort=True).iter_rows():
         logging.info("dropped %d: %s", count, reason)
     return written, gone.height
+
+
+def _why_no_answer() -> ChainedThen:
+    """The reason for which an answer is dropped whatever the filter."""
+    failed = pl.concat_str(pl.lit("failed: "), pl.col("error").fill_null("no text"))
+    return pl.when(pl.col("error") == EMPTY).then(pl.lit(EMPTY)).when(pl.col("text").is_null()).then(failed)
 
 
 def _evidence(name: str, needs: str | None, evidence: Mapping[str, Path]) -> pl.DataFrame | None:
@@ -139,7 +150,13 @@ def _answers(path: Path, drawn: pl.DataFrame, samples: int) -> Iterator[pl.DataF
     else:
         batches = iter([scan_table(path, COMPLETIONS).select(*COMPLETIONS).sort("question_id", "sample").collect()])
     for batch in batches:
-        numbered = batch.with_columns(occurrence=pl.col("sample") // samples)
+        empty = pl.col("text").is_not_null() & without_answer(pl.col("text"), pl.col("finish_reason"))
+        empty |= pl.col("error").str.starts_with(thinking.EMPTY).fill_null(False)
+        numbered = batch.with_columns(
+            occurrence=pl.col("sample") // samples,
+            text=pl.when(~empty).then(pl.col("text")),
+            error=pl.when(empty).then(pl.lit(EMPTY)).otherwise(pl.col("error")),
+        )
         joined = numbered.join(drawn, on=["question_id", "occurrence"], how="left", maintain_order="left")
         strangers = joined.filter(pl.col("source").is_null())
         if not strangers.is_empty():

@@ -9,19 +9,24 @@ from __future__ import annotations
 import array
 import base64
 import json
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from openthoughts.base.reasoning import is_blank
 from openthoughts.inference.protocol import (
-    REFUSED_QUESTIONS,
+    ABOUT_QUESTIONS,
+    USED_UP,
     Answer,
     EmptyAnswerError,
     FatalError,
     PassingError,
     RefusedError,
+    is_about_the_question,
     judge_status,
+    valid,
 )
 
 THINKING = {"thinking", "reasoning", "redacted_thinking", "reasoning.text", "reasoning.summary", "summary_text"}
@@ -33,11 +38,28 @@ COMMENTARY = "commentary"
 TEXT = {"text", "output_text"}
 """Types of the parts of a message that hold its text."""
 
-BROKEN_OFF = ("abort", "error")
+BROKEN_OFF = {
+    "abort", "aborted", "cancelled", "canceled", "error", "timeout", "network_error", "insufficient_system_resource",
+}  # fmt: skip
 """Finish reasons of a server that ended the answer itself."""
 
-STATUS_OF_CODES = {"rate_limit_exceeded": 429} | dict.fromkeys(REFUSED_QUESTIONS, 400)
-"""The HTTP status that the code of a failed response stands for; another one may pass."""
+FILTERED = {"content_filter", "content-filter", "safety", "recitation", "sensitive", "blocklist", "prohibited_content"}
+"""Finish reasons of an answer that a filter stopped."""
+
+CODES = {
+    **dict.fromkeys(ABOUT_QUESTIONS, 400),
+    "invalid_request_error": 400,
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "permission_denied": 403,
+    "model_not_found": 404,
+    **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", "resource_exhausted"), 429),
+    **dict.fromkeys(USED_UP, 429),
+}
+"""The HTTP status of an error that says its code, or only its type, in words."""
+
+MOST_TOKENS = 2**31
+"""Counts of tokens that are not below this are a server's mistake."""
 
 ABOUT = ("id", "model", "system_fingerprint", "usage")
 """What is kept of a body besides its answer."""
@@ -75,8 +97,8 @@ class Message(_Form):
     reasoning: Words = None
     reasoning_details: list[Part] | None = None
     refusal: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    function_call: dict[str, Any] | None = None
+    tool_calls: Any = None
+    function_call: Any = None
 
     def parts(self) -> list[Part]:
         """The content as parts."""
@@ -104,8 +126,9 @@ class Message(_Form):
 
     def called(self) -> str | None:
         """The name of the tool that the model called instead of answering; None without one."""
-        calls = [call.get("function") for call in self.tool_calls or []] + [self.function_call]
-        return next((str(call.get("name")) for call in calls if isinstance(call, dict)), None)
+        listed = self.tool_calls if isinstance(self.tool_calls, list) else []
+        calls = [call.get("function") for call in listed if isinstance(call, dict)] + [self.function_call]
+        return next((str(call.get("name"))[:100] for call in calls if isinstance(call, dict)), None)
 
 
 class Choice(_Form):
@@ -116,7 +139,9 @@ class Choice(_Form):
 
 
 def _count_or_none(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS else None
 
 
 class Usage(_Form):
@@ -213,23 +238,24 @@ def read_completion(body: Any) -> Answer:
     Raises ``EmptyAnswerError`` where it has no text, ``PassingError`` where there is none, and what an error's code
     means where the body is an error.
     """
-    if isinstance(body, Mapping) and body.get("error"):
-        raise _read_error(body["error"])
-    is_response = isinstance(body, Mapping) and _is_response(body)
     try:
         body = _clean(body)
+        if (error := _error_in(body)) is not None:
+            raise _read_error(error)
+        is_response = isinstance(body, Mapping) and _is_response(body)
         found = Response.model_validate(body) if is_response else Completion.model_validate(body)
     except (ValidationError, RecursionError) as error:
+        is_response = isinstance(body, Mapping) and _is_response(body)
         name = "a response of the Responses API" if is_response else "a completion"
         raise PassingError(f"the response is not {name} ({_first_problem(error)})") from error
     about = {name: body[name] for name in ABOUT if body.get(name) is not None}
     if isinstance(found, Response):
         return _of_response(found, about)
     choice, tokens = found.choices[0], found.usage
-    if choice.finish_reason in BROKEN_OFF:
+    if (choice.finish_reason or "").lower() in BROKEN_OFF:
         raise PassingError(f"the server broke off ({choice.finish_reason})")
-    if isinstance(choice.message.content, list) or choice.message.reasoning_details:
-        about["message"] = body["choices"][0]["message"]
+    if not _is_plain(sent := body["choices"][0]["message"]):
+        about["message"] = sent
     return _answer(choice.message, choice.finish_reason, tokens.prompt_tokens, tokens.completion_tokens, about)
 
 
@@ -259,7 +285,7 @@ def _answer(
         text, thinking = ("", None) if refusal else (message.text(), message.thinking())
     except EmptyAnswerError as empty:
         raise EmptyAnswerError(str(empty), nothing) from empty
-    if not refusal and not text.strip() and not (thinking or "").strip():
+    if not refusal and is_blank(text) and is_blank(thinking):
         called = message.called()
         reason = f"the model called a tool ({called}) and gave no answer" if called else "the answer is empty"
         raise EmptyAnswerError(reason, nothing)
@@ -274,33 +300,55 @@ def _answer(
     )
 
 
+def _is_plain(message: dict[str, Any]) -> bool:
+    """Whether text and reasoning say all that a message holds."""
+    held = {name: value for name, value in message.items() if value not in (None, "", [], {}) and name != "role"}
+    thinking = [held.pop(name) for name in ("reasoning_content", "reasoning") if name in held]
+    words = [*thinking, held.pop("content", "")]
+    return not held and all(isinstance(one, str) for one in words) and all(one == thinking[0] for one in thinking)
+
+
 def parse_embedding(content: bytes) -> Answer:
     """The embedding in a response's body, as base64 of its float32 numbers. ``PassingError`` where there is none."""
     try:
         body = json.loads(content)
+        if (error := _clean(_error_in(body))) is not None:
+            raise _read_error(error)
         found = body["data"][0]["embedding"]
         text = found if isinstance(found, str) else base64.b64encode(array.array("f", found).tobytes()).decode()
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+        about = {name: _clean(body[name]) for name in ("model", "usage") if body.get(name) is not None}
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError) as error:
         raise PassingError(f"the response is not an embedding ({_start(content)})") from error
-    tokens = (body.get("usage") or {}).get("prompt_tokens")
-    about = {name: body[name] for name in ("model", "usage") if body.get(name) is not None}
+    usage = about.get("usage")
+    tokens = Usage.model_validate(usage).prompt_tokens if isinstance(usage, dict) else None
     return Answer(text=text, finish_reason="stop", prompt_tokens=tokens, completion_tokens=0, response=about)
 
 
 def _refusal(message: Message, finish: str | None) -> str | None:
     """Why there never will be an answer: the content filter, or the model itself."""
-    if finish == "content_filter":
+    if (finish or "").partition(":")[0].lower() in FILTERED:
         return "refused by the content filter"
     refused = message.refused()
     return f"refused by the model: {refused[:300]}" if refused and not message.text() else None
 
 
+def _error_in(body: Any) -> Any:
+    """The error that a body is; null where it is none."""
+    if not isinstance(body, Mapping):
+        return None
+    return body.get("error") or (body if body.get("object") == "error" else None)
+
+
 def _read_error(error: Any) -> PassingError | RefusedError | FatalError:
-    """What an error in a body of status 200 means, by its code: an HTTP status, or one that stands for it."""
+    """What an error in a body of status 200 means: by its code or its type, else by its words."""
     told = error if isinstance(error, Mapping) else {"message": error}
     code, message = told.get("code"), " ".join(str(told.get("message") or error).split())[:300]
-    status = int(str(code)) if str(code) in map(str, range(400, 600)) else STATUS_OF_CODES.get(str(code), 500)
-    return judge_status(status, None if code is None else str(code), message, {})
+    names = [str(name).lower() for name in (code, told.get("type"), told.get("status")) if name is not None]
+    known = [int(name) for name in names if name in map(str, range(400, 600))]
+    known += [CODES[name] for name in names if name in CODES]
+    name = next((name for name in names if name in CODES), None if code is None else str(code))
+    status = known[0] if known else 400 if is_about_the_question(name, message) else 500
+    return judge_status(status, name, message, {})
 
 
 def _joined(words: Words | list[Part]) -> str:
@@ -311,22 +359,16 @@ def _joined(words: Words | list[Part]) -> str:
 
 
 def _clean(value: Any) -> Any:
-    """A body in valid Unicode: lone surrogates become U+FFFD."""
+    """A body that can be stored: lone surrogates become U+FFFD, and what JSON calls no number (NaN) becomes null."""
     if isinstance(value, str):
-        return _valid(value)
+        return valid(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, list):
         return [_clean(each) for each in value]
     if isinstance(value, dict):
         return {_clean(key): _clean(each) for key, each in value.items()}
     return value
-
-
-def _valid(text: str) -> str:
-    try:
-        text.encode()
-        return text
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _first_problem(error: ValidationError | RecursionError) -> str:

@@ -28,6 +28,7 @@ from openthoughts.inference.progress import Progress
 from openthoughts.inference.protocol import FatalError, Request
 from openthoughts.inference.runner import Round
 from openthoughts.inference.server import engine
+from openthoughts.inference.thinking import error_of_answer, finish_reason, split_thinking, whole_text
 from openthoughts.store.gpu_hours import GpuMeter
 from openthoughts.store.journal import StoreFullError
 from openthoughts.store.rows import blocks
@@ -215,61 +216,13 @@ def _write(shard: Shard, output: Path, by_benchmark: bool) -> None:
             last = places.row(-1)
             for block in (part for one in table.partition_by("benchmark", maintain_order=True) for part in blocks(one)):
                 rows = shard.store.read(shard.asking.model_id, block, COLUMNS)
+                if gone := len(set(block["key"]) - set(rows["key"])):
+                    raise UserError(f"{gone} answers left the store while {output} was written: run again.")
                 writer.write(
                     block.drop("size", "failed")
                     .join(rows, on="key", how="left", maintain_order="left")
+                    .with_columns(finish_reason=finish_reason())
                     .with_columns(**split_thinking())
                     .with_columns(text=whole_text(), error=error_of_answer(), model=pl.lit(shard.asking.model.name))
                 )
     log.info("%s: %d answers", output, writer.rows)
-
-
-EMPTY = "the answer is empty"
-
-
-def split_thinking() -> dict[str, pl.Expr]:
-    """``reasoning`` and ``text`` where a server left the thinking in the text, or sent it in both.
-
-    Thinking ends at the first ``</think>``; ``<think>`` may be missing, as some chat templates give it with the prompt.
-    Without ``</think>`` nothing is split, nor is a JSON object with that word in it. No letter is lost but those that
-    stand twice.
-    """
-    text, reasoning = pl.col("text"), pl.col("reasoning")
-    rest = text.str.replace(r"(?s)\A.*?</think>\s*", "")
-    in_object = text.str.contains(r"\A\s*(```\w*\s*)?\{\s*[\"']") & ~rest.str.contains("{", literal=True)
-    opened = text.str.extract(r"(?s)\A\s*<think>(.*?)</think>")
-    is_begun = ~(text.str.contains("<think>", literal=True) | in_object)
-    inside = pl.coalesce(opened, pl.when(is_begun).then(text.str.extract(r"(?s)\A(.*?)</think>")))
-    twice = reasoning.str.strip_chars() == inside.str.strip_chars()
-    is_split = inside.is_not_null() & (reasoning.is_null() | twice)
-    return {
-        "reasoning": pl.coalesce(reasoning, inside),
-        "text": pl.when(is_split).then(rest).otherwise(text),
-    }
-
-
-def whole_text() -> pl.Expr:
-    """The text with the reasoning put in front of it, in the form of DeepSeek-R1; null for an answer that is empty."""
-    opened = pl.lit("<think>\n") + pl.col("reasoning").str.strip_chars("\n")
-    cut_short = (pl.col("text") == "") & (pl.col("finish_reason") == "length")
-    closed = opened + "\n</think>\n\n" + pl.col("text")
-    return (
-        pl.when(_is_empty())
-        .then(None)
-        .when(pl.col("reasoning").is_null())
-        .then(pl.col("text"))
-        .when(cut_short.fill_null(False))
-        .then(opened)
-        .otherwise(closed)
-    )
-
-
-def error_of_answer() -> pl.Expr:
-    """Why there is no answer; stores written by earlier versions hold empty ones without a reason."""
-    return pl.when(pl.col("error").is_null() & _is_empty()).then(pl.lit(EMPTY)).otherwise(pl.col("error"))
-
-
-def _is_empty() -> pl.Expr:
-    """Whether an answer has neither text nor reasoning."""
-    blank = [pl.col(name).fill_null("").str.strip_chars() == "" for name in ("text", "reasoning")]
-    return blank[0] & blank[1]

@@ -20,6 +20,9 @@ from openthoughts.inference.prompts import Messages
 ATTEMPTS = 8
 """So often is asked for one answer."""
 
+USED_UP = ("insufficient_quota", "billing_hard_limit_reached")
+"""Codes of an account without credit."""
+
 TIMEOUT_ATTEMPTS = 2
 EMPTY_ATTEMPTS = 2
 
@@ -122,7 +125,7 @@ def judge_status(
     status: int, code: str | None, message: str, headers: Mapping[str, str], name: str = "the server"
 ) -> PassingError | RefusedError | FatalError:
     """What an HTTP status other than 200 means for a request, or for the whole run."""
-    if status == 429 and code not in ("insufficient_quota", "billing_hard_limit_reached"):
+    if status == 429 and code not in USED_UP:
         return PassingError(f"{status}: {message}", after=retry_after(headers), is_limit=True)
     if status in (408, 409) or status >= 500:
         return PassingError(f"{status}: {message}", after=retry_after(headers))
@@ -137,35 +140,45 @@ def judge_status(
         return FatalError(f"{name} does not know the model ({status}: {message})", how)
     if status == 429:
         return FatalError(f"the account of {name} is used up ({message})", "add credit, then run again")
-    return RefusedError(f"refused ({status}: {message})", _is_about_the_question(code, message))
+    return RefusedError(f"refused ({status}: {message})", is_about_the_question(code, message))
 
 
 def error_of(error: Any) -> tuple[str | None, str]:
     """The code and the message of an ``openai.APIStatusError``."""
     body = error.body if isinstance(error.body, dict) else {}
     message = body.get("message") or error.response.text or error.message
-    return body.get("code"), " ".join(str(message).split())[:300]
+    code = body.get("code")
+    return None if code is None else valid(str(code)), valid(" ".join(str(message).split())[:300])
 
 
-REFUSED_QUESTIONS = ("invalid_prompt", "bio_policy", "misalignment_policy_violation")
-"""Codes of the Responses API for a question that it will not answer."""
+def valid(text: str) -> str:
+    """A text in valid Unicode: lone surrogates become U+FFFD."""
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
-_CODES_OF_QUESTIONS = {
+
+ABOUT_QUESTIONS = {
     "context_length_exceeded",
     "content_filter",
     "content_policy_violation",
     "string_above_max_length",
-    *REFUSED_QUESTIONS,
+    "invalid_prompt",
+    "bio_policy",
+    "misalignment_policy_violation",
 }
+"""Codes of errors that are for what a question is."""
 
 _TOO_LONG = re.compile(r"context length|max_model_len|longer than the maximum|too many (input )?tokens", re.IGNORECASE)
 
 _FILTERED = re.compile(r"content[ _](management )?(filter|policy)|flagged|safety", re.IGNORECASE)
 
 
-def _is_about_the_question(code: str | None, message: str) -> bool:
+def is_about_the_question(code: str | None, message: str) -> bool:
     """Whether a refusal is for what this question is, not for settings that all requests share."""
-    return code in _CODES_OF_QUESTIONS or bool(_TOO_LONG.search(message) or _FILTERED.search(message))
+    return code in ABOUT_QUESTIONS or bool(_TOO_LONG.search(message) or _FILTERED.search(message))
 
 
 _OTHER_API = "v1/responses"

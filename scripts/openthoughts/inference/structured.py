@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from annotated_types import Le
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 
@@ -23,13 +25,20 @@ class Form(BaseModel):
 
 AnyForm = TypeVar("AnyForm", bound=Form)
 
-OPENED, CLOSED = "<think>", "</think>"
+OPENED = re.compile(r"\s*(?:<(?:think|thinking|thought|reasoning)>|\[THINK\])", re.IGNORECASE)
+CLOSED = re.compile(r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]", re.IGNORECASE)
+"""Where the thinking of an answer begins and ends."""
 
-MOST_BRACES, MOST_REPAIRS = 200, 20
-"""So many opening braces are looked at, the first and the last ones, and so many broken objects: more are a loop."""
+MOST_BRACES = 200
+"""So many opening braces are looked at, the first and the last ones: more of them are a model's loop."""
 
-MOST_REPAIRED = 20_000
-"""So many characters of broken objects are repaired, which takes their square in time."""
+MOST_DEPTH = 50
+"""An object deeper in others is a model's loop."""
+
+MOST_MARKS = 2_000
+"""So many quotes and brackets of broken objects are repaired per answer; a repair takes their square in time."""
+
+_MARK = re.compile(r"""["'`“”{}\[\]]""")
 
 
 @dataclass(frozen=True)
@@ -83,15 +92,16 @@ def read_answer(form: type[AnyForm], text: str) -> AnyForm | Unreadable:
 
     Thinking is no answer: what stands before ``</think>`` does not count, nor does thinking that was never closed. Of
     an answer that was cut off, a value counts only where something follows it, so that a 1 that was cut off a 10 does
-    not. Further members are passed over.
+    not. Further members are passed over, and so are those of the form that have a default and do not fit.
     """
-    begin = 0
-    if text.lstrip().startswith(OPENED):
-        begin = text.find(CLOSED) + len(CLOSED)
-        if begin < len(CLOSED):
+    begin, text = 0, _with_backslashes(text)
+    if OPENED.match(text):
+        closed = CLOSED.search(text)
+        if closed is None:
             return Unreadable("the thinking was cut off", "", text)
+        begin = closed.end()
     objects = [(begin + start, begin + end, value) for start, end, value in _objects(text[begin:])]
-    for tag in re.finditer(CLOSED, text):
+    for tag in CLOSED.finditer(text):
         if not any(start < tag.start() < end for start, end, _ in objects):
             begin = max(begin, tag.end())
     errors = []
@@ -106,16 +116,50 @@ def read_answer(form: type[AnyForm], text: str) -> AnyForm | Unreadable:
     return Unreadable(first["msg"], ".".join(map(str, first["loc"])), text[begin:])
 
 
-def _fitting(form: type[AnyForm], value: dict[str, Any]) -> Iterator[AnyForm | ValidationError]:
-    """An object as the form, or why it is none, then the objects within it."""
-    try:
-        yield form.model_validate({name: value[name] for name in value if name in form.model_fields})
-    except ValidationError as error:
-        yield error
-    for member in value.values():
-        for inner in member if isinstance(member, list) else [member]:
-            if isinstance(inner, dict):
-                yield from _fitting(form, inner)
+def _fitting(form: type[AnyForm], value: Any, depth: int = 0) -> Iterator[AnyForm | ValidationError]:
+    """An object as the form, or why it is none, then the objects within it, in lists too."""
+    if isinstance(value, dict):
+        members = _members(form, value)
+        try:
+            try:
+                yield form.model_validate(members)
+            except ValidationError as error:
+                wrong = {str(fault["loc"][0]) for fault in error.errors() if fault["loc"]}
+                yield form.model_validate(
+                    {
+                        name: members[name]
+                        for name in members
+                        if name not in wrong or form.model_fields[name].is_required()
+                    }
+                )
+        except ValidationError as error:
+            yield error
+    for member in value.values() if isinstance(value, dict) else value:
+        if isinstance(member, dict | list) and depth < MOST_DEPTH:
+            yield from _fitting(form, member, depth + 1)
+
+
+def _members(form: type[Form], value: dict[str, Any]) -> dict[str, Any]:
+    """The members that a form has, whatever the case of their names; a number may be written as text."""
+    names = {name.strip().lower(): name for name in value} | {name: name for name in value}
+    found = {name: value[names[name]] for name in form.model_fields if name in names}
+    for name, member in found.items():
+        if form.model_fields[name].annotation in (int, float):
+            found[name] = _number(member, form.model_fields[name].metadata)
+    return found
+
+
+def _number(written: Any, limits: Sequence[Any]) -> Any:
+    """A number as text in ASCII digits, without "of 10" where 10 is the most; true and false are none."""
+    if isinstance(written, bool):
+        return str(written)
+    if not isinstance(written, str):
+        return written
+    digits = "".join(str(unicodedata.decimal(sign)) if sign.isdecimal() else sign for sign in written[:100])
+    digits = digits.strip(" \t\n,;")
+    of = re.fullmatch(r"(.*?\S)\s*(?:/|out of|of)\s*(\d+)", digits)
+    most = [limit.le for limit in limits if isinstance(limit, Le)]
+    return of[1] if of and most == [int(of[2])] else digits
 
 
 def _objects(text: str) -> list[tuple[int, int, dict[str, Any]]]:
@@ -125,19 +169,18 @@ def _objects(text: str) -> list[tuple[int, int, dict[str, Any]]]:
     there are the whole members and the string that is not whole.
     """
     objects: list[tuple[int, int, dict[str, Any]]] = []
-    at, repairs, repaired = 0, 0, 0
+    at, marks = 0, 0
     braces = [match.start() for match in re.finditer(r"\{", text)]
     for begin in braces if len(braces) <= 2 * MOST_BRACES else braces[:MOST_BRACES] + braces[-MOST_BRACES:]:
         if begin < at:
             continue
         value, end = _strict_object(text, begin)
-        if value is None or _lost_backslash(text[begin:end]):
-            written = text[begin : _closing_brace(text, begin) or len(text)]
-            repaired += len(written)
-            if ":" in written and repairs < MOST_REPAIRS and repaired <= MOST_REPAIRED:
-                repairs += 1
-                better, close = _repaired_object(text, begin)
-                value, end = (value, end) if better is None else (better, close)
+        if value is None:
+            closing = _closing_brace(text, begin)
+            written = text[begin : closing or len(text)]
+            marks += len(_MARK.findall(written)) if ":" in written else 0
+            if ":" in written and marks <= MOST_MARKS:
+                value, end = _repaired_object(written, closing is None), begin + len(written)
         if value is not None:
             objects.append((begin, end, value))
             at = end
@@ -153,37 +196,47 @@ def _strict_object(text: str, begin: int) -> tuple[dict[str, Any] | None, int]:
     return value, end
 
 
-def _lost_backslash(text: str) -> bool:
-    r"""Whether JSON would take a backslash of LaTeX for one of its own, as in ``\frac`` and ``\boxed``."""
-    return re.search(r"(?<!\\)(?:\\\\)*\\[fb][a-z]", text) is not None
+_LATEX = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\(?=[bf][a-z]|(?:times|theta|tau|tan|text|tfrac|triangle|tilde|to|neq|nu|nabla|notin|neg|nmid|"
+    r"rho|rightarrow|rangle|rfloor|rceil|right)(?![a-z]))"
+)
 
 
-def _repaired_object(text: str, begin: int) -> tuple[dict[str, Any] | None, int]:
-    """The same of what is not quite JSON."""
+def _with_backslashes(text: str) -> str:
+    r"""A text in which JSON takes no backslash of LaTeX for one of its own, as in ``\frac`` and ``\times``."""
+    return _LATEX.sub(r"\1\\\\", text)
+
+
+def _repaired_object(written: str, is_cut: bool) -> dict[str, Any] | None:
+    """The object in what is not quite JSON; null where there is none."""
     import json_repair
 
-    end = _closing_brace(text, begin)
-    written = text[begin : end or len(text)]
     try:
         value = json_repair.loads(written, skip_json_loads=True)
     except (ValueError, RecursionError):
-        return None, begin
+        return None
     if not isinstance(value, dict):
-        return None, begin
-    return (value if end else _without_cut_number(value, written)), end or len(text)
+        return None
+    return _without_cut_number(value, written) if is_cut else value
 
 
 def _closing_brace(text: str, begin: int) -> int | None:
     """Where the brace that opens at ``begin`` is closed again; null where it is not."""
-    depth = 0
-    for match in re.finditer(r"[{}]", text[begin:]):
-        depth += 1 if match[0] == "{" else -1
-        if depth == 0:
-            return begin + match.end()
+    for wanted in (_OUTSIDE_STRINGS, _ANYWHERE):
+        depth = 0
+        for match in wanted.finditer(text, begin):
+            depth += {"{": 1, "}": -1}.get(match[0], 0)
+            if depth == 0:
+                return match.end()
     return None
 
 
+_OUTSIDE_STRINGS, _ANYWHERE = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]', re.DOTALL), re.compile(r"[{}]")
+"""Braces, and strings with what is in them; in a broken object the quotes may belong to nothing."""
+
+
 def _without_cut_number(value: dict[str, Any], text: str) -> dict[str, Any]:
+    """An object that was cut off, without a number that stood at its end, in whatever object or list."""
     last = next(reversed(value), None)
     if last is None or not re.search(r"[\d.eE+-]\s*$", text):
         return value

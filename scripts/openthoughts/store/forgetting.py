@@ -12,6 +12,7 @@ from datetime import datetime
 import polars as pl
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.reasoning import blank
 from openthoughts.store.leases import is_present
 from openthoughts.store.rows import FORGOTTEN, first_of_key, rank
 from openthoughts.store.store import COMMIT_RETRIES, Store, writer_properties
@@ -74,8 +75,8 @@ def find(store: Store, choice: Choice) -> pl.DataFrame:
     models = {names[0] for names in store.models() if choice.model in (None, *names)}
     if not models:
         raise UserError(f"the store has nothing of {choice.model}: `store.py stats` lists its models.")
-    said = [pl.col(name).fill_null("").str.replace_all("</?think>", "") for name in ("text", "reasoning")]
-    blank = [text.str.strip_chars() == "" for text in said]
+    said = [pl.col(name).str.replace_all("</?think>", "") for name in ("text", "reasoning")]
+    is_blank = blank(said[0]) & blank(said[1])
     told = pl.col("error").fill_null(EMPTY_REASON).str.contains(EMPTY_REASON, literal=True)
     found = []
     for model_id in sorted(models):
@@ -84,7 +85,7 @@ def find(store: Store, choice: Choice) -> pl.DataFrame:
             of_key = rows.select(
                 *("model", "key", "question_id", "sample", "error", "usd"),
                 *(each for each in rank() if each.meta.output_name() != "error"),
-                blank=blank[0] & blank[1] & told,
+                blank=is_blank & told,
             )
             chosen = first_of_key(of_key).filter(choice.condition(model_id))
             partition = {"model_id": pl.lit(model_id), "bucket": pl.col("question_id").str.slice(0, 1)}
