@@ -47,6 +47,13 @@ def part(text: str, kind: str = "text") -> dict[str, str]:
         (said("4", reasoning_details=[part("Hm.", "reasoning.text")]), "4", "Hm."),
         (said("4", reasoning="Hm.", reasoning_details=[part("Hm.", "reasoning.text")]), "4", "Hm."),
         (said("4", tool_calls=[]), "4", None),
+        (said("4", reasoning={"effort": "low"}), "4", None),
+        (said("4", refusal=False), "4", None),
+        (said("4", reasoning=4), "4", None),
+        (said("4", reasoning_details={"a": 1}), "4", None),
+        (said([{"type": "reasoning", "summary": {"a": 1}}, part("4")]), "4", None),
+        (said([part("4"), {"type": "reference", "reference_ids": [1]}]), "4", None),
+        (completion({"content": "4"}, finish=1), "4", None),  # type: ignore[arg-type]
         (said("4", tool_calls=[{"function": {"name": "add"}}]), "4", None),
         (said("4", annotations=[1], audio=None), "4", None),
         (said("", reasoning_content="Hm"), "", "Hm"),
@@ -93,7 +100,7 @@ def test_an_empty_answer_is_none(body: Any, reason: str) -> None:
     "body",
     [
         said(4), said(4.5), said(True), said({"text": "4"}), said([4]), said([None]), said([{"type": 3, "text": "4"}]),
-        said([{"type": "text", "text": 4}]), said("4", reasoning=4), completion(None), completion("4"), completion([]),
+        said([{"type": "text", "text": 4}]), completion(None), completion("4"), completion([]),
         completion({"content": "4"}, finish="abort"), {"choices": []}, {"choices": None}, {"choices": {}}, {}, [], 4,
         None, "4", {"choices": [None]}, {"choices": [{"text": "4"}]}, {"object": "error", "message": "gone"},
         {"error": "overloaded"}, {"error": {"code": 503, "message": "x"}}, {"error": {"code": 429, "message": "x"}},

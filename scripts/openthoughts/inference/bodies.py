@@ -1,7 +1,7 @@
-"""What the body of a response says: the forms that servers give an answer and an embedding in, and their readers.
+"""What the body of a response says: an answer or an embedding, or the reason why there is none.
 
-An answer is a chat completion or a response of the Responses API. A body is an answer, or the reason why there is
-none: an error sent with status 200, an empty answer, the call of a tool, or something else altogether.
+An answer is a chat completion or a response of the Responses API. There is none in an error sent with status 200, an
+empty answer, the call of a tool, or something else altogether.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from openthoughts.base.reasoning import is_blank
+from openthoughts.inference.body_forms import Completion, Message, Response, Usage
 from openthoughts.inference.protocol import (
     ABOUT_QUESTIONS,
     USED_UP,
@@ -28,15 +29,6 @@ from openthoughts.inference.protocol import (
     judge_status,
     valid,
 )
-
-THINKING = {"thinking", "reasoning", "redacted_thinking", "reasoning.text", "reasoning.summary", "summary_text"}
-"""Types of the parts of a message that hold the model's thinking."""
-
-COMMENTARY = "commentary"
-"""Phase of a message of the Responses API that is said on the way to the answer: it counts as thinking."""
-
-TEXT = {"text", "output_text"}
-"""Types of the parts of a message that hold its text."""
 
 BROKEN_OFF = {
     "abort", "aborted", "cancelled", "canceled", "error", "timeout", "network_error", "insufficient_system_resource",
@@ -58,169 +50,8 @@ CODES = {
 }
 """The HTTP status of an error that says its code, or only its type, in words."""
 
-MOST_TOKENS = 2**31
-"""Counts of tokens that are not below this are a server's mistake."""
-
 ABOUT = ("id", "model", "system_fingerprint", "usage")
 """What is kept of a body besides its answer."""
-
-
-class _Form(BaseModel):
-    """Keys that nothing here reads are no mistake."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-
-class Part(_Form):
-    """A part of a message whose content is a list; servers hold thinking in keys of different names."""
-
-    type: str = "text"
-    text: str | None = None
-    thinking: str | list[Part] | None = None
-    reasoning: str | list[Part] | None = None
-    summary: str | list[Part] | None = None
-    refusal: str | None = None
-
-    def words(self) -> str:
-        """Its text or its thinking."""
-        return next((_joined(held) for held in (self.text, self.thinking, self.reasoning, self.summary) if held), "")
-
-
-Words = str | list[str | Part] | None
-
-
-class Message(_Form):
-    """What the model said."""
-
-    content: Words = None
-    reasoning_content: Words = None
-    reasoning: Words = None
-    reasoning_details: list[Part] | None = None
-    refusal: str | None = None
-    tool_calls: Any = None
-    function_call: Any = None
-
-    def parts(self) -> list[Part]:
-        """The content as parts."""
-        content = self.content if isinstance(self.content, list) else [self.content or ""]
-        return [Part(text=part) if isinstance(part, str) else part for part in content]
-
-    def text(self) -> str:
-        """The parts of text, joined. Raises ``EmptyAnswerError`` where a part is neither text nor thinking."""
-        unknown = [part.type for part in self.parts() if part.type not in TEXT | THINKING | {"refusal"}]
-        if unknown:
-            raise EmptyAnswerError(f"the answer holds what is no text ({unknown[0]})")
-        return "".join(part.words() for part in self.parts() if part.type in TEXT)
-
-    def thinking(self) -> str | None:
-        """The thinking, from the first place that has some: keys of their own, the parts, the details."""
-        in_parts = [part for part in self.parts() if part.type in THINKING]
-        for held in (self.reasoning_content, self.reasoning, in_parts, self.reasoning_details):
-            if words := _joined(held):
-                return words
-        return None
-
-    def refused(self) -> str | None:
-        """How the model refused; None where it did not."""
-        return self.refusal or next((part.refusal for part in self.parts() if part.refusal), None)
-
-    def called(self) -> str | None:
-        """The name of the tool that the model called instead of answering; None without one."""
-        listed = self.tool_calls if isinstance(self.tool_calls, list) else []
-        calls = [call.get("function") for call in listed if isinstance(call, dict)] + [self.function_call]
-        return next((str(call.get("name"))[:100] for call in calls if isinstance(call, dict)), None)
-
-
-class Choice(_Form):
-    """One answer of a completion."""
-
-    message: Message
-    finish_reason: str | None = None
-
-
-def _count_or_none(value: object) -> int | None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS else None
-
-
-class Usage(_Form):
-    """Tokens; what a server says in another way is unknown."""
-
-    prompt_tokens: Annotated[int | None, BeforeValidator(_count_or_none)] = None
-    completion_tokens: Annotated[int | None, BeforeValidator(_count_or_none)] = None
-
-
-class Completion(_Form):
-    """The body of an answered request."""
-
-    choices: list[Choice] = Field(min_length=1)
-    usage: Annotated[Usage, BeforeValidator(lambda value: value if isinstance(value, dict) else {})] = Usage()
-
-
-class Item(_Form):
-    """One item of a response's output: a message, reasoning, or what a tool does."""
-
-    type: str = "message"
-    content: str | list[Part] | None = None
-    summary: list[Part] | None = None
-    phase: str | None = None
-    name: str | None = None
-
-    def parts(self) -> list[Part]:
-        """What it says, as parts of a message; none where a tool does something."""
-        if self.type == "reasoning":
-            words = _joined(self.content) or "\n\n".join(part.words() for part in self.summary or [])
-            return [Part(type="reasoning", text=words)]
-        if self.type != "message":
-            return []
-        if self.phase == COMMENTARY:
-            return [Part(type="reasoning", text=_joined(self.content))]
-        return [Part(text=self.content)] if isinstance(self.content, str) else self.content or []
-
-
-class Incomplete(_Form):
-    """Why a response is not complete."""
-
-    reason: str | None = None
-
-
-class ResponseUsage(_Form):
-    """Tokens, as the Responses API names them."""
-
-    input_tokens: Annotated[int | None, BeforeValidator(_count_or_none)] = None
-    output_tokens: Annotated[int | None, BeforeValidator(_count_or_none)] = None
-
-
-class Response(_Form):
-    """The body of an answered request of the Responses API."""
-
-    output: list[Item]
-    status: str | None = None
-    incomplete_details: Incomplete | None = None
-    usage: Annotated[ResponseUsage, BeforeValidator(lambda value: value if isinstance(value, dict) else {})] = (
-        ResponseUsage()
-    )
-
-    def finish_reason(self) -> str | None:
-        """Why the answer ended, as a completion says it; None where the server broke off."""
-        if self.status in ("completed", None):
-            return "stop"
-        reason = self.incomplete_details.reason if self.incomplete_details else None
-        return {"max_output_tokens": "length", "content_filter": "content_filter"}.get(reason or "")
-
-    def broken_off(self) -> str:
-        """Why there is no finish reason."""
-        reason = self.incomplete_details.reason if self.incomplete_details else None
-        return reason or str(self.status)
-
-    def message(self) -> Message:
-        """What the model said, as the message of a completion."""
-        parts = [part for item in self.output for part in item.parts()]
-        thinking = [words for part in parts if part.type == "reasoning" and (words := part.words())]
-        calls = [{"function": {"name": item.name}} for item in self.output if item.type == "function_call"]
-        content: list[str | Part] = [part for part in parts if part.type != "reasoning"]
-        return Message(content=content, reasoning_content="\n\n".join(thinking) or None, tool_calls=calls)
 
 
 def parse_answer(content: bytes) -> Answer:
@@ -279,16 +110,11 @@ def _answer(
 
     Raises ``EmptyAnswerError`` where it has no text.
     """
-    nothing = Answer(None, finish_reason=finish, prompt_tokens=asked, completion_tokens=answered, response=about)
-    try:
-        refusal = _refusal(message, finish)
-        text, thinking = ("", None) if refusal else (message.text(), message.thinking())
-    except EmptyAnswerError as empty:
-        raise EmptyAnswerError(str(empty), nothing) from empty
+    refusal = _refusal(message, finish)
+    text, thinking = ("", None) if refusal else (message.text(), message.thinking())
     if not refusal and is_blank(text) and is_blank(thinking):
-        called = message.called()
-        reason = f"the model called a tool ({called}) and gave no answer" if called else "the answer is empty"
-        raise EmptyAnswerError(reason, nothing)
+        nothing = Answer(None, finish_reason=finish, prompt_tokens=asked, completion_tokens=answered, response=about)
+        raise EmptyAnswerError(message.why_empty(), nothing)
     return Answer(
         text=None if refusal else text,
         reasoning=thinking,
@@ -349,13 +175,6 @@ def _read_error(error: Any) -> PassingError | RefusedError | FatalError:
     name = next((name for name in names if name in CODES), None if code is None else str(code))
     status = known[0] if known else 400 if is_about_the_question(name, message) else 500
     return judge_status(status, name, message, {})
-
-
-def _joined(words: Words | list[Part]) -> str:
-    """The texts of parts, one after the other; "" where there are none."""
-    if words is None or isinstance(words, str):
-        return words or ""
-    return "".join(part if isinstance(part, str) else part.words() for part in words)
 
 
 def _clean(value: Any) -> Any:
