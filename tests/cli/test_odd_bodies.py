@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,6 @@ from openthoughts.base.tables import COMPLETIONS, LABELS, read_table
 from openthoughts.inference.pace import Limits
 
 CATALOG_PROMPTS = Path(__file__).parents[2] / "catalog" / "prompts"
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with FakeServer() as running:
-        yield running
 
 
 @pytest.fixture
