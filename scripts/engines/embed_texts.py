@@ -23,8 +23,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def embed(folder: Path, texts: list[str]) -> Any:
     """The vectors of texts, one per row (float32)."""
     import numpy
-    import torch  # type: ignore[import-not-found]
-    from transformers import AutoModel, AutoTokenizer  # type: ignore[import-not-found]
+    import torch
+    from transformers import AutoModel, AutoTokenizer
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(folder)

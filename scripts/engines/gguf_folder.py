@@ -12,8 +12,8 @@ from pathlib import Path
 
 def convert(gguf: Path, folder: Path, dtype: str) -> None:
     """Write the model, tokenizer, chat template and generation configuration of ``gguf`` to ``folder``."""
-    import torch  # type: ignore[import-not-found]
-    from transformers import (  # type: ignore[import-not-found]
+    import torch
+    from transformers import (
         AutoModelForCausalLM,
         AutoTokenizer,
         GenerationConfig,

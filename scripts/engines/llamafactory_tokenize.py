@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from training_rows import QUESTION, Protection, RefusalError, Rows, kept
 
@@ -147,9 +148,9 @@ def tokenize_chunk(task: tuple[Path, dict[str, Any], dict[str, Any], dict[str, A
     result) and the digest of its data.
     """
     chunk, info, arguments, rules = task
-    from llamafactory.data import get_dataset, get_template_and_fix_tokenizer  # type: ignore[import-not-found]
-    from llamafactory.hparams import get_train_args  # type: ignore[import-not-found]
-    from llamafactory.model import load_tokenizer  # type: ignore[import-not-found]
+    from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+    from llamafactory.hparams import get_train_args
+    from llamafactory.model import load_tokenizer
 
     (chunk.parent / "dataset_info.json").write_text(json.dumps({"chunk": {**info, "file_name": chunk.name}}))
     local = {"dataset": "chunk", "dataset_dir": str(chunk.parent), "cache_dir": str(chunk.parent / "cache")}
@@ -186,17 +187,19 @@ def tokenize_chunk(task: tuple[Path, dict[str, Any], dict[str, Any], dict[str, A
 
 def protect(chunk: Path, protection: Protection) -> None:
     """Mark what is not to be taken for special tokens in the conversations of a chunk."""
-    conversations = pq.read_table(chunk).column("conversations").to_pylist()
-    marked = [[turn | {"value": protection.mark(turn["value"])} for turn in turns] for turns in conversations]
-    if marked != conversations:
+    conversations = pq.read_table(chunk).column("conversations")
+    values = pc.struct_field(pc.list_flatten(conversations), "value")
+    if pc.any(pc.match_substring_regex(values, protection.pattern.pattern)).as_py():
+        turns_of = conversations.to_pylist()
+        marked = [[turn | {"value": protection.mark(turn["value"])} for turn in turns] for turns in turns_of]
         pq.write_table(pa.table({"conversations": marked}), chunk)
 
 
 @contextmanager
 def ruled_by(rows: Rows) -> Iterator[None]:
     """Rows are encoded, cut and dropped as ``rows`` says while this lasts, instead of silently."""
-    from llamafactory.data.processor import supervised  # type: ignore[import-not-found]
-    from llamafactory.data.template import ReasoningTemplate, Template  # type: ignore[import-not-found]
+    from llamafactory.data.processor import supervised
+    from llamafactory.data.template import ReasoningTemplate, Template
 
     one, packed = supervised.SupervisedDatasetProcessor, supervised.PackedSupervisedDatasetProcessor
     infer_seqlen, encode, pack = supervised.infer_seqlen, one._encode_data_example, packed.preprocess_dataset

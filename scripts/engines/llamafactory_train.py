@@ -70,7 +70,7 @@ def train(arguments: dict[str, Any], output: Path) -> None:
     """Run LLaMA-Factory's training."""
     if arguments.get("use_cpu"):
         prepare_cpu()
-    from llamafactory.train.tuner import run_exp  # type: ignore[import-not-found]
+    from llamafactory.train.tuner import run_exp
 
     run_exp(args=arguments, callbacks=[recorder(output), row_order(arguments["seed"])])
 
@@ -89,7 +89,7 @@ def prepare_cpu() -> None:
     accelerate leaves DeepSpeed's communication closed on processors, so it is opened here. DeepSpeed would compile an
     operator for reductions in shared memory first (over a minute, and a compiler); gloo reduces as well.
     """
-    import deepspeed  # type: ignore[import-not-found]
+    import deepspeed
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed("gloo")
@@ -103,9 +103,9 @@ def row_order(seed: int) -> Any:
     see other batches.
     """
     import pyarrow.compute as pc
-    import torch  # type: ignore[import-not-found]
-    from transformers import Trainer, TrainerCallback  # type: ignore[import-not-found]
-    from transformers.trainer_pt_utils import get_length_grouped_indices  # type: ignore[import-not-found]
+    import torch
+    from transformers import Trainer, TrainerCallback
+    from transformers.trainer_pt_utils import get_length_grouped_indices
 
     class Order(torch.utils.data.Sampler, TrainerCallback):
         """The order of an epoch's rows: shuffled, or batches of rows of like length."""

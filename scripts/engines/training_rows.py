@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 IGNORED = -100
@@ -62,7 +63,7 @@ class Protection:
 
     def mark(self, text: str) -> str:
         """A text with its protected parts as marks."""
-        return self._pattern.sub(lambda found: f"{OPENED}{self.texts.index(found[0])}{CLOSED}", text)
+        return self.pattern.sub(lambda found: f"{OPENED}{self.texts.index(found[0])}{CLOSED}", text)
 
     def unmark(self, text: str) -> str:
         """The text before it was marked."""
@@ -79,8 +80,9 @@ class Protection:
                 ids += as_text(tokenizer, self.unmark(part))
         return ids
 
-    @property
-    def _pattern(self) -> re.Pattern[str]:
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Where a text holds what is protected."""
         return re.compile("|".join(map(re.escape, self.texts)))
 
     def _restored(self, found: re.Match[str]) -> str:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -30,12 +30,6 @@ from openthoughts.store.store import Store
 
 TEXTS = [f"What is {number} + {number}? {{braces}} \U0001f600" for number in range(12)]
 CATALOG_PROMPTS = Path(__file__).parents[2] / "catalog" / "prompts"
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with FakeServer() as running:
-        yield running
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,6 @@ from openthoughts.store.store import Store
 ROOT = Path(__file__).parents[2]
 TEXTS = [f"What is {number} plus 1?" for number in range(20)]
 PRICE = '{"input": 1000, "output": 10000, "batch": 0.5}'
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with FakeServer() as running:
-        yield running
 
 
 @pytest.fixture

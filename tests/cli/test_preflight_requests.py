@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,6 @@ from tests.fake_openai import API_KEY, MODEL, FakeServer, Fault
 import preflight
 from openthoughts.base.places import WORKFLOW
 from openthoughts.inference import trial
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with FakeServer() as running:
-        yield running
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,6 @@ from openthoughts.models.fetch import fetch
 TEXTS = [f"What is {number} plus 1?" for number in range(6)]
 PROMPT = Path(__file__).parents[2] / "catalog" / "prompts" / "difficulty_math.md"
 MODES = ["live", "batch"]
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with FakeServer() as running:
-        yield running
 
 
 @pytest.fixture

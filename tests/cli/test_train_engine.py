@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 
 import tokenize_dataset
 import train_student
+from openthoughts.answers.dataset import dataset_info
 from openthoughts.base.environments import find
 from openthoughts.base.tables import DATASET
 from openthoughts.inference.vllm import free_port
@@ -44,14 +45,6 @@ SCALE = {
     "global_batch": 4, "learning_rate": 1e-3, "cutoff": CUTOFF, "epochs": 2, "save_steps": 2, "over_cutoff": "cut"
 }  # fmt: skip
 GROUPED = {"group_by_length": True}
-INFO = {
-    "tiny": {
-        "file_name": "dataset.parquet",
-        "formatting": "sharegpt",
-        "columns": {"messages": "conversations"},
-        "tags": {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt"},
-    }
-}
 
 
 def conversation(number: int) -> tuple[str, str]:
@@ -71,7 +64,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append({"conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]})
     table = pl.DataFrame(rows, schema={"conversations": DATASET["conversations"]})
     table.write_parquet(folder / "dataset.parquet")
-    (folder / "dataset_info.json").write_text(json.dumps(INFO))
+    (folder / "dataset_info.json").write_text(json.dumps(dataset_info("dataset.parquet")))
     return folder
 
 

@@ -12,6 +12,7 @@ from polars.expr.whenthen import ChainedThen
 
 from openthoughts.answers.filters import KEYS, AnswerFilter, configured_filter
 from openthoughts.answers.filters._ranking import drawn_ranks
+from openthoughts.base import reasoning
 from openthoughts.base.cli import UserError
 from openthoughts.base.reasoning import without_answer
 from openthoughts.base.streams import TableWriter, read_batches
@@ -26,7 +27,6 @@ from openthoughts.base.tables import (
     scan_table,
     write_table,
 )
-from openthoughts.inference import thinking
 
 
 def keep_first(verdicts: pl.DataFrame, chosen: AnswerFilter) -> pl.DataFrame:
@@ -151,7 +151,7 @@ def _answers(path: Path, drawn: pl.DataFrame, samples: int) -> Iterator[pl.DataF
         batches = iter([scan_table(path, COMPLETIONS).select(*COMPLETIONS).sort("question_id", "sample").collect()])
     for batch in batches:
         empty = pl.col("text").is_not_null() & without_answer(pl.col("text"), pl.col("finish_reason"))
-        empty |= pl.col("error").str.starts_with(thinking.EMPTY).fill_null(False)
+        empty |= pl.col("error").str.starts_with(reasoning.EMPTY).fill_null(False)
         numbered = batch.with_columns(
             occurrence=pl.col("sample") // samples,
             text=pl.when(~empty).then(pl.col("text")),

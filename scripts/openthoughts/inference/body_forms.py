@@ -14,6 +14,8 @@ from pydantic import (
     WrapValidator,
 )
 
+from openthoughts.base.reasoning import EMPTY
+
 THINKING = {"thinking", "reasoning", "redacted_thinking", "reasoning.text", "reasoning.summary", "summary_text"}
 """Types of the parts of a message that hold the model's thinking."""
 
@@ -89,7 +91,7 @@ class Message(_Form):
         if unknown:
             return f"the answer holds what is no text ({unknown[0]})"
         called = self.called()
-        return f"the model called a tool ({called}) and gave no answer" if called else "the answer is empty"
+        return f"the model called a tool ({called}) and gave no answer" if called else EMPTY
 
     def thinking(self) -> str | None:
         """The thinking, from the first place that has some: keys of their own, the parts, the details."""

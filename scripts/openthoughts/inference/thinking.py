@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from openthoughts.base.reasoning import blank
-
-EMPTY = "the answer is empty"
+from openthoughts.base.reasoning import EMPTY, blank
 
 ENDS = {
     **dict.fromkeys(

@@ -12,16 +12,12 @@ from datetime import datetime
 import polars as pl
 
 from openthoughts.base.cli import UserError
-from openthoughts.base.reasoning import blank
+from openthoughts.base.reasoning import EMPTY, blank
 from openthoughts.store.leases import is_present
 from openthoughts.store.rows import FORGOTTEN, first_of_key, rank
 from openthoughts.store.store import COMMIT_RETRIES, Store, writer_properties
 
 COLUMNS = ("model_id", "bucket", "model", "key", "question_id", "sample", "error", "usd")
-
-
-EMPTY_REASON = "the answer is empty"
-"""The reason of a failure that brought no text."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ def find(store: Store, choice: Choice) -> pl.DataFrame:
         raise UserError(f"the store has nothing of {choice.model}: `store.py stats` lists its models.")
     said = [pl.col(name).str.replace_all("</?think>", "") for name in ("text", "reasoning")]
     is_blank = blank(said[0]) & blank(said[1])
-    told = pl.col("error").fill_null(EMPTY_REASON).str.contains(EMPTY_REASON, literal=True)
+    told = pl.col("error").fill_null(EMPTY).str.contains(EMPTY, literal=True)
     found = []
     for model_id in sorted(models):
         rows = store.scan(model_id)
