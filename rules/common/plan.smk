@@ -22,8 +22,23 @@ from openthoughts.costs.estimates import budget_warnings, estimate, total
 from openthoughts.plan.planner import make_plan
 from openthoughts.plan.validation import configured
 
+def site(name):
+    """What the profile's default-resources say of this cluster; None on a single machine, and for what is empty."""
+    named = workflow.resource_settings._parsed_default_resources.get(name)
+    return (
+        named.evaluate(
+            None, input=[], attempt=1, threads=1, rulename="", async_run=None
+        ).value
+        or None
+        if named is not None
+        else None
+    )
+
+
 try:
     SETTINGS = prepared(config)
+    if SETTINGS.get("gpu") is None and site("gpu_card"):
+        SETTINGS = {**SETTINGS, "gpu": site("gpu_card")}
     CONFIGURATION, entries = configured(SETTINGS)
     CATALOG = list(CONFIGURATION.catalog)
     PLAN = make_plan(CONFIGURATION, entries)

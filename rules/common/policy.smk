@@ -6,19 +6,6 @@ from openthoughts.sources.entries import needs_pin
 from openthoughts.plan.register import FETCHED
 
 
-def site(name):
-    """What the profile's default-resources say of this cluster; None on a single machine, and for what is empty."""
-    named = workflow.resource_settings._parsed_default_resources.get(name)
-    return (
-        named.evaluate(
-            None, input=[], attempt=1, threads=1, rulename="", async_run=None
-        ).value
-        or None
-        if named is not None
-        else None
-    )
-
-
 CPU_PARTITION = site("slurm_partition")
 GPU_PARTITION = site("gpu_partition") or CPU_PARTITION
 NETWORK_PARTITION = site("network_partition")

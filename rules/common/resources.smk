@@ -1,5 +1,6 @@
 # What jobs need: memory, time, threads, GPUs, and how a model is asked. None of it changes an output.
-from openthoughts.plan.expectations import engine_gpus, served_entry
+from openthoughts.plan.expectations import served_entry
+from openthoughts.plan.speeds import answer_seconds, engine_gpus, tensor_parallel
 from openthoughts.plan.register import inference
 
 
@@ -99,7 +100,7 @@ def asking(kind, minutes):
         "grace": site("grace") or 20,
         "max_failed": str(MAX_FAILED),
         "concurrency": serving(kind, "concurrency", 64),
-        "tensor_parallel": serving(kind, "tensor_parallel", 1),
+        "tensor_parallel": of_model(kind, tensor_parallel),
         "data_parallel": serving(kind, "data_parallel", 1),
         "engine_args": serving(kind, "engine_args", ""),
         "requests_per_minute": serving(kind, "requests_per_minute", 0),
@@ -128,17 +129,13 @@ ASKING = (
 
 
 def answers_minutes(wildcards):
-    """Minutes of one shard: twice what its tokens take at the catalog's speed, at least two hours."""
+    """Minutes of one shard: twice what its answers take by the plan, at least two hours."""
     stage = PLAN.stage("answers", wildcards.id)
-    speed = served("answers", wildcards).get("serving", {})
-    if not {"tokens_per_second", "tokens_per_answer"} <= set(speed):
+    seconds = answer_seconds(served("answers", wildcards))
+    if seconds is None:
         return 720
-    tokens = (
-        stage.execution["expected"]
-        / stage.execution["shards"]
-        * speed["tokens_per_answer"]
-    )
-    return max(120, round(2 * tokens / speed["tokens_per_second"] / 60))
+    answers = stage.execution["expected"] / stage.execution["shards"]
+    return max(120, round(2 * answers * seconds / 60))
 
 
 def training_gpus(wildcards):

@@ -1,7 +1,8 @@
 """What a plan will cost before anything is booked: requests, tokens, dollars, GPU-hours and disk, stage by stage.
 
 Read off the same plan as the rules. Every number is an estimate from the catalog (rows, prices, speeds, lengths) and
-the constants below, each with its source; what the catalog does not know counts as nothing and is named in ``unknown``.
+the constants below, each with its source. Where something is not known, a number is what is known of it, and
+``unknown`` says of which quantity what is missing: it is told as "at least".
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from openthoughts.models.model import API
 from openthoughts.plan.config import Settings
 from openthoughts.plan.expectations import (
-    engine_gpus,
     expected_rows,
+    length_of,
     served_entry,
     sources_without_rows,
     trained_tokens,
 )
 from openthoughts.plan.register import KINDS, Inference, inference
 from openthoughts.plan.settings.recipe import resolved_recipe
+from openthoughts.plan.speeds import engine_gpus, engine_seconds, missing_of_speed, student_seconds
 from openthoughts.plan.stages import RecipePlan, Stage
 
 BYTES_PER_TOKEN = 3.4
@@ -32,11 +35,8 @@ COMPRESSED = 0.47
 COPIES_OF_AN_ANSWER = 5
 """Store, shard, merged, filtered and dataset."""
 
-GPU_FLOPS = 989e12
-"""Dense bfloat16 operations a second of an H100 (the maker's figure)."""
-
-UTILISATION = 0.35
-"""Share of it that a training reaches."""
+QUANTITIES = ("requests", "input_tokens", "output_tokens", "usd", "gpu_hours", "disk_gb")
+"""What may be unknown of a stage."""
 
 
 @dataclass
@@ -56,15 +56,22 @@ class Estimate:
     gpu_hours_low: float = 0.0
     gpu_hours_high: float = 0.0
     asking_gpu_hours: float = 0.0  # those of engines: the part that a budget counts
-    unknown: set[str] = field(default_factory=set)
+    unknown: dict[str, set[str]] = field(default_factory=dict)
+    """Quantity -> what is missing to know all of it, each as a phrase."""
 
     def __iadd__(self, other: Estimate) -> Estimate:
         for each in fields(self):
             if each.name == "unknown":
-                self.unknown |= other.unknown
+                for quantity, missing in other.unknown.items():
+                    self.unknown.setdefault(quantity, set()).update(missing)
             else:
                 setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
         return self
+
+    def lacks(self, missing: str, *quantities: str) -> None:
+        """Note that quantities are only known in part, as something is missing."""
+        for quantity in quantities:
+            self.unknown.setdefault(quantity, set()).add(missing)
 
 
 def estimate(stages: Iterable[Stage]) -> dict[str, Estimate]:
@@ -88,8 +95,9 @@ def estimate_stage(stage: Stage) -> Estimate:
     """What one stage takes, with its range."""
     result = _estimated(stage)
     low, high = KINDS[stage.kind].spread
-    result.usd_low, result.usd_high = low * result.usd, high * result.usd
-    result.gpu_hours_low, result.gpu_hours_high = low * result.gpu_hours, high * result.gpu_hours
+    result.usd_low, result.usd_high = low * result.usd, high * max(result.usd, result.usd_high)
+    result.gpu_hours_low = low * result.gpu_hours
+    result.gpu_hours_high = high * max(result.gpu_hours, result.gpu_hours_high)
     result.asking_gpu_hours = 0.0 if KINDS[stage.kind].trained_by else result.gpu_hours
     return result
 
@@ -178,46 +186,61 @@ def held_gpus(stage: Stage) -> int:
 
 
 def _asked(stage: Stage, asks: Inference) -> Estimate:
-    """Requests and tokens, dollars of a hosted model or GPU-hours of a local one, and the disk of the answers."""
+    """Requests and tokens, dollars of a hosted model or GPU-hours of a local one, and the disk of the answers.
+
+    The high ends are those of the longest answers where their length is not known.
+    """
     model = stage.input("model")
     entry = served_entry(model)
+    cost = "usd" if entry["kind"] == API else "gpu_hours"
     result = Estimate(requests=_requests(stage, asks))
-    unknown = [table for table, _ in asks.requests(stage) if expected_rows(table) is None]
-    result.unknown |= {f"rows of {name}" for table in unknown for name in sources_without_rows(table)}
+    for table, _ in asks.requests(stage):
+        for name in sources_without_rows(table, expected_rows(table)):
+            result.lacks(f"rows of {name}", "requests", "input_tokens", "output_tokens", cost, "disk_gb")
     tokens_in, tokens_out = asks.tokens(stage)
     if tokens_out is None:
-        result.unknown.add(f"answer length of {model.settings.get('name', model.id)}")
+        result.lacks(length_of(model), "output_tokens", cost, "disk_gb")
     result.input_tokens = result.requests * tokens_in
     result.output_tokens = result.requests * (tokens_out or 0.0)
     result.disk_gb = result.output_tokens * BYTES_PER_TOKEN * COMPRESSED * COPIES_OF_AN_ANSWER / 1e9
-    if entry["kind"] == "api":
-        price = entry.get("price")
-        if price is None:
-            result.unknown.add(f"price of {model.settings['name']}")
-        else:
-            result.usd = (result.input_tokens * price["input"] + result.output_tokens * price["output"]) / 1e6
-            result.usd_batch = result.usd * price.get("batch", 1.0)
-    elif speed := entry.get("serving", {}).get("tokens_per_second"):
-        result.gpu_hours = result.output_tokens / speed * engine_gpus(entry) / 3600
-    else:
-        result.unknown.add(f"speed of {model.settings.get('name', model.id)}")
+    most_out = stage.settings["sampling"]["max_tokens"] if tokens_out is None else tokens_out
+    ends = [_cost_of_a_request(entry, tokens_in, out) for out in (tokens_out or 0.0, most_out)]
+    if ends[0] is None or ends[1] is None:
+        missing = "price" if cost == "usd" else missing_of_speed(entry)
+        result.lacks(f"{missing} of {model.settings.get('name', model.id)}", cost)
+        return result
+    setattr(result, cost, result.requests * ends[0])
+    setattr(result, f"{cost}_high", result.requests * ends[1])
+    result.usd_batch = result.usd * (entry.get("price") or {}).get("batch", 1.0)
     return result
 
 
+def _cost_of_a_request(entry: Mapping[str, Any], tokens_in: float, tokens_out: float) -> float | None:
+    """Dollars of a hosted model, GPU-hours of a local one; None where price or speed is not known."""
+    if entry["kind"] != API:
+        seconds = engine_seconds(entry, tokens_in, tokens_out)
+        return None if seconds is None else seconds * engine_gpus(entry) / 3600
+    price = entry.get("price")
+    return None if price is None else float(tokens_in * price["input"] + tokens_out * price["output"]) / 1e6
+
+
 def _requests(stage: Stage, asks: Inference) -> int:
-    """Requests of a stage; a table whose rows the catalog does not say counts as nothing."""
+    """Requests of a stage, as far as the catalog says how many rows there are."""
     most = stage.settings.get("most") or math.inf
     return sum(int(min(expected_rows(table) or 0, most)) * samples for table, samples in asks.requests(stage))
 
 
 def _trained(stage: Stage, result: Estimate) -> Estimate:
-    """GPU-hours by 6 operations per parameter and token (Kaplan et al., arXiv 2001.08361, without attention)."""
+    """GPU-hours of a training (``openthoughts.models.performance.training_flops``)."""
     model = stage.input("model")
-    parameters = model.execution.get("parameters")
-    if parameters is None:
-        result.unknown.add(f"parameters of {model.settings['name']}")
+    tokens = trained_tokens(stage)
+    for missing in tokens.missing:
+        result.lacks(missing, "gpu_hours")
+    seconds = student_seconds(model.execution, stage.settings["settings"]["cutoff"])
+    if seconds is None:
+        result.lacks(f"{missing_of_speed(model.execution)} of {model.settings['name']}", "gpu_hours")
     else:
-        result.gpu_hours = 6 * parameters * trained_tokens(stage) / (GPU_FLOPS * UTILISATION) / 3600
+        result.gpu_hours, result.gpu_hours_high = tokens.expected * seconds / 3600, tokens.most * seconds / 3600
     return result
 
 

@@ -250,8 +250,11 @@ class BudgetLimit:
 
 @contextlib.contextmanager
 def paying(asking: Asking, store: Store) -> Iterator[BudgetLimit | None]:
-    """What pays for the requests; None where there is no cap. Raises ``UserError`` for a cap without a price."""
-    if not asking.budget_usd:
+    """What pays for the requests; None where there is no cap, or where a model of one's own GPUs costs no dollars.
+
+    Raises ``UserError`` for a hosted model whose price, or whose longest answer, is not known.
+    """
+    if not asking.budget_usd or (asking.model.local and asking.price is None):
         yield None
         return
     if asking.price is None:

@@ -1,4 +1,4 @@
-"""The catalog: what sources, benchmarks, models, training scales and prompts exist, and to what they are pinned.
+"""The catalog: what sources, benchmarks, models, GPUs, training scales and prompts exist, and to what they are pinned.
 
 A catalog is a list of folders; entries of a later folder replace entries of the same name in an earlier one, so a
 user's own question source is a few lines in a folder of their own. The workflow's own catalog is always there, below
@@ -31,7 +31,7 @@ Entry = Mapping[str, Any]
 OWN = "catalog"
 """The workflow's own catalog, in its folder."""
 
-SECTIONS = ("sources", "benchmarks", "models", "scales", "published")
+SECTIONS = ("sources", "benchmarks", "models", "gpus", "scales", "published")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Catalog:
     sources: Mapping[str, Entry] = field(default_factory=dict)
     benchmarks: Mapping[str, Entry] = field(default_factory=dict)
     models: Mapping[str, Entry] = field(default_factory=dict)
+    gpus: Mapping[str, Entry] = field(default_factory=dict)
     scales: Mapping[str, Entry] = field(default_factory=dict)
     published: Mapping[str, Entry] = field(default_factory=dict)
     prompts: Mapping[str, Prompt] = field(default_factory=dict)

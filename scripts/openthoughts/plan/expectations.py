@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from openthoughts.models.model import API
 
 if TYPE_CHECKING:
     from openthoughts.plan.stages import Stage
@@ -42,23 +45,27 @@ def expected_rows(stage: Stage) -> int | None:
     return min((rows for rows in (limit, before) if rows is not None), default=None)
 
 
-def sources_without_rows(stage: Stage) -> Iterator[str]:
-    """Names of the sources and benchmarks below a stage of questions whose rows the catalog does not say."""
+def sources_without_rows(stage: Stage, rows: int | None = None) -> Iterator[str]:
+    """Names of the sources and benchmarks below a stage of questions whose rows the catalog does not say.
+
+    None where the ``rows`` of the stage are known all the same, as of a draw.
+    """
+    if rows is not None:
+        return
     if "questions" not in stage.inputs and stage.execution.get("rows") is None:
         yield stage.settings["name"]
     for each in stage.inputs.get("questions", ()):
         yield from sources_without_rows(each)
 
 
+def length_of(model: Stage) -> str:
+    """How it is said that the length of a model's answers is not known."""
+    return f"answer length of {model.settings.get('name', model.id)}"
+
+
 def served_entry(model: Stage) -> Mapping[str, Any]:
     """The catalog's entry of a model; a student is served like the model it was trained from."""
     return model.input("model").execution if "model" in model.inputs else model.execution
-
-
-def engine_gpus(entry: Mapping[str, Any]) -> int:
-    """GPUs of the engine that serves the model of a catalog entry; none for a hosted one."""
-    serving = entry.get("serving", {})
-    return 0 if entry["kind"] == "api" else serving.get("tensor_parallel", 1) * serving.get("data_parallel", 1)
 
 
 def answer_tokens(stage: Stage) -> float | None:
@@ -68,26 +75,47 @@ def answer_tokens(stage: Stage) -> float | None:
     return None if expected is None else min(expected, longest)
 
 
-def dataset_tokens(dataset: Stage, cutoff: int) -> float:
+@dataclass
+class Tokens:
+    """Tokens of a dataset or of a training, as far as they are known."""
+
+    expected: float = 0.0
+    """Those that are known of; where something is missing, at least so many."""
+    most: float = 0.0
+    """At most so many, where the number of rows is known."""
+    missing: set[str] = field(default_factory=set)
+    """What is missing to know all of them, each as a phrase."""
+
+    def times(self, factor: float, most: float = math.inf) -> Tokens:
+        """So many times the tokens, at most ``most``."""
+        return Tokens(min(most, factor * self.expected), min(most, factor * self.most), self.missing)
+
+
+def dataset_tokens(dataset: Stage, cutoff: int) -> Tokens:
     """Expected tokens of a dataset, each row cut at ``cutoff``."""
-    tokens = 0.0
+    tokens = Tokens()
     for filtered in dataset.inputs["answers"]:
         answers = filtered.input("answers")
-        rows = expected_rows(answers.input("questions")) or 0
-        length = QUESTION_TOKENS + (answer_tokens(answers) or 0.0)
-        kept = min(rows * answers.settings["samples"], filtered.settings["options"].get("keep") or math.inf)
-        tokens += kept * min(cutoff, length)
+        rows = expected_rows(answers.input("questions"))
+        tokens.missing |= {f"rows of {name}" for name in sources_without_rows(answers.input("questions"), rows)}
+        kept = min((rows or 0) * answers.settings["samples"], filtered.settings["options"].get("keep") or math.inf)
+        length = answer_tokens(answers)
+        if length is None:
+            tokens.missing.add(length_of(answers.input("model")))
+        tokens.expected += kept * min(cutoff, QUESTION_TOKENS + (length or 0.0))
+        longest = answers.settings["sampling"]["max_tokens"] if length is None else length
+        tokens.most += kept * min(cutoff, QUESTION_TOKENS + longest)
     return tokens
 
 
-def trained_tokens(student: Stage) -> float:
+def trained_tokens(student: Stage) -> Tokens:
     """Tokens that a training goes through."""
     scale = student.settings["settings"]
     tokens = dataset_tokens(student.input("tokenized").input("dataset"), scale["cutoff"])
     if scale.get("epochs") is not None:
-        return float(tokens * scale["epochs"])
+        return tokens.times(scale["epochs"])
     if scale.get("max_steps") is not None:
-        return float(min(tokens, scale["max_steps"] * scale["global_batch"] * scale["cutoff"]))
+        return tokens.times(1, scale["max_steps"] * scale["global_batch"] * scale["cutoff"])
     return tokens
 
 
@@ -99,12 +127,14 @@ def classifier_gigabytes(stage: Stage) -> float:
 
 def model_gigabytes(stage: Stage) -> float:
     """Disk of a model's weights in bfloat16; nothing for a hosted one."""
+    if stage.execution.get("kind") == API:
+        return 0.0
     return float(2 * stage.execution.get("parameters", 0.0) / 1e9)
 
 
 def tokenized_gigabytes(stage: Stage) -> float:
     """Disk of tokenised training data."""
-    return dataset_tokens(stage.input("dataset"), stage.settings["cutoff"]) * TOKENIZED_BYTES / 1e9
+    return dataset_tokens(stage.input("dataset"), stage.settings["cutoff"]).expected * TOKENIZED_BYTES / 1e9
 
 
 def training_gigabytes(stage: Stage) -> float:

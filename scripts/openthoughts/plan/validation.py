@@ -64,6 +64,8 @@ def reference_problems(config: Configuration, catalog: Catalog) -> list[str]:
     """Names that nothing defines, and settings that do not go together, in recipes, experiments and targets."""
     problems: list[str] = []
     recipes, experiments, licences = config.recipes, config.experiments, config.licences
+    if config.gpu is not None:
+        problems += unknown("gpu", "GPU", config.gpu, catalog.gpus)
     for target in config.targets:
         if target not in recipes and target not in experiments:
             known = [*recipes, *experiments]

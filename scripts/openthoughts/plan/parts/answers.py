@@ -7,6 +7,7 @@ import math
 from openthoughts.plan.expectations import expected_rows
 from openthoughts.plan.parts.builder import Builder, needed
 from openthoughts.plan.settings.answers import Answers
+from openthoughts.plan.speeds import answer_seconds
 from openthoughts.plan.stages import Stage
 
 
@@ -28,9 +29,8 @@ def plan_answers(build: Builder, name: str, drawn: Stage, wanted: Answers) -> St
 
 def answers_per_shard(build: Builder, wanted: Answers) -> int:
     """Answers of one shard: as many as the teacher gives in ``shard_hours``, at most those of the recipe."""
-    speed = build.catalog.models[needed(wanted.teacher)].get("serving", {})
     most = wanted.answers_per_shard
-    if build.shard_hours is None or not {"tokens_per_second", "tokens_per_answer"} <= set(speed):
+    seconds = answer_seconds(build.model(needed(wanted.teacher)).execution)
+    if build.shard_hours is None or seconds is None:
         return most
-    answers_per_hour: float = 3600 * speed["tokens_per_second"] / speed["tokens_per_answer"]
-    return max(1, min(most, math.floor(build.shard_hours * answers_per_hour)))
+    return max(1, min(most, math.floor(build.shard_hours * 3600 / seconds)))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from openthoughts.base.hashing import digest
+from openthoughts.base.places import located
+from openthoughts.models.architecture import Architecture
+from openthoughts.models.model import API
 from openthoughts.plan.catalog import Catalog, ContentOf, content_of, local_pins
 from openthoughts.plan.config import Settings
 from openthoughts.plan.register import KINDS
@@ -13,17 +17,24 @@ from openthoughts.plan.stages import Stage
 from openthoughts.sources.connectors import DESCRIPTIVE
 from openthoughts.sources.entries import fetched_entry
 
-NOT_FETCHED = DESCRIPTIVE | {"price", "serving", "endpoint", "parameters", "template", "tokenizer"}
+NOT_FETCHED = DESCRIPTIVE | {"price", "serving", "endpoint", "parameters", "architecture", "template", "tokenizer"}
 """Keys of catalog entries that never change what is fetched, so they are not part of an id."""
 
 
 class Builder:
     """Builds the stages of a plan; stages that agree are one object."""
 
-    def __init__(self, catalog: Catalog, content: ContentOf = content_of, shard_hours: float | None = None) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        content: ContentOf = content_of,
+        shard_hours: float | None = None,
+        gpu: str | None = None,
+    ) -> None:
         self.catalog = catalog
         self.content = content
         self.shard_hours = shard_hours
+        self.gpu = gpu
         self.index: dict[tuple[str, str], Stage] = {}
         self._fetched: dict[tuple[str, str], Stage] = {}
         self.judgements: dict[Stage, tuple[Stage, ...]] = {}
@@ -59,9 +70,19 @@ class Builder:
                 settings["pin"] = pin
             elif local := local_pins(entry, self.content):
                 settings["pin"] = local
-            known = self.add(kind, name, settings, execution=entries[name])
+            known = self.add(kind, name, settings, execution=self.execution(kind, name))
             self._fetched[kind, name] = known
         return known
+
+    def execution(self, kind: str, name: str) -> Settings:
+        """The whole entry of the catalog; a model's with its architecture, where it is known, and the planned GPU."""
+        entry: dict[str, Any] = dict(getattr(self.catalog, f"{kind}s")[name])
+        if kind == "model" and entry["kind"] != API:
+            if "architecture" not in entry and (known := known_architecture(name, entry, self.catalog.lock)):
+                entry["architecture"] = known
+            if self.gpu is not None:
+                entry["gpu"] = self.catalog.gpus[self.gpu]
+        return entry
 
     def model(self, name: str) -> Stage:
         """A model of the catalog."""
@@ -73,6 +94,19 @@ class Builder:
             return None, None
         prompt = self.catalog.prompts[name]
         return prompt.digest, prompt.path
+
+
+def known_architecture(name: str, entry: Settings, lock: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What the ``config.json`` of a model says: that of its folder, or what the lock has noted; null where neither is.
+    """
+    if entry["kind"] != "folder":
+        noted: dict[str, Any] | None = lock.get("architectures", {}).get(name)
+        return noted
+    try:
+        config = json.loads((located(entry["path"]) / "config.json").read_text(encoding="utf-8"))
+        return Architecture.from_config(config).model_dump(exclude_unset=True)
+    except (OSError, ValueError):
+        return None
 
 
 Given = TypeVar("Given")

@@ -66,6 +66,11 @@ class Configuration(Options):
     accelerator: Literal["cpu", "cuda"] = execution_only(
         "cuda", description="Which pair of engine environments runs (vllm and llamafactory, or their -cpu twins)."
     )
+    gpu: Name | None = execution_only(
+        None,
+        description="GPU of engines and trainings, an entry of the catalog (gpus.yaml), such as h100: makes GPU-hours, "
+        "which are unknown without it. A profile names it as `gpu_card` in its default-resources.",
+    )
     max_failed: float = execution_only(
         0.01,
         ge=0,

@@ -9,6 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from openthoughts.base.options import Options, execution_only
 from openthoughts.inference.sampling import JudgeSampling, WritingSampling
+from openthoughts.models.architecture import Architecture
+from openthoughts.models.performance import Gpu
 from openthoughts.models.request_form import RequestForm
 from openthoughts.plan.settings.fields import Name
 from openthoughts.sources.connectors import Connector
@@ -41,13 +43,17 @@ class Questions(Connector):
 class Serving(Options):
     """How the model is served (never part of an id)."""
 
-    tensor_parallel: Positive = execution_only(1, description="GPUs that share the weights.")
+    tensor_parallel: Positive | None = execution_only(
+        None, description="GPUs that share the weights; null takes as few as hold them, one where that is not known."
+    )
     data_parallel: Positive = execution_only(1, description="Replicas behind one server.")
     concurrency: Positive | None = execution_only(None, description="Requests in flight.")
     requests_per_minute: Annotated[int, Field(ge=0)] | None = execution_only(None, description="Limit of the account.")
     tokens_per_minute: Annotated[int, Field(ge=0)] | None = execution_only(None, description="Limit of the account.")
     tokens_per_second: float | None = execution_only(
-        None, description="Output tokens per second of one server: makes GPU-hours, shards and time limits."
+        None,
+        description="Output tokens per second of one server, where you have measured it; else it follows from the "
+        "architecture and the GPU. It makes GPU-hours, shards and time limits.",
     )
     tokens_per_answer: float | None = execution_only(
         None, description="Expected tokens of an answer: makes costs, shards and time limits."
@@ -104,6 +110,11 @@ class Model(Options):
     )
     licence: str = execution_only("unknown", description="Licence of the weights.")
     parameters: float | None = execution_only(None, description="Number of parameters.")
+    architecture: Architecture | None = execution_only(
+        None,
+        description="What its config.json says, in that file's words: makes speeds and GPU-hours where no speed is "
+        "given. `snakemake lock` notes it for models of the hub.",
+    )
     homepage: str | None = execution_only(None, description="Where the model is described.")
     serving: Serving = execution_only(Serving(), description="How the model is served.")
     endpoint: Endpoint | None = execution_only(
@@ -165,6 +176,7 @@ class CatalogFiles(Options):
         default_factory=dict, description="Benchmarks, to decontaminate against and to evaluate on (benchmarks.yaml)."
     )
     models: dict[Name, Model] = Field(default_factory=dict, description="Models (models.yaml).")
+    gpus: dict[Name, Gpu] = Field(default_factory=dict, description="GPUs (gpus.yaml).")
     scales: dict[Name, Scale] = Field(default_factory=dict, description="Training scales (scales.yaml).")
     published: dict[Name, Figures] = Field(
         default_factory=dict, description="Published figures to set beside an experiment's arms (published.yaml)."
