@@ -56,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     table += show_spent(plan, everything, of.store, of.accelerator)
     for warning in (*budget_warnings(whole, of.settings.budget.model_dump()), *plan.warnings):
         print(f"warning: {warning}")
-    for gap in sorted(whole.unknown):
-        print(f"not counted: the catalog does not say the {gap}.")
+    show_unknown(whole)
     if options.output:
         write_table(table, options.output)
     return 0
@@ -76,14 +75,64 @@ def show(title: str, stages: Iterable[Stage], named: Estimate) -> list[dict[str,
     rows = [{"what": title, **row} for row in rows_of_table(estimates)]
     print(f"\n{title}")
     heads = ["stage", "jobs", "requests", "tokens in", "tokens out", "$ live", "$ batch", "GPU-hours", "disk GB"]
-    print_table(heads, (_cells(row) for row in rows if row["requests"] or row["gpu_hours"] or row["disk_gb"]))
+    print_table(heads, (_cells(row) for row in rows if any(row[name] or name in row["unknown"] for name in TOLD)))
     return rows
 
 
+TOLD = ("requests", "gpu_hours", "disk_gb")
+"""What a stage must take, of one of these, to be told."""
+
+COLUMNS = {
+    "jobs": ("jobs", ",d"),
+    "requests": ("requests", ",d"),
+    "input_tokens": ("input_tokens", ",d"),
+    "output_tokens": ("output_tokens", ",d"),
+    "usd_live": ("usd", ",.2f"),
+    "usd_batch": ("usd", ",.2f"),
+    "gpu_hours": ("gpu_hours", ",.1f"),
+    "disk_gb": ("disk_gb", ",.1f"),
+}
+"""Columns of the table, each with the quantity that may be known in part, and how it is written."""
+
+
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    counts = [f"{row[name]:,}" for name in ("jobs", "requests", "input_tokens", "output_tokens")]
-    dollars = [f"{row[name]:,.2f}" for name in ("usd_live", "usd_batch")]
-    return [row["stage"], *counts, *dollars, f"{row['gpu_hours']:,.1f}", f"{row['disk_gb']:,.1f}"]
+    return [row["stage"], *(_cell(row[name], spec, quantity in row["unknown"]) for name, (quantity, spec) in COLUMNS.items())]
+
+
+def _cell(value: float, spec: str, is_part: bool) -> str:
+    """A number; one that is known in part has a plus, one of which nothing is known is a question mark."""
+    return ("?" if not value else f"{value:{spec}}+") if is_part else f"{value:{spec}}"
+
+
+def show_unknown(whole: Estimate) -> None:
+    """Print what is missing to know a quantity, and where it is given."""
+    told: dict[str, list[str]] = {}
+    for quantity, missing in whole.unknown.items():
+        for each in missing:
+            told.setdefault(each, []).append(NAMES[quantity])
+    for each, quantities in sorted(told.items()):
+        remedy = next((how for word, how in REMEDIES.items() if each.startswith(word)), "")
+        print(f"at least, as the {each} is not known: {', '.join(quantities)}{remedy and f' ({remedy})'}.")
+
+
+NAMES = {
+    "requests": "requests",
+    "input_tokens": "tokens in",
+    "output_tokens": "tokens out",
+    "usd": "dollars",
+    "gpu_hours": "GPU-hours",
+    "disk_gb": "disk",
+}
+"""Quantities in words."""
+
+REMEDIES = {
+    "GPU": "name it with `gpu` in the configuration: catalog/gpus.yaml",
+    "architecture": "`snakemake lock` notes it, or give it as `architecture` in the catalog",
+    "price": "give it as `price` in the catalog",
+    "answer length": "give it as `serving: {tokens_per_answer: …}` in the catalog",
+    "rows": "give them as `rows` in the catalog",
+}
+"""What gives what is missing."""
 
 
 def show_arms(experiment: ExperimentPlan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from openthoughts.costs.estimates import Estimate, budget_warnings, estimate, es
 from openthoughts.costs.forecast import forecast
 from openthoughts.costs.spending import Spent
 from openthoughts.plan.catalog import read_catalog
-from openthoughts.plan.config import read_yaml, with_setting
+from openthoughts.plan.config import ConfigurationError, read_yaml, with_setting
 from openthoughts.plan.expectations import expected_rows
 from openthoughts.plan.planner import make_plan
 from openthoughts.plan.stages import Plan
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def default_config() -> dict[str, Any]:
     config: dict[str, Any] = read_yaml(ROOT / "config.yaml")
-    return config
+    return {**config, "gpu": "h100"}
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,54 @@ def test_the_default_recipe_samples_what_openthoughts3_holds(default: dict[str, 
 
 
 def test_gpu_hours_lie_within_the_public_spread(default: dict[str, Estimate]) -> None:
-    assert 2_400 <= default["answers"].gpu_hours <= 5_600, "2,000 to 900 tokens a second and GPU"
+    assert 5_500 / 1.5 <= default["answers"].gpu_hours <= 5_500 * 1.5, "about 900 tokens per second and GPU"
     assert default["student"].gpu_hours == pytest.approx(4_000, rel=0.25), "35 % utilisation"
+
+
+def test_without_a_gpu_nobody_knows_gpu_hours(default_config: dict[str, Any]) -> None:
+    plan = make_plan({**default_config, "gpu": None}, read_catalog([ROOT / "catalog"]))
+    whole = total(estimate(plan.recipes["openthoughts3"].stages()).values())
+    assert whole.gpu_hours == 0
+    assert whole.unknown == {"gpu_hours": {"GPU"}}
+
+
+@pytest.mark.parametrize("teacher", ["deepseek-r1", "bare"])
+def test_what_is_not_known_of_a_teacher_is_told_of_everything_that_follows(
+    default_config: dict[str, Any], teacher: str
+) -> None:
+    catalog = read_catalog([ROOT / "catalog"])
+    bare = {"kind": "hub", "repository": "some/model"}
+    models = {**catalog.models, "bare": bare, "deepseek-r1": {**catalog.models["deepseek-r1"], "serving": {}}}
+    config = with_setting(default_config, "recipes.openthoughts3.answers.teacher", teacher)
+    found = estimate(make_plan(config, replace(catalog, models=models)).recipes["openthoughts3"].stages())
+    length = f"answer length of {teacher}"
+    cost = "usd" if teacher == "deepseek-r1" else "gpu_hours"
+    missing = f"price of {teacher}" if cost == "usd" else f"architecture of {teacher}"
+    assert found["answers"].unknown[cost] == {length, missing}
+    assert found["answers"].unknown["output_tokens"] == {length}
+    assert found["student"].unknown["gpu_hours"] == {length}, "a training on answers of unknown length"
+    longest = estimate(make_plan(default_config, catalog).recipes["openthoughts3"].stages())["student"]
+    assert found["student"].gpu_hours < longest.gpu_hours < found["student"].gpu_hours_high
+    assert found["model"].disk_gb < longest.disk_gb, "hosted weights take no disk"
+
+
+def test_a_student_without_parameters_keeps_its_row(default_config: dict[str, Any]) -> None:
+    catalog = read_catalog([ROOT / "catalog"])
+    student = {key: value for key, value in catalog.models["qwen2.5-7b-instruct"].items() if key != "parameters"}
+    models = {**catalog.models, "qwen2.5-7b-instruct": student}
+    found = estimate(make_plan(default_config, replace(catalog, models=models)).recipes["openthoughts3"].stages())
+    assert found["student"].gpu_hours == pytest.approx(4_000, rel=0.25), "the architecture says it"
+    del student["architecture"]
+    found = estimate(make_plan(default_config, replace(catalog, models=models)).recipes["openthoughts3"].stages())
+    assert found["student"].unknown == {"gpu_hours": {"architecture of qwen2.5-7b-instruct"}}
+
+
+def test_a_cap_in_dollars_needs_what_it_is_kept_with_before_anything_runs(default_config: dict[str, Any]) -> None:
+    config = {**default_config, "budget": {"usd": 5}}
+    assert make_plan(config, read_catalog([ROOT / "catalog"])), "models of one's own GPUs cost no dollars"
+    config = with_setting(config, "recipes.openthoughts3.answers.teacher", "deepseek-r1")
+    with pytest.raises(ConfigurationError, match="budget.usd: a cap needs the price of deepseek-r1"):
+        make_plan(config, read_catalog([ROOT / "catalog"]))
 
 
 def test_labels_cost_what_a_million_questions_cost(default_config: dict[str, Any]) -> None:
@@ -81,7 +128,7 @@ def test_more_samples_cost_more_answers_and_training_but_no_labels(default_confi
 
 def test_the_range_spans_the_public_figures(default: dict[str, Estimate]) -> None:
     answers, student = default["answers"], default["student"]
-    assert answers.gpu_hours_low < 2_500 < 5_500 < answers.gpu_hours_high, "at 2,000 to 900 tokens a second"
+    assert answers.gpu_hours_low < 5_500 < answers.gpu_hours_high, "at 900 tokens per second"
     assert student.gpu_hours_low < 4_000 < student.gpu_hours_high
     labels = default["labels"]
     assert labels.usd_low < labels.usd < labels.usd_high

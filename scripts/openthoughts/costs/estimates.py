@@ -206,8 +206,8 @@ def _asked(stage: Stage, asks: Inference) -> Estimate:
     most_out = stage.settings["sampling"]["max_tokens"] if tokens_out is None else tokens_out
     ends = [_cost_of_a_request(entry, tokens_in, out) for out in (tokens_out or 0.0, most_out)]
     if ends[0] is None or ends[1] is None:
-        missing = "price" if cost == "usd" else missing_of_speed(entry)
-        result.lacks(f"{missing} of {model.settings.get('name', model.id)}", cost)
+        name = model.settings.get("name", model.id)
+        result.lacks(f"price of {name}" if cost == "usd" else missing_of_speed(name, entry), cost)
         return result
     setattr(result, cost, result.requests * ends[0])
     setattr(result, f"{cost}_high", result.requests * ends[1])
@@ -238,7 +238,7 @@ def _trained(stage: Stage, result: Estimate) -> Estimate:
         result.lacks(missing, "gpu_hours")
     seconds = student_seconds(model.execution, stage.settings["settings"]["cutoff"])
     if seconds is None:
-        result.lacks(f"{missing_of_speed(model.execution)} of {model.settings['name']}", "gpu_hours")
+        result.lacks(missing_of_speed(model.settings["name"], model.execution), "gpu_hours")
     else:
         result.gpu_hours, result.gpu_hours_high = tokens.expected * seconds / 3600, tokens.most * seconds / 3600
     return result
@@ -261,6 +261,7 @@ def rows_of_table(estimates: Mapping[str, Estimate]) -> Iterator[dict[str, Any]]
             "usd_high": round(each.usd_high, 2),
             "gpu_hours_low": round(each.gpu_hours_low, 1),
             "gpu_hours_high": round(each.gpu_hours_high, 1),
+            "unknown": {quantity: sorted(missing) for quantity, missing in sorted(each.unknown.items())},
         }
 
 

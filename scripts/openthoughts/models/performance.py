@@ -26,7 +26,7 @@ MEMORY_USED = 0.9
 WORKSPACE_GIB = 3.0
 """GiB of it that are neither weights nor KV cache: activations, CUDA graphs, buffers."""
 
-BANDWIDTH_REACHED = 0.7
+BANDWIDTH_REACHED = 0.8
 """Share of the memory bandwidth that decoding reaches."""
 
 COMPUTE_REACHED = 0.55
@@ -35,7 +35,7 @@ COMPUTE_REACHED = 0.55
 STEP_SECONDS = 0.004
 """Time of a step of decoding that is neither reading nor multiplying: scheduling, sampling, launches."""
 
-ANSWER_STEP_SECONDS = 15e-6
+ANSWER_STEP_SECONDS = 20e-6
 """Time of a step per answer in flight, on the processor."""
 
 REDUCE_SECONDS = 15e-6
@@ -46,6 +46,9 @@ LINK_REACHED = 0.17
 
 TRAINING_REACHED = 0.38
 """Share of the dense peak that a training of rows of thousands of tokens reaches (its MFU)."""
+
+EXPERTS_REACHED = 0.4
+"""Share of that which a training of a mixture of experts reaches."""
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16, 32)
 
@@ -170,4 +173,5 @@ def training_seconds(architecture: Architecture, gpu: Gpu, length: float) -> flo
     causal attention (12 without the mask: Korthikanti et al., arXiv 2205.05198); backward is twice forward.
     """
     attention = architecture.num_hidden_layers * architecture.attention_width * length
-    return 3 * multiplying_seconds(architecture.parameters(active=True) + attention, gpu)
+    reached = EXPERTS_REACHED if architecture.num_experts else 1.0
+    return 3 * multiplying_seconds(architecture.parameters(active=True) + attention, gpu) / reached

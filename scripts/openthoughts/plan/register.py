@@ -151,8 +151,8 @@ class Kind:
     spread: tuple[float, float] = (0.9, 2.2)
     """How far dollars and GPU-hours may lie below and above the estimate, as factors.
 
-    Labels: 1,500 to 3,700 tokens in and 50 to 100 out per question. Answers: 2,080 to 900 tokens/s per GPU (a 32B
-    model on H100s) where the catalog says 2,000. Training: 25 to 45 % utilisation. Others have the spread of labels.
+    Labels: 1,500 to 3,700 tokens in and 50 to 100 out per question. Answers and trainings: what public figures spread
+    about the plan's speeds (benchmarks/performance). Others have the spread of labels.
     """
 
 
@@ -213,7 +213,7 @@ KINDS: Mapping[str, Kind] = {
     "limited": Kind("limited", label="short enough", drops=True),
     "deduplicated": Kind("deduplicated", label="deduplicated", drops=True),
     "drawn": Kind("drawn", label="drawn", drops=True),
-    "answers": Kind("answers", "completions.parquet", label="answered", asks=(ANSWERING,), spread=(0.95, 2.25)),
+    "answers": Kind("answers", "completions.parquet", label="answered", asks=(ANSWERING,), spread=(0.7, 1.6)),
     "measured": Kind("measured", "measures.parquet", version=2),
     "assessed": Kind("assessed", "assessments.parquet", asks=(VERIFYING,)),
     "filtered": Kind("filtered", "completions.parquet", version=2, label="filtered"),
@@ -221,10 +221,10 @@ KINDS: Mapping[str, Kind] = {
     "model": Kind("models", "model.json", fetched="models", gigabytes=model_gigabytes),
     "tokenized": Kind("tokenized", "statistics.json", gigabytes=tokenized_gigabytes),
     "student": Kind(
-        "students", "model.json", trained_by="train_student", gigabytes=training_gigabytes, spread=(0.8, 1.4)
+        "students", "model.json", trained_by="train_student", gigabytes=training_gigabytes, spread=(0.7, 1.6)
     ),
     "benchmark": Kind("benchmarks", fetched="benchmarks"),
-    "evaluation": Kind("evaluations", "scores.parquet", asks=(EVALUATING,), jobs=2, spread=(0.95, 2.25)),
+    "evaluation": Kind("evaluations", "scores.parquet", asks=(EVALUATING,), jobs=2, spread=(0.7, 1.6)),
     "judged": Kind("judged", "completions.parquet", asks=(JUDGING,)),
     "experiment": Kind("experiments", "scores.parquet", version=2, jobs=2),
 }

@@ -87,9 +87,9 @@ def tensor_parallel(entry: Entry) -> int:
     return given or (model.tensor_parallel if model else 1)
 
 
-def missing_of_speed(entry: Entry) -> str:
-    """What is missing to know the speed of the model of an entry."""
-    return "GPU" if entry.get("gpu") is None else "architecture"
+def missing_of_speed(name: str, entry: Entry) -> str:
+    """What is missing to know the speed of the model of an entry, as a phrase."""
+    return "GPU" if entry.get("gpu") is None else f"architecture of {name}"
 
 
 def architecture_of(entry: Entry) -> Architecture:
