@@ -119,7 +119,7 @@ def read_answer(form: type[AnyForm], text: str, is_cut: bool = False) -> AnyForm
         return Unreadable("the thinking was cut off", "", text)
     needed = {name for name, field in form.model_fields.items() if field.is_required()}
     answers = [each for each in objects if each.begin >= begin]
-    unfit = None
+    unfit: Unreadable | None = None
     for each in reversed(answers):
         inner = _outermost(each.value, needed)
         was_cut = each.is_cut and (bool(inner) or _names_a_member(form, text[each.begin :]))
@@ -131,8 +131,8 @@ def read_answer(form: type[AnyForm], text: str, is_cut: bool = False) -> AnyForm
         if was_cut or not isinstance(found, Unreadable):
             return found
         unfit = unfit or found
-    if unfit is None and answers:
-        unfit = _agreed(form, [answers[-1].value], text[begin:])  # says what is missing
+    if unfit is None and answers:  # what is missing
+        return _agreed(form, [answers[-1].value], text[begin:])
     return unfit or Unreadable("no JSON object", "", text[begin:])
 
 
@@ -299,8 +299,10 @@ def _repaired_object(written: str, is_cut: bool) -> dict[str, Any] | None:
         return None
     if not isinstance(value, dict):
         return None
-    value = _as_written(value, written)
-    return _without_cut_end(value) if is_cut and not re.search(r"[,\]}]\s*$", written) else value
+    whole = _as_written(value, written)
+    if is_cut and not re.search(r"[,\]}]\s*$", written):
+        whole = _without_cut_end(whole)
+    return dict(whole)
 
 
 _CLEAN = re.compile(
