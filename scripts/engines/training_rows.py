@@ -132,6 +132,10 @@ class Rows:
     sample: list[dict[str, Any]] = field(default_factory=list)
     _number: int = 0
     _reason: str = ""
+    """Why the row at hand is dropped."""
+    _is_cut: bool = False
+    _turns_left: int = 0
+    """Turns of the row at hand that were not looked at yet; those that nothing is left for never are."""
 
     def fit(self, source: int, target: int, cutoff: int, published: Callable[..., tuple[int, int]]) -> tuple[int, int]:
         """How many tokens of a question and its answer are kept: as the settings say, all where both fit."""
@@ -146,10 +150,8 @@ class Rows:
             self._reason = ANSWER
         elif lost > 0:
             kept = (source, cutoff - source)
-        if not self._reason:
-            self.counts["tokens"] += sum(kept)
-            self.counts["trained_tokens"] += kept[1]
-            self.counts["cut_rows"] += lost > 0
+        self._is_cut |= lost > 0
+        self._turns_left -= 1
         return kept
 
     def encode_pair(
@@ -161,6 +163,7 @@ class Rows:
         """
         with self.encoding(tokenizer, any(OPENED in message["content"] for message in messages)):
             pairs = plain(tokenizer, messages, system, None)
+        self._turns_left = len(pairs)
         block = template.get_thought_word_ids(tokenizer)
         has_thinking = any(mark in messages[-1]["content"] for mark in THINKING)
         source, target = pairs[-1]
@@ -186,21 +189,28 @@ class Rows:
     def row(self, processor: Any, encode: Callable[..., Any], prompt: Any, response: Any, **further: Any) -> Any:
         """One row's token ids and labels; what packing and ``kept`` leave out where it is dropped."""
         number, self._number, self._reason = self._number, self._number + 1, ""
+        self._is_cut, self._turns_left = False, 0
         marked = any(OPENED in message["content"] for message in prompt + response)
         if marked and not self.protection.works:
             self._reason, ids, labels = SPECIAL, [], []
         else:
             ids, labels = encode(processor, prompt=prompt, response=response, **further)
+        if self._turns_left and self.over_cutoff in {"drop", "fail"} and not self._reason:
+            self._reason = ANSWER
         self.counts["rows"] += 1
         self.counts["special_rows"] += marked
         if self._reason:
             self.dropped[self._reason] += 1
             return over_length(processor)
+        self.counts["tokens"] += len(ids)
+        self.counts["trained_tokens"] += len(labels) - labels.count(IGNORED)
+        self.counts["cut_rows"] += self._is_cut or self._turns_left > 0
         if number in self.wanted:
             self.sample.append(seen(processor.tokenizer, number, ids, labels))
             question = prompt[-1]["content"]
-            if not marked and question == question.strip():  # some chat templates strip what is asked
-                check_asked(processor.tokenizer, question, further, ids, labels)
+            # Some chat templates strip what is asked; of several turns the last alone is not what was encoded.
+            if len(prompt) == 1 and not marked and question == question.strip():
+                check_asked(processor.tokenizer, question, further, ids, labels, self.empty_thinking)
         return ids, labels
 
 
@@ -236,7 +246,9 @@ def runs(ids: Sequence[int], labels: Sequence[int]) -> Iterable[tuple[bool, list
             begun = place
 
 
-def check_asked(tokenizer: Any, question: str, further: Mapping[str, Any], ids: Sequence[int], labels: Any) -> None:
+def check_asked(
+    tokenizer: Any, question: str, further: Mapping[str, Any], ids: Sequence[int], labels: Any, empty_thinking: str
+) -> None:
     """Raise ``RefusalError`` where a row asks otherwise than the model's chat template will at evaluation.
 
     What is not trained on must be the beginning of what the chat template writes, which may go on (``<think>``).
@@ -248,7 +260,8 @@ def check_asked(tokenizer: Any, question: str, further: Mapping[str, Any], ids: 
     length = next((place for place, label in enumerate(labels) if label != IGNORED), len(ids))
     if list(ids[:length]) != asked[:length]:
         shown = tokenizer.decode(list(ids[:length]), skip_special_tokens=False)
+        other = ", or another `empty_thinking` of the scale" if empty_thinking == "prompt" else ""
         raise RefusalError(
             f"a row asks {shown[-300:]!r} where the model's chat template has {text[-300:]!r}: name the template of "
-            "LLaMA-Factory that is the model's own."
+            f"LLaMA-Factory that is the model's own{other}."
         )

@@ -95,7 +95,10 @@ def test_a_model_arrives_with_its_weights(tiny: Finished, hub: FakeHub) -> None:
     front = yaml.safe_load(files["README.md"].decode().split("---\n")[1])
     assert front["base_model"] == "smollm2-135m-instruct"
     assert front["pipeline_tag"] == "text-generation"
-    assert "Training data: 170 rows, 20,000 tokens (15,000 trained on)" in files["README.md"].decode()
+    assert (
+        "Training data: 170 rows of the dataset, 20,000 tokens of those that are kept (15,000 trained on)"
+        in files["README.md"].decode()
+    )
     assert "rows dropped because their question leaves no room for an answer: 3" in files["README.md"].decode()
 
 

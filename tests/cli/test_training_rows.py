@@ -44,8 +44,10 @@ class Tokenized:
             (self.model.weights / "chat_template.jinja").write_text(chat_template)
         self.tokenizer = Tokenizer.from_file(str(self.model.weights / "tokenizer.json"))
 
-    def make(self, pairs: list[tuple[str, str]], template: str = "smollm2", **settings: Any) -> int:
-        said = [[{"from": "human", "value": asked}, {"from": "gpt", "value": answer}] for asked, answer in pairs]
+    def make(self, pairs: list[tuple[str, ...]], template: str = "smollm2", **settings: Any) -> int:
+        said = [
+            [{"from": ("human", "gpt")[turn % 2], "value": text} for turn, text in enumerate(texts)] for texts in pairs
+        ]
         table = pl.DataFrame({"conversations": said}, schema={"conversations": DATASET["conversations"]})
         table.write_parquet(self.folder / "dataset.parquet")
         (self.folder / "dataset_info.json").write_text(json.dumps(dataset_info("dataset.parquet")))
@@ -97,6 +99,27 @@ def test_rows_that_do_not_fit_are_dropped_and_counted(tokenized: Tokenized, capl
     assert statistics["tokens"] == sum(len(row["input_ids"]) for row in rows)
     assert "rows dropped because their question leaves no room for an answer: 1" in caplog.text
     assert "rows dropped because their answer would lose more than the scale's most_lost: 1" in caplog.text
+
+
+FULL = "q" * 20, "a" * (CUTOFF - BESIDE - 20)
+
+
+@pytest.mark.parametrize(
+    ("over_cutoff", "kept", "dropped"),
+    [("drop", 2, {"answer": 1, "question": 1}), ("cut", 3, {"question": 1}), ("published", 4, {})],
+)
+def test_rows_of_several_turns_are_counted_whole(
+    tokenized: Tokenized, over_cutoff: str, kept: int, dropped: dict[str, int]
+) -> None:
+    rows = [FITS, (*FITS, *FITS), (*FITS, *LONG_QUESTION), (*FULL, *FITS)]
+    assert tokenized.make(rows, over_cutoff=over_cutoff) == 0
+    found, statistics = tokenized.rows(), tokenized.statistics()
+    assert len(found) == kept
+    assert statistics["dropped"] == dropped
+    assert statistics["tokens"] == sum(len(row["input_ids"]) for row in found)
+    assert statistics["trained_tokens"] == sum(label != -100 for row in found for label in row["labels"])
+    assert statistics["cut_rows"] == kept - 2
+    assert tokenized.trained(found[1]) == 2 * "It is 4.<|im_end|>\n", "each turn is trained on"
 
 
 def test_special_tokens_in_a_text_stay_text(tokenized: Tokenized) -> None:

@@ -33,7 +33,8 @@ def part(folder: Path, domain: str, questions: int, samples: int, by: str = "non
     return DomainPart(domain, drawn_path, folder / "kept.parquet", measured, **options)
 
 
-def test_every_answer_stands_once_beside_its_question(tmp_path: Path) -> None:
+def test_every_answer_stands_once_beside_its_question(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     parts = [part(tmp_path / "m", "math", 5, 2, difficulty=True), part(tmp_path / "s", "science", 3, 4)]
     counts = assemble(parts, 42, tmp_path / "dataset.parquet")
     table = pl.read_parquet(tmp_path / "dataset.parquet")
@@ -50,6 +51,7 @@ def test_every_answer_stands_once_beside_its_question(tmp_path: Path) -> None:
         ("math", "math source", 5, 12),
         ("science", "science source", 3, 16),
     ]
+    assert "assembled 28 rows, 28 of them without thinking" in caplog.text
 
 
 def test_the_hidden_tests_of_the_questions_are_not_loaded(tmp_path: Path) -> None:

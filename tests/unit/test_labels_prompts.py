@@ -63,6 +63,8 @@ def test_braces_of_mathematics_are_text(text: str) -> None:
         "expectedAnswer",
         "entry",
         "test",
+        *("gt", "response", "completion", "rationale", "explanation", "expected", "ideal", "finalanswer", "answer1"),
+        *("groundtruth", "ground_truths", "unittests", "test_cases", "solution2", "ans"),
     ],
 )
 def test_a_prompt_that_tells_the_answer_is_refused_unless_it_judges(name: str) -> None:
@@ -75,6 +77,89 @@ def test_a_prompt_that_tells_the_answer_is_refused_unless_it_judges(name: str) -
 @pytest.mark.parametrize("name", ["unit", "answer_type", "answer_format", "function", "topic", "time_limit", "choices"])
 def test_what_only_says_something_about_the_answer_may_be_shown(name: str) -> None:
     assert Prompt.parse(f"{{{{ question }}}} {{{{ {name} }}}}").messages("Why?", {name: "x"})[0]["content"] == "Why? x"
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        *(
+            "{{ meta.answer }}",
+            "{{ meta['solution'] }}",
+            "{{ [meta] | map(attribute='answer') | first }}",
+            "{{ meta.get('gold') }}",
+        ),
+        *("{{ items | map(attribute='answer') | list }}", "{{% for x in items %}}{{ x.label }}{{% endfor %}}"),
+    ],
+)
+def test_a_prompt_looks_up_no_answer_within_the_metadata(look: str) -> None:
+    with pytest.raises(UserError, match="would tell the model the answer"):
+        Prompt.parse("{{ question }}" + look)
+    metadata = {"meta": {"answer": "4", "solution": "4", "gold": "4"}, "items": [{"answer": "4", "label": "4"}]}
+    assert "4" in Prompt.parse("{{ question }}" + look, may_tell=True).messages("Why?", metadata)[0]["content"]
+
+
+def test_what_tells_the_answer_is_left_out_of_what_a_prompt_shows_whole() -> None:
+    metadata = {"meta": {"unit": "m", "answer": "4", "steps": [{"solution": "4", "n": 1}]}}
+    (message,) = Prompt.parse("{{ question }} {{ meta }}{{ meta['ans' ~ 'wer'] | default('') }}").messages(
+        "?", metadata
+    )
+    assert message["content"] == '? {"unit": "m", "steps": [{"n": 1}]}'
+
+
+def test_a_prompt_sees_values_as_they_are_and_writes_them_as_json() -> None:
+    metadata = {"flag": False, "n": 1.5, "tags": ["a", "b"], "none": None}
+    text = "{{ flag }} {{% if flag %}}yes{{% else %}}no{{% endif %}} {{ n * 2 }} {{ tags }} {{ tags | join('+') }}"
+    (message,) = Prompt.parse(f"{{{{ question }}}} {text} {{{{ none }}}}").messages("?", json.dumps(metadata))
+    assert message["content"] == '? false no 3.0 ["a", "b"] a+b null'
+
+
+def test_a_prompt_comes_out_the_same_each_time() -> None:
+    with pytest.raises(UserError, match="No filter named 'random'"):
+        Prompt.parse("{{ question }} {{ ['a', 'b'] | random }}")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{{ unit | nosuch }}", "No filter named 'nosuch'.*correct its name"),
+        ("{{% if unit %}}", "end every"),
+        (r"\frac{{{ unit }}}{b}", "a value within braces as"),
+        ("{{ " + "(" * 3000 + " }}", "is no template"),
+    ],
+)
+def test_a_broken_template_says_what_to_write(text: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        Prompt.parse("{{ question }}" + text)
+    whole = Prompt.parse(r"{{ question }} \frac{ {{ unit }} }{b}").messages("?", {"unit": "m"})
+    assert whole[0]["content"] == r"? \frac{ m }{b}"
+
+
+def test_markers_of_messages_may_be_capitals() -> None:
+    assert [role for role, _ in Prompt.parse("<!-- System -->\nA\n<!-- USER -->\n{{ question }}").sections] == [
+        "system",
+        "user",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choices", "shown"),
+    [
+        ({"text": ["x", "y"], "label": ["A", "B"]}, "A) x\nB) y"),
+        ({"A": "x", "B": "y"}, "A) x\nB) y"),
+        (["x", "y"], "A) x\nB) y"),
+        (None, "null"),
+        (5, "5"),
+    ],
+)
+def test_choices_of_any_form(choices: object, shown: str) -> None:
+    assert (
+        Prompt.parse("{{ question }}\n{{ choices }}").messages("?", {"choices": choices})[0]["content"] == f"?\n{shown}"
+    )
+
+
+def test_more_choices_than_letters_are_refused() -> None:
+    with pytest.raises(UserError, match="27 choices"):
+        Prompt.parse("{{ question }}\n{{ choices }}").messages("?", {"choices": ["x"] * 27})
 
 
 @pytest.mark.parametrize("text", ["a{#b} c {#d#} e", r"\newcommand{\f}[1]{\frac{#1}{2}}", "{%comment\n50%}", "{a}"])

@@ -9,7 +9,7 @@ import pytest
 from openthoughts.answers import verification
 from openthoughts.base.hashing import digest
 from openthoughts.grading import judge
-from openthoughts.inference.structured import Form, Unreadable, read_answer
+from openthoughts.inference.structured import Form, Unreadable, read_answer, read_completion
 from openthoughts.questions.labelling import response_schema
 from openthoughts.questions.writing import step_schema
 
@@ -79,7 +79,16 @@ class Grade(Form):
     grade: int
 
 
-@pytest.mark.parametrize("text", ['{"label": {"grade": 1', '{"labels": [{"grade": 1', '{"a": 1, "grade": 1'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"label": {"grade": 1',
+        '{"labels": [{"grade": 1',
+        '{"a": 1, "grade": 1',
+        '{"grade": "1',
+        '{"a": {"b": [[{"grade": 1',
+    ],
+)
 def test_a_number_that_may_be_cut_counts_nowhere(text: str) -> None:
     assert isinstance(read_answer(Grade, text), Unreadable)
 
@@ -87,6 +96,87 @@ def test_a_number_that_may_be_cut_counts_nowhere(text: str) -> None:
 @pytest.mark.parametrize("text", ["{" * 20 + "a" * 8000, "{" * 200 + "a" * 200_000, '{"a": [' * 3000])
 def test_a_loop_of_braces_is_given_up(text: str) -> None:
     assert isinstance(read_answer(Colour, text), Unreadable)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"grade": "x", "part": {"grade": 3}}',  # the object itself is the answer
+        '{"grade": null, "example": {"grade": 1}}',
+        '{"scale": {"grade": 10}, "rating": {"grade": 7}}',  # which of them?
+        '{"ratings": [{"grade": 3}, {"grade": 7}], "final": 7}',
+        'An easy one: {"grade": 1}. This one: {"grade": 7',  # cut: no earlier one is taken for it
+        'An easy one: {"grade": 1}. This one: {"reasoning": "long and cut, the grade',
+    ],
+)
+def test_an_answer_that_may_mean_several_things_is_none(text: str) -> None:
+    assert isinstance(read_answer(Grade, text), Unreadable)
+
+
+def test_several_objects_that_agree_are_one_answer() -> None:
+    assert read_answer(Grade, '{"a": {"grade": 7}, "b": [{"grade": 7}]}') == Grade(grade=7)
+    assert read_answer(Grade, '{"grade": 3} no, {"grade": 7}') == Grade(grade=7), "a draft, then the answer"
+    assert read_answer(Grade, '{"grade": 7}, not {"grade": "high"}') == Grade(grade=7), "the last that fits"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["6–7", "6 to 7", "7|8", "3, 7", "3 7", "3*2", "3 no, 7", "5 -> 7", "~~3~~ 7", "4½", "4 1/2", "1 0", "10%"],
+)
+@pytest.mark.parametrize("name", ['"grade"', "'grade'", "grade"])
+def test_what_is_more_than_a_number_is_none(name: str, written: str) -> None:
+    assert isinstance(read_answer(Grade, f'{{{name}: {written}, "further": "x"}}'), Unreadable)
+    assert isinstance(read_answer(Grade, f"{{{name}: {written}}}"), Unreadable)
+
+
+@pytest.mark.parametrize("written", ["true or false", "true | false", "!true", "true false"])
+def test_what_is_more_than_a_verdict_is_none(written: str) -> None:
+    assert isinstance(read_answer(Colour, f'{{"red": {written}}}'), Unreadable)
+
+
+@pytest.mark.parametrize("written", ["7", '"7"', "**7**", "7 // of 10", "7 (hard)", "7 # hard", "+7"])
+def test_a_number_with_a_remark_is_one(written: str) -> None:
+    assert read_answer(Grade, f"{{grade: {written}\n}}") == Grade(grade=7)
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [
+        *(
+            "\ufeff<think>",
+            "assistant\n<think>",
+            "Okay. <think>",
+            "```\n<think>",
+            "<think >",
+            "<seed:think>",
+            "<THINK>",
+        ),
+        *(
+            "◁think▷",
+            "<|begin_of_thought|>",
+            "<|channel|>analysis<|message|>",
+            "Thinking...\n",
+            "<think>a</think><think>",
+        ),
+    ],
+)
+def test_thinking_of_any_form_is_no_answer(opened: str) -> None:
+    assert isinstance(read_answer(Grade, opened + 'maybe {"grade": 3} cut'), Unreadable)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<scratchpad>{}</scratchpad> No.", "<analysis>{}</analysis> No.", "Thinking...\n{}\n...done thinking.\nNo."],
+)
+def test_closed_thinking_of_any_form_is_no_answer(text: str) -> None:
+    assert isinstance(read_answer(Grade, text.replace("{}", '{"grade": 3}')), Unreadable)
+
+
+def test_what_the_token_limit_cut_counts_only_at_its_end() -> None:
+    cut = {"text": 'An easy one would be {"grade": 3}. Hm', "finish_reason": "length"}
+    assert isinstance(read_completion(Grade, cut), Unreadable)
+    assert read_completion(Grade, {**cut, "finish_reason": "stop"}) == Grade(grade=3)
+    assert read_completion(Grade, {**cut, "text": 'So {"grade": 3}\n```\n   '}) == Grade(grade=3)
 
 
 def test_further_members_are_passed_over() -> None:
@@ -104,5 +194,8 @@ def test_loops_of_a_model_are_read_in_time() -> None:
         "{" + "\\" * 50_000,
         '{"red": "' + "{x" * 50_000,
         "</think>{" * 20_000,
+        "{a:b," * 40_000,
+        "{reasoning: " + "text{" * 40_000 + ", red: true}",
+        "{reasoning: " + "{'a':'" * 33_333,
     ):
         assert isinstance(read_answer(Colour, text), Unreadable)

@@ -63,7 +63,7 @@ def assemble(parts: Sequence[DomainPart], seed: int, output: Path) -> pl.DataFra
                 bucket.unlink()
             if not writer.rows:
                 raise UserError("no answer is left to assemble: loosen the answer filter or draw more questions.")
-            logging.info("assembled %d rows", writer.rows)
+            logging.info("assembled %d rows, %d of them without thinking", writer.rows, counts.without_thinking)
     return counts.table()
 
 
@@ -129,6 +129,7 @@ def _rows(parts: Sequence[DomainPart], seed: int, schema: Schema, counts: _Count
             joined = joined.join(measured, on=["question_id", "sample"], how="left", maintain_order="left")
             rows = joined.with_columns(domain=pl.lit(part.name))
             counts.add(rows)
+            counts.without_thinking += rows.filter(~pl.col("text").str.contains(THINKING)).height
             difficulty = pl.col("label").round().cast(pl.Int64) if part.difficulty else pl.lit(None, pl.Int64)
             rows = rows.with_columns(_ranks(rows, seed, part.name), difficulty=difficulty, conversations=_CONVERSATIONS)
             columns = [pl.col(name).cast(dtype) for name, dtype in schema.items()]
@@ -147,11 +148,16 @@ def _ranks(rows: pl.DataFrame, seed: int, domain: str) -> pl.Series:
     return pl.Series(_RANK, ranks, dtype=pl.UInt64)
 
 
+THINKING = "</?think>"
+"""What an answer with thinking has in it."""
+
+
 class _Counts:
     """Counts by domain and source, collected while the rows go by."""
 
     def __init__(self) -> None:
         self._pieces: list[pl.DataFrame] = []
+        self.without_thinking = 0
 
     def add(self, rows: pl.DataFrame) -> None:
         by_question = rows.group_by("domain", "source", "question_id").agg(

@@ -20,7 +20,7 @@ from openthoughts.base.tables import COMPLETIONS, scan_table
 from openthoughts.inference.job import Prompted
 from openthoughts.inference.prompts import Prompt
 from openthoughts.inference.request_source import shard_questions
-from openthoughts.inference.structured import Form, ResponseSchema, Unreadable, failure, read_answer
+from openthoughts.inference.structured import Form, ResponseSchema, Unreadable, failure, read_completion
 from openthoughts.questions.labels import Label
 
 NOTHING = "no answer after the reasoning"
@@ -76,7 +76,7 @@ def read_verdict(completion: dict[str, Any]) -> Label:
     failed = failure(completion)
     if failed is not None:
         return Label(None, None, failed)
-    verdict = read_answer(Verdict, completion["text"])
+    verdict = read_completion(Verdict, completion)
     if isinstance(verdict, Unreadable):
         return Label(None, None, f"unparseable: {verdict.reason}")
     return Label(float(verdict.correct), verdict.reasoning.strip() or None)

@@ -25,8 +25,16 @@ class Form(BaseModel):
 
 AnyForm = TypeVar("AnyForm", bound=Form)
 
-OPENED = re.compile(r"\s*(?:<(?:think|thinking|thought|reasoning)>|\[THINK\])", re.IGNORECASE)
-CLOSED = re.compile(r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]", re.IGNORECASE)
+_THINKING = r"(?:seed:)?(?:begin_of_|end_of_)?(?:think|thinking|thought|reasoning|reflection|analysis|scratchpad)"
+OPENED = re.compile(
+    rf"<\|?(?!end_of_){_THINKING}\s*\|?>|\[THINK\]|◁think▷|<\|channel\|>analysis<\|message\|>|^Thinking\.\.\.$",
+    re.IGNORECASE | re.MULTILINE,
+)
+CLOSED = re.compile(
+    rf"</{_THINKING}\s*>|<\|end_of_thought\|>|\[/THINK\]|◁/think▷|<\|channel\|>final<\|message\|>"
+    r"|\.\.\.done thinking\.",
+    re.IGNORECASE,
+)
 """Where the thinking of an answer begins and ends."""
 
 MOST_BRACES = 200
@@ -37,6 +45,9 @@ MOST_DEPTH = 50
 
 MOST_MARKS = 2_000
 """So many quotes and brackets of broken objects are repaired per answer; a repair takes their square in time."""
+
+MOST_SCANNED = 100_000
+"""So many quotes and braces are looked at, per answer, to find where broken objects end."""
 
 _MARK = re.compile(r"""["'`“”{}\[\]]""")
 
@@ -87,56 +98,114 @@ def failure(completion: Mapping[str, Any]) -> str | None:
     return (completion["error"] or "no answer") if failed else None
 
 
-def read_answer(form: type[AnyForm], text: str) -> AnyForm | Unreadable:
-    """The filled form in an answer, whatever stands around it and wherever it was cut off: the last object that fits.
+def read_completion(form: type[AnyForm], completion: Mapping[str, Any]) -> AnyForm | Unreadable:
+    """The filled form in a row of completions that has a text."""
+    return read_answer(form, completion["text"], completion.get("finish_reason") == "length")
 
-    Thinking is no answer: what stands before ``</think>`` does not count, nor does thinking that was never closed. Of
-    an answer that was cut off, a value counts only where something follows it, so that a 1 that was cut off a 10 does
-    not. Further members are passed over, and so are those of the form that have a default and do not fit.
+
+def read_answer(form: type[AnyForm], text: str, is_cut: bool = False) -> AnyForm | Unreadable:
+    """The filled form in an answer, whatever stands around it and wherever it was cut off: that of the last object.
+
+    Thinking is no answer: what stands before ``</think>`` does not count, nor does thinking that was never closed. The
+    last object that fills the form is the answer, unless one follows that was cut off; objects within one that do not
+    agree are none. Of an object that was cut off, a value counts only where something follows it, so that a 1 that was
+    cut off a 10 does not; with ``is_cut`` (by the token limit) an object counts only where no text follows it. Further
+    members are passed over, and so are those of the form that have a default and do not fit.
     """
-    begin, text = 0, _with_backslashes(text)
-    if OPENED.match(text):
-        closed = CLOSED.search(text)
-        if closed is None:
-            return Unreadable("the thinking was cut off", "", text)
-        begin = closed.end()
-    objects = [(begin + start, begin + end, value) for start, end, value in _objects(text[begin:])]
-    for tag in CLOSED.finditer(text):
-        if not any(start < tag.start() < end for start, end, _ in objects):
-            begin = max(begin, tag.end())
-    errors = []
-    for start, _, value in reversed(objects):
-        for filled in _fitting(form, value) if start >= begin else ():
-            if not isinstance(filled, ValidationError):
-                return filled
-            errors.append(filled)
-    if not errors:
-        return Unreadable("no JSON object", "", text[begin:])
-    first = errors[0].errors()[0]
-    return Unreadable(first["msg"], ".".join(map(str, first["loc"])), text[begin:])
+    text = _with_backslashes(text)
+    objects = _objects(text)
+    begin = _end_of_thinking(text, objects)
+    if begin is None:
+        return Unreadable("the thinking was cut off", "", text)
+    needed = {name for name, field in form.model_fields.items() if field.is_required()}
+    answers = [each for each in objects if each.begin >= begin]
+    unfit: Unreadable | None = None
+    for each in reversed(answers):
+        inner = _outermost(each.value, needed)
+        was_cut = each.is_cut and (bool(inner) or _names_a_member(form, text[each.begin :]))
+        if not inner and not was_cut:
+            continue
+        if is_cut and not each.is_cut and not _is_end(text[each.end :]):
+            return Unreadable("the answer was cut off", "", text[begin:])
+        found = _agreed(form, inner or [each.value], text[begin:])
+        if was_cut or not isinstance(found, Unreadable):
+            return found
+        unfit = unfit or found
+    if unfit is None and answers:  # what is missing
+        return _agreed(form, [answers[-1].value], text[begin:])
+    return unfit or Unreadable("no JSON object", "", text[begin:])
 
 
-def _fitting(form: type[AnyForm], value: Any, depth: int = 0) -> Iterator[AnyForm | ValidationError]:
-    """An object as the form, or why it is none, then the objects within it, in lists too."""
-    if isinstance(value, dict):
-        members = _members(form, value)
-        try:
-            try:
-                yield form.model_validate(members)
-            except ValidationError as error:
-                wrong = {str(fault["loc"][0]) for fault in error.errors() if fault["loc"]}
-                yield form.model_validate(
-                    {
-                        name: members[name]
-                        for name in members
-                        if name not in wrong or form.model_fields[name].is_required()
-                    }
-                )
-        except ValidationError as error:
-            yield error
-    for member in value.values() if isinstance(value, dict) else value:
-        if isinstance(member, dict | list) and depth < MOST_DEPTH:
-            yield from _fitting(form, member, depth + 1)
+def _is_end(rest: str) -> bool:
+    """Whether nothing follows an object but what closes a block."""
+    return not rest.strip(" \t\n\r`")
+
+
+def _end_of_thinking(text: str, objects: Sequence[Found]) -> int | None:
+    """Where the answer begins; null where thinking was not closed. A tag in an object is a word of the answer."""
+
+    def outside(pattern: re.Pattern[str]) -> Iterator[re.Match[str]]:
+        for tag in pattern.finditer(text):
+            if not any(each.begin < tag.start() < each.end and not each.is_cut for each in objects):
+                yield tag
+
+    opened, begin = -1, 0
+    tags = [(tag.start(), tag.end(), True) for tag in outside(OPENED)]
+    tags += [(tag.start(), tag.end(), False) for tag in outside(CLOSED)]
+    for start, end, opens in sorted(tags):
+        if opens:
+            opened = start
+        else:
+            opened, begin = -1, end
+    return None if opened >= 0 else begin
+
+
+def _names_a_member(form: type[Form], written: str) -> bool:
+    """Whether what is left of an object that was cut off has the name of a member."""
+    return any(re.search(rf"\b{re.escape(name)}\b", written, re.IGNORECASE) for name in form.model_fields)
+
+
+def _named(value: Any, names: set[str]) -> bool:
+    """Whether an object has one of these members, whatever the case of their names."""
+    return isinstance(value, dict) and not names.isdisjoint({*value, *(name.strip().lower() for name in value)})
+
+
+def _outermost(value: Any, names: set[str], depth: int = 0) -> list[dict[str, Any]]:
+    """An object that has one of the members, else those within it, in lists too, that are in no other such object."""
+    if _named(value, names):
+        return [value]
+    if depth >= MOST_DEPTH or not isinstance(value, dict | list):
+        return []
+    within = value.values() if isinstance(value, dict) else value
+    return [found for member in within for found in _outermost(member, names, depth + 1)]
+
+
+def _agreed(form: type[AnyForm], objects: Sequence[dict[str, Any]], text: str) -> AnyForm | Unreadable:
+    """The form that every object fills with the same needed members, or why there is none."""
+    filled = [_filled(form, each) for each in objects]
+    for each in filled:
+        if isinstance(each, ValidationError):
+            first = each.errors()[0]
+            return Unreadable(first["msg"], ".".join(map(str, first["loc"])), text)
+    whole = [each for each in filled if not isinstance(each, ValidationError)]
+    needed = {name for name, field in form.model_fields.items() if field.is_required()}
+    if any(each.model_dump(include=needed) != whole[0].model_dump(include=needed) for each in whole):
+        return Unreadable("several objects that do not agree", "", text)
+    return whole[-1]
+
+
+def _filled(form: type[AnyForm], value: dict[str, Any]) -> AnyForm | ValidationError:
+    """An object as the form, without the members that have a default and do not fit, or why it is none."""
+    members = _members(form, value)
+    try:
+        return form.model_validate(members)
+    except ValidationError as error:
+        wrong = {str(fault["loc"][0]) for fault in error.errors() if fault["loc"]}
+    kept = {name: members[name] for name in members if name not in wrong or form.model_fields[name].is_required()}
+    try:
+        return form.model_validate(kept)
+    except ValidationError as error:
+        return error
 
 
 def _members(form: type[Form], value: dict[str, Any]) -> dict[str, Any]:
@@ -162,27 +231,40 @@ def _number(written: Any, limits: Sequence[Any]) -> Any:
     return of[1] if of and most == [int(of[2])] else digits
 
 
-def _objects(text: str) -> list[tuple[int, int, dict[str, Any]]]:
-    """The JSON objects of a text that are in no other, with where they begin and end.
+@dataclass(frozen=True)
+class Found:
+    """A JSON object of a text, and where it begins and ends."""
+
+    begin: int
+    end: int
+    value: dict[str, Any]
+    is_cut: bool = False
+    """Whether it is never closed."""
+
+
+def _objects(text: str) -> list[Found]:
+    """The JSON objects of a text that are in no other.
 
     What is not quite JSON is repaired: a backslash of LaTeX, single quotes, a comma too many. Of one that is cut off
     there are the whole members and the string that is not whole.
     """
-    objects: list[tuple[int, int, dict[str, Any]]] = []
-    at, marks = 0, 0
+    objects: list[Found] = []
+    at, marks, scan = 0, 0, _Scan(text)
     braces = [match.start() for match in re.finditer(r"\{", text)]
     for begin in braces if len(braces) <= 2 * MOST_BRACES else braces[:MOST_BRACES] + braces[-MOST_BRACES:]:
         if begin < at:
             continue
         value, end = _strict_object(text, begin)
+        closing: int | None = end
         if value is None:
-            closing = _closing_brace(text, begin)
-            written = text[begin : closing or len(text)]
+            closing = scan.closing_brace(begin)
+            end = closing or len(text)
+            written = text[begin:end] if marks <= MOST_MARKS else ""
             marks += len(_MARK.findall(written)) if ":" in written else 0
             if ":" in written and marks <= MOST_MARKS:
-                value, end = _repaired_object(written, closing is None), begin + len(written)
+                value = _repaired_object(written, closing is None)
         if value is not None:
-            objects.append((begin, end, value))
+            objects.append(Found(begin, end, value, closing is None))
             at = end
     return objects
 
@@ -217,35 +299,79 @@ def _repaired_object(written: str, is_cut: bool) -> dict[str, Any] | None:
         return None
     if not isinstance(value, dict):
         return None
-    return _without_cut_number(value, written) if is_cut else value
+    whole = _as_written(value, written)
+    if is_cut and not re.search(r"[,\]}]\s*$", written):
+        whole = _without_cut_end(whole)
+    return dict(whole)
 
 
-def _closing_brace(text: str, begin: int) -> int | None:
-    """Where the brace that opens at ``begin`` is closed again; null where it is not."""
-    for wanted in (_OUTSIDE_STRINGS, _ANYWHERE):
-        depth = 0
-        for match in wanted.finditer(text, begin):
-            depth += {"{": 1, "}": -1}.get(match[0], 0)
-            if depth == 0:
-                return match.end()
+_CLEAN = re.compile(
+    r"""["'“`*\s]*[+-]?(?:[0-9][0-9_]*(?:\.[0-9]*)?|true|false)["'”`*,\s]*(?:(?://|\#|/\*).*|\([^\d]*)?\s*""",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A number or a truth value and nothing else, but for quotes, emphasis and a remark."""
+
+
+def _as_written(value: Any, written: str) -> Any:
+    """A repaired object in which a number that was more than a number ("6 to 7", "3, 7") is its text again."""
+    if isinstance(value, list):
+        return [_as_written(member, written) for member in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: (_unclean(name, written) or member) if isinstance(member, int | float) else _as_written(member, written)
+        for name, member in value.items()
+    }
+
+
+def _unclean(name: str, written: str) -> str | None:
+    """What a member of a broken object is given as, where that is not one number or truth value."""
+    member = rf"""["'“`]?{re.escape(name)}["'”`]?\s{{0,9}}:(.{{0,200}}?)"""
+    ends = r"""(?:,\s{0,99}["'“`]?[\w ]{1,60}["'”`]?\s{0,9}:|,?\s{0,99}[\]}]|\Z)"""
+    for match in re.finditer(f"{member}(?={ends})", written, re.DOTALL):
+        if not _CLEAN.fullmatch(match[1]):
+            return match[1].strip()
     return None
+
+
+class _Scan:
+    """Finds where broken objects of a text end, in bounded time."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._left = MOST_SCANNED
+
+    def closing_brace(self, begin: int) -> int | None:
+        """Where the brace that opens at ``begin`` is closed again; null where it is not, or that takes too long."""
+        for wanted in (_OUTSIDE_STRINGS, _ANYWHERE):
+            depth = 0
+            for match in wanted.finditer(self._text, begin):
+                self._left -= 1
+                if self._left < 0:
+                    return None
+                depth += {"{": 1, "}": -1}.get(match[0], 0)
+                if depth == 0:
+                    return match.end()
+        return None
 
 
 _OUTSIDE_STRINGS, _ANYWHERE = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]', re.DOTALL), re.compile(r"[{}]")
 """Braces, and strings with what is in them; in a broken object the quotes may belong to nothing."""
 
+_NUMBERLIKE = re.compile(r"\s*[+-]?\d.{0,20}", re.DOTALL)
 
-def _without_cut_number(value: dict[str, Any], text: str) -> dict[str, Any]:
+
+def _without_cut_end(value: Any) -> Any:
     """An object that was cut off, without a number that stood at its end, in whatever object or list."""
-    last = next(reversed(value), None)
-    if last is None or not re.search(r"[\d.eE+-]\s*$", text):
+    if isinstance(value, list) and value:
+        return [*value[:-1], _without_cut_end(value[-1])]
+    if not isinstance(value, dict) or not value:
         return value
+    last = next(reversed(value))
     inner = value[last]
-    if isinstance(inner, list) and inner and isinstance(inner[-1], dict):
-        return {**value, last: [*inner[:-1], _without_cut_number(inner[-1], text)]}
-    if isinstance(inner, dict):
-        return {**value, last: _without_cut_number(inner, text)}
-    return {name: member for name, member in value.items() if name != last or not isinstance(member, int | float)}
+    if isinstance(inner, int | float) or (isinstance(inner, str) and _NUMBERLIKE.fullmatch(inner)):
+        return {name: member for name, member in value.items() if name != last}
+    return {**value, last: _without_cut_end(inner)}
 
 
 def shortened(text: str) -> str:

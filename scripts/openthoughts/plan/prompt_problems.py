@@ -33,8 +33,9 @@ def prompt_problems(
     except UserError as error:
         return [f"{path}: {str(error).rstrip('.')}"]
     problems = []
+    references = set() if may_tell else {entry.get("reference") for entry in asked.values()}
     for source, entry in asked.items():
-        if not may_tell and entry.get("reference") in wanted:
+        if entry.get("reference") in wanted & references:
             problem = (
                 f"the prompt {name} would tell the model the answer: {{{{ {entry['reference']} }}}} is the reference"
             )
@@ -44,7 +45,7 @@ def prompt_problems(
         if known is not None:
             problems += [
                 f"{path}: the prompt {name} wants {{{{ {one} }}}}, which questions of {source} do not have"
-                for one in sorted(wanted - known - {"question", *given})
+                for one in sorted(wanted - known - references - {"question", *given})
             ]
     return problems
 

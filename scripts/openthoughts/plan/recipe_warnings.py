@@ -27,7 +27,7 @@ def recipe_warnings(name: str, recipe: Recipe, catalog: Catalog) -> Iterator[str
 
 def length_warnings(where: str, block: Domain, scale: Scale) -> Iterator[str]:
     """What of a domain's answers would not be trained on as it is."""
-    room = scale.cutoff - QUESTION_TOKENS
+    room = max(0, scale.cutoff - QUESTION_TOKENS)
     longest = block.answers.sampling.max_tokens
     kept = int(room / (1 - scale.most_lost)) if scale.most_lost < 1 else longest
     if scale.over_cutoff == "drop" and longest > kept:

@@ -116,7 +116,8 @@ REASONS = {
 def summary_lines(statistics: dict[str, Any]) -> list[str]:
     """The statistics of tokenised data as sentences."""
     lines = [
-        f"{statistics['rows']:,} rows, {statistics['tokens']:,} tokens ({statistics['trained_tokens']:,} trained on), "
+        f"{statistics['rows']:,} rows of the dataset, {statistics['tokens']:,} tokens of those that are kept "
+        f"({statistics['trained_tokens']:,} trained on), "
         f"{100 * statistics['cut_share']:.1f} % cut at {statistics['cutoff']:,} tokens, "
         f"{statistics['packed_rows']:,} rows of training data"
     ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from openthoughts.base.register import Register
-from openthoughts.inference.structured import Form, Unreadable, read_answer
+from openthoughts.inference.structured import Form, Unreadable, read_completion
 
 if TYPE_CHECKING:
     import polars as pl
@@ -74,7 +74,7 @@ class Rated(LabelMethod):
     @classmethod
     def read(cls, completion: dict[str, Any], unit: str = "tokens") -> Label:
         """The label in an answer that should be a JSON object."""
-        answer = read_answer(cls.form, completion["text"])
+        answer = read_completion(cls.form, completion)
         if isinstance(answer, Unreadable):
             return Label(None, None, f"unparseable: {answer.detail}")
         return Label(float(getattr(answer, cls.value)), getattr(answer, "reasoning", "").strip() or None)
