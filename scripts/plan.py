@@ -96,7 +96,10 @@ COLUMNS = {
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    return [row["stage"], *(_cell(row[name], spec, quantity in row["unknown"]) for name, (quantity, spec) in COLUMNS.items())]
+    return [
+        row["stage"],
+        *(_cell(row[name], spec, quantity in row["unknown"]) for name, (quantity, spec) in COLUMNS.items()),
+    ]
 
 
 def _cell(value: float, spec: str, is_part: bool) -> str:

@@ -94,7 +94,8 @@ def summary(rows: list[dict[str, Any]], by: str) -> Iterator[str]:
     for row in rows:
         groups.setdefault(row[by].split()[0], []).append(ratio(row))
     for name, ratios in (*sorted(groups.items()), ("all", [ratio(row) for row in rows])):
-        yield f"| {name} | {len(ratios)} | {statistics.median(ratios):.2f} | {share(ratios, WITHIN)} | {share(ratios, 2)} |"
+        near = " | ".join(share(ratios, factor) for factor in (WITHIN, 2))
+        yield f"| {name} | {len(ratios)} | {statistics.median(ratios):.2f} | {near} |"
 
 
 def share(ratios: Iterable[float], factor: float) -> str:

@@ -88,7 +88,7 @@ def test_a_cap_in_dollars_needs_what_it_is_kept_with_before_anything_runs(defaul
     config = {**default_config, "budget": {"usd": 5}}
     assert make_plan(config, read_catalog([ROOT / "catalog"])), "models of one's own GPUs cost no dollars"
     config = with_setting(config, "recipes.openthoughts3.answers.teacher", "deepseek-r1")
-    with pytest.raises(ConfigurationError, match="budget.usd: a cap needs the price of deepseek-r1"):
+    with pytest.raises(ConfigurationError, match=r"budget\.usd: a cap needs the price of deepseek-r1"):
         make_plan(config, read_catalog([ROOT / "catalog"]))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +16,14 @@ from tests.fake_hub import FakeHub
 import fetch_source
 import lock
 from openthoughts.base.hashing import file_sha256
+from openthoughts.models.architecture import Architecture
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.parts.builder import Builder
+from openthoughts.plan.speeds import student_seconds
 from openthoughts.sources import hub as connector
+
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -86,6 +96,27 @@ def test_datasets_models_and_files_are_pinned(hub: FakeHub, tmp_path: Path) -> N
     whole = (folder / "lock.yaml").read_bytes()
     assert run(folder) == 0
     assert (folder / "lock.yaml").read_bytes() == whole
+
+
+def test_what_a_model_says_of_its_cost_is_noted_and_no_part_of_an_id(hub: FakeHub, tmp_path: Path) -> None:
+    config = {
+        "architectures": ["Qwen2ForCausalLM"],
+        **{"num_hidden_layers": 28, "hidden_size": 3584, "num_attention_heads": 28, "num_key_value_heads": 4},
+        **{"intermediate_size": 18944, "vocab_size": 152064, "rope_scaling": None, "torch_dtype": "bfloat16"},
+    }
+    hub.commit("a/model", {"config.json": json.dumps(config)})
+    hub.commit("a/encoder", {"config.json": "{}"})
+    entries = {name: {"kind": "hub", "repository": f"a/{name}"} for name in ("model", "encoder")}
+    folder = catalog(tmp_path / "catalog", models=entries)
+    assert run(folder) == 0
+    assert list(pins(folder)["architectures"]) == ["model"]
+    shutil.copy(ROOT / "catalog/gpus.yaml", folder)
+    known = read_catalog([folder])
+    with_gpu = Builder(known, gpu="h100").model("model")
+    without = Builder(replace(known, lock={"models": pins(folder)["models"]})).model("model")
+    assert with_gpu.id == without.id
+    assert Architecture.from_config(with_gpu.execution["architecture"]).parameters() == pytest.approx(7.6e9, rel=0.01)
+    assert student_seconds(without.execution, 4096) is None
 
 
 def test_a_pin_stays_until_an_update(hub: FakeHub, tmp_path: Path) -> None:

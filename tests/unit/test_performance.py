@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-
 from benchmarks.performance.benchmark import WITHIN, every_figure, ratio
+
 from openthoughts.models.architecture import Architecture
 from openthoughts.models.performance import Gpu, Served, smallest_tensor_parallel
 from openthoughts.plan.catalog import read_catalog

@@ -12,7 +12,7 @@ from openthoughts.plan.stages import Stage
 
 
 def budget_problems(stages: Iterable[Stage]) -> list[str]:
-    """What a cap in dollars lacks of the hosted models that the stages ask; models of one's own GPUs cost no dollars."""
+    """What a cap in dollars lacks of the hosted models that the stages ask; one's own GPUs cost no dollars."""
     asked = {stage.input("model") for stage in stages if inference(stage) and "model" in stage.inputs}
     hosted = {model.settings["name"]: model.execution for model in asked if model.execution.get("kind") == API}
     return [problem for name, entry in sorted(hosted.items()) for problem in _lacking(name, entry)]

@@ -50,11 +50,11 @@ class Catalog:
     sources: Mapping[str, Entry] = field(default_factory=dict)
     benchmarks: Mapping[str, Entry] = field(default_factory=dict)
     models: Mapping[str, Entry] = field(default_factory=dict)
-    gpus: Mapping[str, Entry] = field(default_factory=dict)
     scales: Mapping[str, Entry] = field(default_factory=dict)
     published: Mapping[str, Entry] = field(default_factory=dict)
     prompts: Mapping[str, Prompt] = field(default_factory=dict)
     lock: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    gpus: Mapping[str, Entry] = field(default_factory=dict)
 
 
 def catalog_folders(folders: Sequence[Path | str]) -> list[tuple[Path, Path]]:

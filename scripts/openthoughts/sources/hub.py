@@ -18,6 +18,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -134,6 +135,18 @@ def user_errors(dataset: str, request: Any) -> Any:
         if status in (401, 403):
             raise UserError(f"the hub refuses {dataset} ({status}): accept its terms and set HF_TOKEN.") from error
         raise UserError(f"the hub answers {dataset} with status {status}: try again later.") from error
+
+
+def model_config(repository: str, commit: str) -> dict[str, Any]:
+    """The ``config.json`` of a model at a commit; empty where it has none, or none that can be read."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        path = user_errors(repository, lambda: hub_api().hf_hub_download(repository, "config.json", revision=commit))
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (EntryNotFoundError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 @functools.lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 ``lock.yaml`` maps ``sources``, ``benchmarks`` and ``models`` to names, and a name to ``{revision: …}``: a commit,
 several (``DATASET@COMMIT`` joined by commas) where an entry reads several datasets, or the SHA-256 of a file.
+``architectures`` holds what the ``config.json`` of models of the hub says of their cost, at the commit; it is no pin.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.options import suggestion
 from openthoughts.base.tables import write_text
+from openthoughts.models.architecture import Architecture
 from openthoughts.sources import hub
 from openthoughts.sources.connectors import CONNECTORS
 from openthoughts.sources.entries import fetched_entry
 
 log = logging.getLogger(__name__)
 
-Pins = dict[str, dict[str, dict[str, str]]]
+Pins = dict[str, dict[str, dict[str, Any]]]
+ARCHITECTURES = "architectures"
 Entry = Mapping[str, Any]
 
 HEAD = (
@@ -60,6 +64,20 @@ def write_lock(pins: Pins, path: Path) -> None:
     write_text(HEAD + yaml.safe_dump(whole, sort_keys=True, width=1000), path)
 
 
+def note_architectures(pins: Pins, models: Mapping[str, Entry], update: bool) -> None:
+    """Note the architectures of models of the hub that are pinned, where they are not known yet or ``update`` asks."""
+    noted = pins.setdefault(ARCHITECTURES, {})
+    for name, entry in sorted(models.items()):
+        pin = pins.get("models", {}).get(name)
+        if pin is None or entry.get("kind") != "hub" or "architecture" in entry or (name in noted and not update):
+            continue
+        config = hub.model_config(entry["repository"], pin["revision"])
+        try:
+            noted[name] = Architecture.from_config(config).model_dump(mode="json", exclude_unset=True)
+        except ValidationError:
+            log.warning("models %s: its config.json does not say how fast it is: GPU-hours stay unknown", name)
+
+
 def selected(section: str, entries: Mapping[str, Entry], names: Iterable[str] | None) -> dict[str, Entry]:
     """The entries of these names, all for None. Raises ``UserError`` for a name that the catalog does not have."""
     if names is None:
@@ -94,6 +112,7 @@ def lock(wanted: Mapping[str, Mapping[str, Entry]], path: Path, update: bool) ->
                 known[name] = pin
                 new += 1
                 write_lock(pins, path)
+    note_architectures(pins, wanted.get("models", {}), update)
     write_lock(pins, path)
     if failed:
         raise UserError(f"not pinned: {', '.join(failed)}: the log says why; fix their entries and lock again.")

@@ -16,6 +16,7 @@ from openthoughts.plan.register import KINDS
 from openthoughts.plan.stages import Stage
 from openthoughts.sources.connectors import DESCRIPTIVE
 from openthoughts.sources.entries import fetched_entry
+from openthoughts.sources.lock import ARCHITECTURES
 
 NOT_FETCHED = DESCRIPTIVE | {"price", "serving", "endpoint", "parameters", "architecture", "template", "tokenizer"}
 """Keys of catalog entries that never change what is fetched, so they are not part of an id."""
@@ -97,10 +98,9 @@ class Builder:
 
 
 def known_architecture(name: str, entry: Settings, lock: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """What the ``config.json`` of a model says: that of its folder, or what the lock has noted; null where neither is.
-    """
+    """What the ``config.json`` of a model says: that of its folder, or what the lock has noted; null without either."""
     if entry["kind"] != "folder":
-        noted: dict[str, Any] | None = lock.get("architectures", {}).get(name)
+        noted: dict[str, Any] | None = lock.get(ARCHITECTURES, {}).get(name)
         return noted
     try:
         config = json.loads((located(entry["path"]) / "config.json").read_text(encoding="utf-8"))
