@@ -22,7 +22,6 @@ from openthoughts.plan.parts.builder import Builder
 from openthoughts.plan.speeds import student_seconds
 from openthoughts.sources import hub as connector
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -101,8 +100,14 @@ def test_datasets_models_and_files_are_pinned(hub: FakeHub, tmp_path: Path) -> N
 def test_what_a_model_says_of_its_cost_is_noted_and_no_part_of_an_id(hub: FakeHub, tmp_path: Path) -> None:
     config = {
         "architectures": ["Qwen2ForCausalLM"],
-        **{"num_hidden_layers": 28, "hidden_size": 3584, "num_attention_heads": 28, "num_key_value_heads": 4},
-        **{"intermediate_size": 18944, "vocab_size": 152064, "rope_scaling": None, "torch_dtype": "bfloat16"},
+        "num_hidden_layers": 28,
+        "hidden_size": 3584,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "intermediate_size": 18944,
+        "vocab_size": 152064,
+        "rope_scaling": None,
+        "torch_dtype": "bfloat16",
     }
     hub.commit("a/model", {"config.json": json.dumps(config)})
     hub.commit("a/encoder", {"config.json": "{}"})

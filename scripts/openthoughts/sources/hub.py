@@ -141,11 +141,17 @@ def model_config(repository: str, commit: str) -> dict[str, Any]:
     """The ``config.json`` of a model at a commit; empty where it has none, or none that can be read."""
     from huggingface_hub.errors import EntryNotFoundError
 
+    def fetched() -> str | None:
+        try:
+            return hub_api().hf_hub_download(repository, "config.json", revision=commit)
+        except EntryNotFoundError:
+            return None
+
+    path = user_errors(repository, fetched)
     try:
-        path = user_errors(repository, lambda: hub_api().hf_hub_download(repository, "config.json", revision=commit))
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (EntryNotFoundError, ValueError):
-        return {}
+        config = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+    except ValueError:
+        config = {}
     return config if isinstance(config, dict) else {}
 
 
