@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if plan.experiments or len(plan.recipes) > 1:
         table += show("everything", everything, named)
     whole = total(estimate(everything).values())
-    show_ranges(whole, everything, options.gpus)
+    show_ranges(whole, everything, options.gpus, of.settings.gpu)
     table += show_spent(plan, everything, of.store, of.accelerator)
     for warning in (*budget_warnings(whole, of.settings.budget.model_dump()), *plan.warnings):
         print(f"warning: {warning}")
@@ -155,13 +155,14 @@ def show_arms(experiment: ExperimentPlan) -> None:
     print_table(["arm", "shared", "adds", "jobs", "requests", "tokens out", "$ live", "GPU-hours"], rows)
 
 
-def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int) -> None:
+def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int, gpu: str | None) -> None:
     """Print how far dollars and GPU-hours may lie from the estimate, and the time that limits and GPUs leave."""
     print("\nThe jobs are those that a dry run lists, except its target (`all`).")
     if whole.usd:
         print(f"${whole.usd_low:,.0f} to ${whole.usd_high:,.0f} at live prices.")
     if whole.gpu_hours >= 1:
-        print(f"{whole.gpu_hours_low:,.0f} to {whole.gpu_hours_high:,.0f} GPU-hours: ", end="")
+        of = f" of {gpu}" if gpu else ""
+        print(f"{whole.gpu_hours_low:,.0f} to {whole.gpu_hours_high:,.0f} GPU-hours{of}: ", end="")
         low, high = whole.gpu_hours_low / gpus, whole.gpu_hours_high / gpus
         print(f"{low:,.1f} to {high:,.1f} hours on {gpus} GPUs that are never idle.")
     for model, hours in request_hours(stages).items():

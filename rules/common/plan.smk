@@ -17,7 +17,7 @@ if not (HERE / "scripts").is_dir():
 sys.path.insert(0, str(HERE / "scripts"))
 
 from openthoughts.base.cli import UserError
-from openthoughts.plan.config import prepared
+from openthoughts.plan.config import merged, prepared, typed
 from openthoughts.costs.estimates import budget_warnings, estimate, total
 from openthoughts.plan.planner import make_plan
 from openthoughts.plan.validation import configured
@@ -36,7 +36,7 @@ def site(name):
 
 
 try:
-    SETTINGS = prepared(config)
+    SETTINGS = prepared(merged(config, typed(dict(workflow.config_settings.config))))
     if SETTINGS.get("gpu") is None and site("gpu_card"):
         SETTINGS = {**SETTINGS, "gpu": site("gpu_card")}
     CONFIGURATION, entries = configured(SETTINGS)

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.workflow.conftest import Checkout
+from tests.workflow.conftest import ROOT, Checkout
+
+from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.speeds import answer_seconds
 
 ON_LOGIN_NODE = ("fetch_source", "fetch_benchmark", "fetch_model", "label_questions")
 """What needs the internet; test_allocation.py sees that none of it is submitted."""
@@ -42,8 +45,9 @@ def test_jobs_stay_within_four_hours_and_shards_follow_the_speed_of_the_teacher(
 
     short = planned(checkout, "slurm-short")
     assert longest(short) <= 240 < longest(long)
-    # 1.2 million answers of 14,800 tokens at 8,000 tokens a second, in shards of 1.75 hours.
-    assert len(short["sample_answers"]) == pytest.approx(1_200_000 * 14_800 / 8_000 / 3600 / 1.75, rel=0.02)
+    catalog = read_catalog([ROOT / "catalog"])
+    seconds = answer_seconds({**catalog.models["qwq-32b"], "gpu": catalog.gpus["a100-80"]}) or 0
+    assert len(short["sample_answers"]) == pytest.approx(1_200_000 * seconds / 3600 / 1.75, rel=0.02)
     assert len(long["sample_answers"]) < len(short["sample_answers"])
 
 

@@ -54,6 +54,19 @@ def test_gpu_rules_ask_for_what_the_recipe_needs(checkout: Checkout) -> None:
     assert all("gpu=4" in resources for resources in resources_of(output, "sample_evaluation"))
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("recipes={openthoughts3: {answers: {samples: 4}}}", "gpu=h100"),
+        ("set={recipes.openthoughts3.answers.samples: 4, gpu: h100}",),
+    ],
+)
+def test_numbers_can_be_set_on_the_command_line(checkout: Checkout, given: tuple[str, ...]) -> None:
+    told = checkout.snakemake("--config", *given, "--", "plan")
+    assert "300,000" in told, "75,000 questions, four answers each"
+    assert "GPU-hours of h100" in told
+
+
 @pytest.mark.parametrize("profile", ["profiles/default", "profiles/demo"])
 def test_the_plan_counts_the_jobs_that_a_dry_run_lists(checkout: Checkout, profile: str) -> None:
     jobs = checkout.jobs("--workflow-profile", profile)

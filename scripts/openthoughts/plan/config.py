@@ -68,13 +68,39 @@ PAPER = "paper"
 """The size of a configuration that is as it stands."""
 
 
-def prepared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with the files of its ``include`` under it and the changes of its ``size`` over it.
+def typed(value: Any) -> Any:
+    """Values of a command line, where Snakemake hands on nested ones as text: numbers, true, false and null as such."""
+    if isinstance(value, Mapping):
+        return {key: typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        meant = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    return meant if meant is None or isinstance(meant, bool | int | float) else value
 
-    ``include``, ``size`` and ``sizes`` are gone from it. Raises ``UserError`` for a file that is not there, files that
-    include each other, and a size that nothing defines.
+
+def prepared(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the files of its ``include`` under it, and its ``size`` and what it ``set``s over it.
+
+    ``include``, ``size``, ``sizes`` and ``set`` are gone from it. Raises ``UserError`` for a file that is not there,
+    files that include each other, and a size that nothing defines.
     """
     whole = _with_included(config, ())
+    changes = whole.pop("set", None) or {}
+    if not isinstance(changes, Mapping):
+        raise UserError(f"set: is {changes!r}: give a mapping of dotted paths to values.")
+    sized = _sized(whole)
+    for path, value in changes.items():
+        sized = with_setting(sized, str(path), value)
+    return sized
+
+
+def _sized(whole: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the changes of its ``size``."""
     size, sizes = whole.pop("size", PAPER), whole.pop("sizes", {})
     if size == PAPER or not isinstance(sizes, Mapping):
         return whole

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -54,6 +54,11 @@ class Configuration(Options):
         description="Sizes by name, each with what it changes, in the form of a configuration. `questions` in it is a "
         "factor for every whole `keep`, `draw` and `candidates` of recipes and experiments; at least "
         "4 remain.",
+    )
+    set: dict[str, Any] = execution_only(
+        default_factory=dict,
+        description="Settings by their dotted paths, laid over everything else, such as "
+        "`recipes.openthoughts3.answers.samples: 4`; meant for the command line.",
     )
     results: Folder = execution_only("results", description="Folder of the results (no blanks).")
     store: Folder = execution_only(
