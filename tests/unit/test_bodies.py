@@ -136,7 +136,7 @@ def test_an_empty_answer_is_none(body: Any, reason: str) -> None:
 def test_what_is_no_completion_is_asked_for_again(body: Any) -> None:
     with pytest.raises(PassingError) as caught:
         parse_answer(json.dumps(body).encode())
-    assert not isinstance(caught.value, EmptyAnswerError)
+    assert not isinstance(caught.value, PaidError)
     assert len(str(caught.value)) < 400
 
 
@@ -245,6 +245,12 @@ def test_what_is_no_embedding_is_asked_for_again(content: bytes) -> None:
         parse_embedding(content)
 
 
+def test_an_embedding_that_was_paid_for_and_cannot_be_read_keeps_its_tokens() -> None:
+    with pytest.raises(PaidError, match="is not an embedding") as caught:
+        parse_embedding(b'{"data": [], "usage": {"prompt_tokens": 3}}')
+    assert caught.value.after_all().prompt_tokens == 3
+
+
 @pytest.mark.parametrize("message", [
     {"content": None, "refusal": "I cannot."}, {"content": "", "refusal": "I cannot."},
     {"content": [{"type": "refusal", "refusal": "I cannot."}]}, {"content": " ", "refusal": "I cannot."},
@@ -335,7 +341,7 @@ def test_the_message_is_kept_where_the_answer_does_not_say_it_all() -> None:
 def test_thinking_has_one_form(text: str | None, reasoning: str | None, finish: str | None, whole: str | None) -> None:
     schema = dict.fromkeys(("text", "reasoning", "finish_reason", "error"), pl.String)
     stored = pl.DataFrame([(text, reasoning, finish, None)], schema=schema, orient="row")
-    kept = stored.with_columns(**split_thinking()).with_columns(text=whole_text(), error=error_of_answer())
+    kept = split_thinking(stored).with_columns(text=whole_text(), error=error_of_answer())
     assert kept["text"].to_list() == [whole]
     assert (kept["error"].to_list() == [None]) == (whole is not None)
 
@@ -343,7 +349,7 @@ def test_thinking_has_one_form(text: str | None, reasoning: str | None, finish: 
 def test_thinking_without_an_answer_stays_without_one() -> None:
     sent = [("", "Hm.</think>"), ("</think>\n\n", "Hm."), ("", "Hm.</think>4"), ("<REASONING>Hm.</REASONING>", None)]
     stored = pl.DataFrame([(*one, "stop") for one in sent], schema=["text", "reasoning", "finish_reason"], orient="row")
-    kept = stored.with_columns(**split_thinking()).with_columns(text=whole_text())
+    kept = split_thinking(stored).with_columns(text=whole_text())
     assert kept.select(without_answer(pl.col("text"), pl.col("finish_reason"))).to_series().all()
 
 

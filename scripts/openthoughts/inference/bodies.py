@@ -75,8 +75,7 @@ def read_completion(body: Any) -> Answer:
         found = Response.model_validate(body) if is_response else Completion.model_validate(body)
     except (ValidationError, RecursionError) as error:
         name = "a response of the Responses API" if is_response else "a completion"
-        reason, paid = f"the response is not {name} ({_first_problem(error)})", _useless(body)
-        raise (PaidError(reason, paid) if paid else PassingError(reason)) from error
+        raise _unreadable(f"the response is not {name} ({_first_problem(error)})", _useless(body)) from error
     about, usage = _about(body), _usage(body)
     if isinstance(found, Response):
         finish, message = found.finish_reason(), found.message()
@@ -110,6 +109,13 @@ def _useless(body: Any) -> Answer | None:
     if not (held or usage.asked() or usage.answered()):
         return None
     return Answer(None, None, None, usage.asked(), usage.answered(), None, {**_about(body), **held})
+
+
+def _unreadable(reason: str, paid: Answer | None) -> PassingError:
+    """What a body means that has no form which is known; what was ``paid`` for is seldom otherwise the next time."""
+    if paid and (paid.prompt_tokens or paid.completion_tokens):
+        return PaidError(reason, paid)
+    return PassingError(reason, answer=paid)
 
 
 def _is_response(body: Mapping[Any, Any]) -> bool:
@@ -149,6 +155,7 @@ def _is_plain(message: dict[str, Any]) -> bool:
 
 def parse_embedding(content: bytes) -> Answer:
     """The embedding in a response's body, as base64 of its float32 numbers. ``PassingError`` where there is none."""
+    body = None
     try:
         body = json.loads(content)
         if (error := _clean(error_in(body))) is not None:
@@ -157,9 +164,11 @@ def parse_embedding(content: bytes) -> Answer:
         text = found if isinstance(found, str) else base64.b64encode(array.array("f", found).tobytes()).decode()
         about = {name: _clean(body[name]) for name in ("model", "usage") if body.get(name) is not None}
     except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError) as error:
-        raise PassingError(f"the response is not an embedding ({_start(content)})") from error
-    usage = about.get("usage")
-    tokens = Usage.model_validate(usage).asked() if isinstance(usage, dict) else None
+        reason, paid = f"the response is not an embedding ({_start(content)})", None
+        if isinstance(body, Mapping) and (tokens := _usage(body).asked()):
+            paid = Answer(None, prompt_tokens=tokens, completion_tokens=0)
+        raise _unreadable(reason, paid) from error
+    tokens = _usage(about).asked()
     return Answer(text=text, finish_reason="stop", prompt_tokens=tokens, completion_tokens=0, response=about)
 
 
