@@ -27,6 +27,9 @@ TAGS = tuple(
 )
 """What models put before and after their thinking; the last is gpt-oss's."""
 
+_ANY_END = re.compile("</think>")
+_ENDS_LEFT = re.compile(r"\A(?:\s*</think>)+\s*")
+
 LONGEST_TAG = 40
 
 AROUND_ANSWER = (
@@ -73,6 +76,7 @@ def split(text: str | None, reasoning: str | None) -> tuple[str | None, str | No
             return _unwrapped(text), reasoning
     elif not is_closed and reasoning is None:
         return "<think>" + inside, None
+    inside, rest = inside.replace("</think>", ""), _ENDS_LEFT.sub("", rest)
     return _unwrapped(rest), inside if reasoning is None else _both(reasoning, inside)
 
 
@@ -83,7 +87,7 @@ def _opened(text: str) -> tuple[str | None, str, bool]:
     for opening, closing in TAGS:
         if not (opened := opening.match(text, start)):
             continue
-        if not (closed := closing.search(text, opened.end())):
+        if not (closed := closing.search(text, opened.end()) or _ANY_END.search(text, opened.end())):
             return text[opened.end() :], "", False
         inside = text[opened.end() : closed.start()]
         while (again := opening.match(text, closed.end())) and (further := closing.search(text, again.end())):
