@@ -26,12 +26,12 @@ from openthoughts.inference.protocol import (
     FatalError,
     PassingError,
     Request,
+    UsedUpError,
     error_of,
     failed,
     is_used_up,
     judge_status,
     remedy,
-    used_up,
 )
 from openthoughts.models.request_form import RequestForm
 from openthoughts.store.budget import ExhaustedError
@@ -305,11 +305,11 @@ class Batches:
             reasons = [str(error.message) for error in (state.errors.data or [])] if state.errors else []
             self.failures.append("; ".join(reasons) or "no reason given")
             log.warning("batch %s failed: %s", batch.batch_id, self.failures[-1])
-        refusal, fatal = refusal_of_all(results, wanted), None
+        refusal, used_up = refusal_of_all(results, wanted), None
         if refusal is None:
             for request, outcome in outcomes(results, wanted):
-                if isinstance(outcome, FatalError):
-                    fatal = outcome
+                if isinstance(outcome, UsedUpError):
+                    used_up = outcome
                 else:
                     answered(request, outcome if isinstance(outcome, Answer) else failed(outcome))
             self._store.fold()
@@ -320,8 +320,8 @@ class Batches:
             raise FatalError(
                 f"{self._endpoint.base_url} refuses every request of a batch ({refusal}): {remedy(refusal)}."
             )
-        if fatal is not None:
-            raise FatalError(f"batch {batch.batch_id} was not answered in full: {fatal}")
+        if used_up is not None:
+            raise used_up
         return True
 
     def _download(self, batch: Batch, name: str) -> Path:
@@ -342,7 +342,7 @@ def _one_sentence(endpoint: Endpoint) -> Iterator[None]:
         if isinstance(error, openai.APIStatusError):
             code, message = error_of(error)
             if is_used_up(error.status_code, code, message):
-                raise used_up(server_name(endpoint), _reason(endpoint, message)) from error
+                raise UsedUpError(server_name(endpoint), _reason(endpoint, message)) from error
         raise FatalError(_sentence(endpoint, str(error.message))) from error
 
 

@@ -12,7 +12,15 @@ from typing import Any
 
 from openthoughts.base.tables import write_text
 from openthoughts.inference.bodies import error_in, read_completion, read_error
-from openthoughts.inference.protocol import Answer, FatalError, PaidError, PassingError, RefusedError, Request
+from openthoughts.inference.protocol import (
+    Answer,
+    FatalError,
+    PaidError,
+    PassingError,
+    RefusedError,
+    Request,
+    UsedUpError,
+)
 from openthoughts.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -73,7 +81,7 @@ def folder_of(store: Store, model_id: str) -> Path:
     return store.folder / "batches" / model_id
 
 
-Outcome = Answer | RefusedError | FatalError
+Outcome = Answer | RefusedError | UsedUpError
 """What a line says that is not to be asked again as it is."""
 
 
@@ -122,7 +130,7 @@ def _outcome(result: Mapping[str, Any]) -> Outcome | PassingError:
     """What one line of a result file says."""
     try:
         return read_result(result)
-    except (PassingError, FatalError) as error:
+    except (PassingError, UsedUpError) as error:
         return error
     except RecursionError:
         return PassingError("the line is too deeply nested")
@@ -131,7 +139,7 @@ def _outcome(result: Mapping[str, Any]) -> Outcome | PassingError:
 def read_result(result: Mapping[str, Any]) -> Answer | RefusedError:
     """What one line of a result file says.
 
-    Raises ``PassingError`` where the request is to be asked again, ``FatalError`` where none can be. An answer of no
+    Raises ``PassingError`` where the request is to be asked again, ``UsedUpError`` where none can be. An answer of no
     use stands at once: the next batch would bring nothing else, and the run would end for it.
     """
     response = result.get("response")
@@ -145,11 +153,11 @@ def read_result(result: Mapping[str, Any]) -> Answer | RefusedError:
         failure = read_error(error_in(body) or body or told or "no answer", None if is_answered else status)
     except PaidError as useless:
         return useless.after_all()
-    except RefusedError as refusal:
-        return refusal
-    if isinstance(failure, RefusedError):
-        return failure
-    raise failure
+    except (RefusedError, FatalError) as error:
+        failure = error
+    if isinstance(failure, PassingError | UsedUpError):
+        raise failure
+    return failure if isinstance(failure, RefusedError) else RefusedError(str(failure), is_about_the_question=False)
 
 
 def _status(value: Any) -> int | None:

@@ -81,6 +81,14 @@ class FatalError(UserError):
         self.remedy = remedy
 
 
+class UsedUpError(FatalError):
+    """The account has no credit."""
+
+    def __init__(self, name: str, message: str) -> None:
+        """``name`` is the server's, ``message`` what it said."""
+        super().__init__(f"the account of {name} is used up ({message})", "add credit, then run again")
+
+
 class PassingError(Exception):
     """An attempt that may go better another time."""
 
@@ -152,7 +160,7 @@ def judge_status(
 ) -> PassingError | RefusedError | FatalError:
     """What an HTTP status other than 200 means for a request, or for the whole run."""
     if is_used_up(status, code, message):
-        return used_up(name, message)
+        return UsedUpError(name, message)
     if status == 429:
         return PassingError(f"{status}: {message}", after=retry_after(headers), is_limit=True)
     if status in PASSING or status >= 500:
@@ -175,11 +183,6 @@ PASSING = (408, 409, 425, 498)
 
 _ACCOUNT = re.compile(r"\b(account|organi[sz]ation|project|api[ _-]?key)\b", re.IGNORECASE)
 """What is flagged where a whole account is, and not one question."""
-
-
-def used_up(name: str, message: str) -> FatalError:
-    """What ends a run whose account has no credit."""
-    return FatalError(f"the account of {name} is used up ({message})", "add credit, then run again")
 
 
 def is_used_up(status: int, code: str | None, message: str) -> bool:
