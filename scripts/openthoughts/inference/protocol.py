@@ -37,7 +37,7 @@ EMPTY_ATTEMPTS = 2
 
 
 PAID_BEFORE = "tokens_of_empty_answers"
-"""Key of a response: tokens, in and out, of what was answered before it and was empty."""
+"""Key of a response: tokens, in and out, of what was paid for before it and brought nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,11 @@ class Answer:
     error: str | None = None
     response: dict[str, Any] = field(default_factory=dict)
 
-    def paid_with(self, empty: Sequence[Answer]) -> Answer:
-        """The answer with the tokens of the empty ones that came before it, which are paid for too."""
-        if not empty:
+    def paid_with(self, useless: Sequence[Answer]) -> Answer:
+        """The answer with the tokens of those of no use that came before it, which are paid for too."""
+        if not useless:
             return self
-        tokens = [_sum(one.prompt_tokens for one in empty) or 0, _sum(one.completion_tokens for one in empty) or 0]
+        tokens = [_sum(one.prompt_tokens for one in useless) or 0, _sum(one.completion_tokens for one in useless) or 0]
         return dataclasses.replace(self, response={**self.response, PAID_BEFORE: tokens})
 
 
