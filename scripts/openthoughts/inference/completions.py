@@ -222,7 +222,7 @@ def _write(shard: Shard, output: Path, by_benchmark: bool) -> None:
                     block.drop("size", "failed")
                     .join(rows, on="key", how="left", maintain_order="left")
                     .with_columns(finish_reason=finish_reason())
-                    .with_columns(**split_thinking())
+                    .pipe(split_thinking)
                     .with_columns(text=whole_text(), error=error_of_answer(), model=pl.lit(shard.asking.model.name))
                 )
     log.info("%s: %d answers", output, writer.rows)
