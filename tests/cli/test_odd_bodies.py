@@ -176,7 +176,7 @@ BODIES: dict[str, tuple[Any, Kept | Lost]] = {
     "gemini: MAX_TOKENS": (message("42 and", "MAX_TOKENS"), Kept("42 and", "length")),
     "tool_calls beside a text": (
         message("42", "tool_calls", tool_calls=tool("add")),
-        Kept("42", "tool_calls", message=True),
+        Lost("called a tool (add)"),
     ),
     "tool_calls of a wrong form": (message("42", tool_calls={}, function_call=""), Kept("42")),
     "vllm: abort": (message("42 and", "abort"), Lost("the server broke off (abort)")),
@@ -210,7 +210,7 @@ BODIES: dict[str, tuple[Any, Kept | Lost]] = {
     "glm: sensitive": (message("", "sensitive"), Lost("refused by the content filter")),
     # nothing that is a text
     "openai: refusal": (message(None, refusal="I cannot help."), Lost("refused by the model: I cannot help.")),
-    "a refusal beside a text": (message("42", refusal="Rather not."), Kept("42", message=True)),
+    "a refusal beside a text": (message("42", refusal="Rather not."), Lost("refused by the model: Rather not.")),
     "blank lines": (message("\n\n \t\r\n"), Lost(EMPTY, "empty answer")),
     "characters of no width": (message("\u200b\ufeff\u2060"), Lost(EMPTY, "empty answer")),
     "nothing but NUL": (message("\x00\x00"), Lost(EMPTY, "empty answer")),

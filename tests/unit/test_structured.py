@@ -195,6 +195,7 @@ def test_loops_of_a_model_are_read_in_time() -> None:
         '{"red": "' + "{x" * 50_000,
         "</think>{" * 20_000,
         "{a:b," * 40_000,
+        '{"```json\n' * 6 + '{"```jjson\n' + '{"```json\n' * 6 + '{"```jsoning": "\\frac{1}{2}", "green": 7}\n```',
         "{reasoning: " + "text{" * 40_000 + ", red: true}",
         "{reasoning: " + "{'a':'" * 33_333,
     ):

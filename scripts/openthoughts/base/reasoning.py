@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import polars as pl
 
+TAG_NAMES = ("think", "thinking", "thought", "reasoning", "seed:think")
+"""Names of the tags that models put around their thinking."""
+
 EMPTY = "the answer is empty"
 """The reason of a failure that brought no text."""
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from openthoughts.base.reasoning import is_blank
 from openthoughts.inference.body_forms import Completion, Message, Response, Usage
-from openthoughts.inference.finish import BROKEN_OFF, REFUSED, plain, refusal
+from openthoughts.inference.finish import BROKEN_OFF, CALLING, REFUSED, plain, refusal
 from openthoughts.inference.protocol import (
     ABOUT_QUESTIONS,
     USED_UP,
@@ -131,7 +131,8 @@ def _answer(message: Message, finish: str | None, usage: Usage, about: dict[str,
     refused = _refusal(message, finish)
     text, thinking = ("", None) if refused else (message.text(), message.thoughts())
     asked, answered = usage.asked(), usage.answered()
-    if not refused and is_blank(text) and is_blank(thinking):
+    is_unfinished = plain(finish) in CALLING and message.called() is not None
+    if not refused and (is_unfinished or (is_blank(text) and is_blank(thinking))):
         nothing = Answer(None, finish_reason=finish, prompt_tokens=asked, completion_tokens=answered, response=about)
         raise EmptyAnswerError(message.why_empty(), nothing)
     return Answer(
@@ -175,7 +176,7 @@ def parse_embedding(content: bytes) -> Answer:
 def _refusal(message: Message, finish: str | None) -> str | None:
     """Why there never will be an answer: the content filter, or the model itself."""
     by_filter, said = refusal(finish), message.refused()
-    if said and (plain(finish) == REFUSED or (not by_filter and is_blank(message.text()))):
+    if said and (plain(finish) == REFUSED or not by_filter):
         return f"refused by the model: {said[:300]}"
     return by_filter
 

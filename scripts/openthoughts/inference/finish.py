@@ -23,6 +23,9 @@ FILTERED = {
 }  # fmt: skip
 """Finish reasons of an answer that a filter stopped; those in the second and third line are Gemini's."""
 
+CALLING = {"tool_calls", "tool_call", "tool_use", "function_call"}
+"""Finish reasons of an answer that waits for what a tool says."""
+
 REFUSED = "refusal"
 """Finish reason of an answer that the model refused."""
 

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from annotated_types import Le
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from openthoughts.base.reasoning import TAG_NAMES
+
 
 class Form(BaseModel):
     """An object that a model is asked to answer with.
@@ -25,7 +27,7 @@ class Form(BaseModel):
 
 AnyForm = TypeVar("AnyForm", bound=Form)
 
-_THINKING = r"(?:seed:)?(?:begin_of_|end_of_)?(?:think|thinking|thought|reasoning|reflection|analysis|scratchpad)"
+_THINKING = f"(?:begin_of_|end_of_)?(?:{'|'.join(TAG_NAMES)}|reflection|analysis|scratchpad)"
 OPENED = re.compile(
     rf"<\|?(?!end_of_){_THINKING}\s*\|?>|\[THINK\]|◁think▷|<\|channel\|>analysis<\|message\|>|^Thinking\.\.\.$",
     re.IGNORECASE | re.MULTILINE,
@@ -295,7 +297,7 @@ def _repaired_object(written: str, is_cut: bool) -> dict[str, Any] | None:
 
     try:
         value = json_repair.loads(written, skip_json_loads=True)
-    except (ValueError, RecursionError):
+    except Exception:  # a repair may fail in as many ways as a program
         return None
     if not isinstance(value, dict):
         return None

@@ -9,7 +9,7 @@ import re
 
 import polars as pl
 
-from openthoughts.base.reasoning import EMPTY, blank
+from openthoughts.base.reasoning import EMPTY, TAG_NAMES, blank
 from openthoughts.inference.finish import ENDS
 
 _HEADER = r"(?:<\|start\|>assistant)?<\|channel\|>"
@@ -18,7 +18,7 @@ _FINAL = _HEADER + r"final<\|message\|>"
 TAGS = tuple(
     (re.compile(rf"\s*(?:{opening})", re.IGNORECASE), re.compile(closing, re.IGNORECASE))
     for opening, closing in (
-        *((f"<{name}>", f"</{name}>") for name in ("think", "thinking", "thought", "reasoning", "seed:think")),
+        *((f"<{name}>", f"</{name}>") for name in TAG_NAMES),
         (r"\[THINK\]", r"\[/THINK\]"),
         ("◁think▷", "◁/think▷"),
         (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
