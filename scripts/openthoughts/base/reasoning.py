@@ -47,6 +47,12 @@ def without_answer(text: pl.Expr, finish_reason: pl.Expr) -> pl.Expr:
     return blank(answer) & (~was_cut | blank(reasoning))
 
 
+def is_empty_answer(text: pl.Expr, finish_reason: pl.Expr, error: pl.Expr) -> pl.Expr:
+    """Whether a response is what the funnel calls an empty answer, or a failure for that reason."""
+    said_nothing = text.is_not_null() & without_answer(text, finish_reason)
+    return said_nothing | error.str.starts_with(EMPTY).fill_null(False)
+
+
 def split_reasoning(text: str) -> tuple[str, str | None]:
     """The reasoning of a response, without its tags, and its answer: what follows the last ``</think>``.
 
