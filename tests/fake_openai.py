@@ -306,7 +306,7 @@ class FakeServer:
         batch["status"] = "cancelled" if cancelled else "completed" if fault.answered is None else "expired"
         batch["request_counts"] = {"total": len(asked), "completed": len(answered), "failed": len(errors)}
         for kind, results in (("output_file_id", answered), ("error_file_id", errors)):
-            if results:
+            if results or (odd and kind == "output_file_id"):
                 batch[kind] = f"file-{len(self.files)}"
                 lines = [*odd, *(json.dumps(one).encode() for one in results)]
                 self.files[batch[kind]] = b"\n".join(lines) + b"\n"

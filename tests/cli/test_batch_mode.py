@@ -203,6 +203,17 @@ def test_settings_that_are_refused_end_the_run_and_fail_no_question(
     check_whole(folder)
 
 
+def test_answers_that_cannot_be_read_at_all_end_the_run_and_fail_no_question(
+    folder: Path, server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (odd,) = [line for reason, line in FAILED.items() if "is not a completion" in reason]
+    server.batch_faults.append(BatchFault(lines=[odd] * 40))
+    assert sample_answers.main(arguments(folder)) == 1
+    assert "is not a completion" in capsys.readouterr().err
+    assert sample_answers.main(arguments(folder)) == 0
+    check_whole(folder)
+
+
 @pytest.mark.parametrize("spared", [0, 5])
 def test_an_account_without_credit_ends_the_run_and_fails_no_question(
     folder: Path, server: FakeServer, capsys: pytest.CaptureFixture[str], spared: int

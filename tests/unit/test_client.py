@@ -19,6 +19,7 @@ from openthoughts.inference.protocol import (
     Request,
     duration,
     is_about_the_question,
+    is_used_up,
     remedy,
     retry_after,
 )
@@ -292,10 +293,23 @@ def test_what_is_wrong_with_a_question_is_said_in_many_words(message: str) -> No
 
 @pytest.mark.parametrize(
     "message",
-    ["Unknown parameter: 'safety_identifier'.", "Unknown parameter: 'safety'.", "max_tokens is too large: 100"],
+    [
+        *("Unknown parameter: 'safety_identifier'.", "Unknown parameter: 'safety'.", "max_tokens is too large: 100"),
+        "max_tokens (100000) exceeds context window (8192) of the model",
+        "Invalid request: model token limit 8192, max_tokens 100000",
+        "max_tokens is too large, reduce the length of the completion",
+        "Unsupported value: 'moderation' does not support this.",
+        *("Your organization violates the policy", "This request violates your organization's data policy settings"),
+    ],
 )
 def test_what_is_wrong_with_a_request_is_not_the_questions_fault(message: str) -> None:
     assert not is_about_the_question(None, message)
+
+
+def test_words_of_a_question_do_not_use_up_the_account() -> None:
+    assert not is_used_up(400, "invalid_value", "Invalid value: 'insufficient funds' in messages")
+    assert is_used_up(403, "forbidden", "Insufficient balance")
+    assert is_used_up(400, None, "Your credit balance is too low")
 
 
 def test_what_was_paid_for_and_cannot_be_read_is_asked_for_twice_and_counted() -> None:
@@ -306,6 +320,16 @@ def test_what_was_paid_for_and_cannot_be_read_is_asked_for_twice_and_counted() -
         assert "is not a completion" in (answer.error or "")
         assert (answer.prompt_tokens, answer.completion_tokens) == (6, 10)
         assert server.asked.total() == 2
+
+
+def test_a_server_whose_answers_cannot_be_read_ends_the_run_and_no_question_is_failed() -> None:
+    odd = {"choices": [{"finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 5}}
+    with FakeServer() as server:
+        server.faults.append(Fault(body=odd, times=1000))
+        with pytest.raises(FatalError, match=r"answers nothing.*is not a completion") as raised:
+            ask(server, wanted(200))
+        assert raised.value.answers == {}  # type: ignore[attr-defined]
+        assert server.asked.total() < 100
 
 
 def test_what_a_server_broke_off_is_paid_for_too() -> None:

@@ -14,6 +14,7 @@ from openthoughts.base.tables import write_text
 from openthoughts.inference.bodies import error_in, read_completion, read_error
 from openthoughts.inference.protocol import (
     Answer,
+    EmptyAnswerError,
     FatalError,
     PaidError,
     PassingError,
@@ -151,8 +152,11 @@ def read_result(result: Mapping[str, Any]) -> Answer | RefusedError:
         if is_answered and body and isinstance(body, Mapping):
             return read_completion(body)
         failure = read_error(error_in(body) or body or told or "no answer", None if is_answered else status)
+    except EmptyAnswerError as empty:
+        return empty.after_all()
     except PaidError as useless:
-        return useless.after_all()
+        failure = RefusedError(str(useless), is_about_the_question=False)
+        failure.answer = useless.after_all()
     except (RefusedError, FatalError) as error:
         failure = error
     if isinstance(failure, PassingError | UsedUpError):

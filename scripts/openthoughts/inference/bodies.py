@@ -76,6 +76,14 @@ def read_completion(body: Any) -> Answer:
     except (ValidationError, RecursionError) as error:
         name = "a response of the Responses API" if is_response else "a completion"
         raise _unreadable(f"the response is not {name} ({_first_problem(error)})", _useless(body)) from error
+    try:
+        return _found(found, body)
+    except RecursionError as error:
+        raise _unreadable("the response is too deeply nested", _useless(body)) from error
+
+
+def _found(found: Completion | Response, body: Any) -> Answer:
+    """The answer in a body of a known form; raises as ``read_completion`` does."""
     about, usage = _about(body), _usage(body)
     if isinstance(found, Response):
         finish, message = found.finish_reason(), found.message()

@@ -29,7 +29,6 @@ from openthoughts.inference.protocol import (
     TIMEOUT_ATTEMPTS,
     Answer,
     FatalError,
-    PaidError,
     PassingError,
     RefusedError,
     Request,
@@ -299,12 +298,9 @@ class Client:
                 answer = await self._post(pool, body)
             except PassingError as error:
                 self._tokens.give_back(estimate)
-                is_last = attempt >= error.attempts and not error.is_limit
-                if is_last and isinstance(error, PaidError):
-                    return error.after_all(paid)
+                if attempt >= error.attempts and not error.is_limit:
+                    return error.in_the_end(paid, attempt)
                 paid += [error.answer] if error.answer else []
-                if is_last:
-                    raise PassingError(f"{error}, {attempt} times", answer=Answer(None).paid_with(paid)) from error
                 pause = self._pause_after(error, attempt)
                 attempt += not error.is_limit
                 await asyncio.sleep(pause)

@@ -108,6 +108,11 @@ class PassingError(Exception):
         self.is_limit = is_limit
         self.answer = answer
 
+    def in_the_end(self, others: Sequence[Answer], attempt: int) -> Answer:
+        """What comes of it when nothing more is tried: it is raised with what the ``others`` before it cost."""
+        paid = [*others, self.answer] if self.answer else others
+        raise PassingError(f"{self}, {attempt} times", answer=Answer(None).paid_with(paid)) from self
+
 
 class PaidError(PassingError):
     """An answer of no use, as its form is unknown: paid for as any other, and seldom otherwise the next time."""
@@ -129,9 +134,18 @@ class PaidError(PassingError):
             completion_tokens=_sum(one.completion_tokens for one in every),
         )
 
+    def in_the_end(self, others: Sequence[Answer], attempt: int) -> Answer:
+        """Raised, as a server that gives nothing else is of no use."""
+        failure = self.after_all(others)
+        raise PassingError(str(failure.error), answer=failure) from self
+
 
 class EmptyAnswerError(PaidError):
     """An answer without a text."""
+
+    def in_the_end(self, others: Sequence[Answer], attempt: int) -> Answer:
+        """An answer, though a failed one: the server answers."""
+        return self.after_all(others)
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:
@@ -189,7 +203,8 @@ def is_used_up(status: int, code: str | None, message: str) -> bool:
     """Whether an error says that the account has no credit."""
     if status == 402 or (status < 500 and (code or "").lower() in USED_UP):
         return True
-    return 400 <= status < 500 and bool(_NO_CREDIT.search(message))
+    is_told_by_words = status in (403, 429) or (400 <= status < 500 and code is None)
+    return is_told_by_words and bool(_NO_CREDIT.search(message))
 
 
 def error_of(error: Any) -> tuple[str | None, str]:
@@ -237,7 +252,9 @@ _FILTERED = re.compile(
 )
 
 _NAMES_A_SETTING = re.compile(
-    r"(unknown|unsupported|unrecognized|unexpected)( request)? (parameter|argument|field)", re.IGNORECASE
+    r"(unknown|unsupported|unrecognized|unexpected)( request)? (parameter|argument|field|value)"
+    r"|max_(completion_|output_)?tokens[^.]*(exceeds|too large)|max_tokens \d+$",
+    re.IGNORECASE,
 )
 
 
@@ -245,8 +262,10 @@ def is_about_the_question(code: str | None, message: str) -> bool:
     """Whether a refusal is for what this question is, not for settings that all requests share."""
     if (code or "").lower() in ABOUT_QUESTIONS:
         return True
-    found = _TOO_LONG.search(message) or _FILTERED.search(message)
-    return bool(found) and not _NAMES_A_SETTING.search(message)
+    if _NAMES_A_SETTING.search(message):
+        return False
+    is_filtered = _FILTERED.search(message) and not _ACCOUNT.search(message)
+    return bool(_TOO_LONG.search(message) or is_filtered)
 
 
 _OTHER_API = "v1/responses"

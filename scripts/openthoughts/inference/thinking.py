@@ -141,7 +141,11 @@ def _without_tags(reasoning: str) -> str:
         if closed := re.search(rf"(?:{closing.pattern})\Z", stripped[place:], re.IGNORECASE):
             reasoning = stripped[: place + closed.start()]
     if "</think>" in reasoning:
-        reasoning = re.sub(r"\s*</think>\s*<think>\s*", "\n\n", reasoning).replace("</think>", "")
+        first, *blocks = re.split(r"</think>\s*<think>", reasoning)
+        if blocks:
+            *between, last = blocks
+            reasoning = "\n\n".join([first.rstrip(), *(each.strip() for each in between), last.lstrip()])
+        reasoning = reasoning.replace("</think>", "")
     return reasoning
 
 
