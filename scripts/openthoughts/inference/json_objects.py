@@ -107,7 +107,8 @@ _CLEAN = re.compile(
 """A number or a truth value and nothing else, but for quotes, emphasis and a remark."""
 
 _VALUE_ENDS = re.compile(
-    r"""[,;]?\s{0,99}\\{0,4}["'“`][\w ]{1,60}\\{0,4}["'”`]\s{0,9}:|[,;\n]\s{0,99}[\w ]{1,60}:|,?\s{0,99}[\]}]|\s*```|\Z"""
+    r"""[,;]?\s{0,99}\\{0,4}["'“`][\w ]{1,60}\\{0,4}["'”`]\s{0,9}:"""  # the next member
+    r"""|[,;\n]\s{0,99}[\w ]{1,60}:|,?\s{0,99}[\]}]|\s*```|\Z"""
 )
 LONGEST_VALUE = 200
 MOST_GIVEN = 100
