@@ -1,7 +1,7 @@
 """Check that a run can succeed, before anything is booked: one table of what is fine, and what to do about the rest.
 
 Checks the cluster that the profile names (none: this machine), the store, the disk, the engines' environments, the
-keys of hosted models, and the lock. Unless `--offline` is given, each hosted model is sent a short request in the form
+keys of hosted models, and the lock. Unless `--offline` is given, each hosted model is sent short requests in the form
 that jobs send it. Ends with status 1 where something needs to be done.
 """
 

@@ -4,8 +4,8 @@
 - ``export``: the store's rows, one a key, as one Parquet table ordered by model, question and sample.
 - ``compact``: fold the journals of dead writers, rewrite many small files as few sorted ones, and clear away what
   nobody uses. Safe while others write. Files that are no longer part of the table are removed after ``--keep-hours``.
-- ``forget``: answers that are to be asked for again, by model, question, time, error or empty text: lists them, and
-  forgets them with ``--yes``. Nothing else ever removes an answer; what it cost stays spent.
+- ``forget``: answers that are to be asked for again, by model, question, time, error or for being empty: lists them,
+  forgets them with ``--yes``, and says how to run again. Nothing else ever removes an answer; what it cost stays spent.
 - ``batches``: the batches of hosted models that run or wait to be read; ``--cancel`` asks the API to end them.
 """
 
@@ -22,14 +22,20 @@ from pathlib import Path
 
 import polars as pl
 
+from openthoughts.asking.again import rules_that_asked
+from openthoughts.asking.programs import PROGRAMS
 from openthoughts.base.cli import UserError, command
 from openthoughts.base.streams import TableWriter
 from openthoughts.inference.batch_api import cancel
 from openthoughts.inference.batch_files import kept
+from openthoughts.inference.forgetting import Choice, find, forget
+from openthoughts.plan.register import asking_programs
 from openthoughts.store.compaction import compact
-from openthoughts.store.forgetting import Choice, find, forget
 from openthoughts.store.rows import ROWS, blocks
 from openthoughts.store.store import Store
+
+TIME = "2026-01-31 or 2026-01-31T18:00, of this machine's time zone; 2026-01-31T18:00+00:00 names another one"
+"""How a time is written."""
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     forgetting = commands.add_parser("forget", help="answers to ask for again")
     forgetting.add_argument("--model", help="only this model's (its name, or the folder's name in the store)")
     forgetting.add_argument("--question", nargs="+", default=[], metavar="ID", help="only those to these questions")
-    forgetting.add_argument("--since", type=datetime.fromisoformat, metavar="TIME", help="answered then or later")
-    forgetting.add_argument("--until", type=datetime.fromisoformat, metavar="TIME", help="answered before then")
+    forgetting.add_argument("--since", type=moment, metavar="TIME", help=f"answered then or later: {TIME}")
+    forgetting.add_argument("--until", type=moment, metavar="TIME", help="answered before then")
     forgetting.add_argument("--error", metavar="REGEX", help="only failures with such a reason; '' for every failure")
-    forgetting.add_argument("--empty", action="store_true", help="only answers without a text")
+    forgetting.add_argument("--empty", action="store_true", help="only those that the funnel calls empty answers")
     forgetting.add_argument("--yes", action="store_true", help="forget them; without it they are only counted")
     for subparser in (stats, export, compaction, forgetting, batches):
         subparser.add_argument("--store", type=Path, required=True)
@@ -110,6 +116,14 @@ def write(store: Store, output: Path, model: str | None) -> None:
     log.info("%s: %d answers", output, writer.rows)
 
 
+def moment(text: str) -> datetime:
+    """A time of the command line. Raises ``UserError`` where it is none."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"{text!r} is no time: write {TIME}.") from error
+
+
 def chosen_answers(options: argparse.Namespace) -> Choice:
     """What the arguments of ``forget`` mean."""
     return Choice(options.model, options.question, options.since, options.until, options.error, options.empty)
@@ -126,7 +140,10 @@ def show_forgetting(store: Store, choice: Choice, certain: bool) -> None:
     rows = counts.sort("model", "answers", descending=[False, True]).select("model", "answers", "usd", "error")
     show_table(rows)
     if certain:
-        print(f"{forget(store, found)} rows forgotten; shards that hold them keep them: delete these, and run again")
+        rules = [*rules_that_asked(found["request"]), *sorted(asking_programs() - PROGRAMS.keys())]
+        print(f"{forget(store, found)} rows forgotten. Results that hold them keep them until they are made again by")
+        print(f"  snakemake --forcerun {' '.join(rules)}")
+        print("and the options of your run (--configfile, --profile). What the store has is not asked again.")
     else:
         print(f"{found.height} answers; with --yes they are forgotten, and asked for again by whoever wants them")
 

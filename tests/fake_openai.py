@@ -61,6 +61,8 @@ class BatchFault:
     fail: str | None = None  # the batch fails with this message, nothing is answered
     answered: int | None = None  # so many are answered, then it expires
     status: int = 200  # every request gets this status
+    spared: int = 0  # so many are answered all the same
+    lines: list[bytes] = field(default_factory=list)  # what is sent for the first; ID stands for the custom_id
     broken: int = 0  # so many requests get status 500 in the error file
 
 
@@ -270,21 +272,24 @@ class FakeServer:
 
     def _end_batch(self, batch: Body, cancelled: bool) -> None:
         fault = self.batch_faults.pop(0) if self.batch_faults else BatchFault()
-        lines = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
-        mismatched = [line["url"] for line in lines if line["url"] != batch["endpoint"]]
+        asked = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
+        mismatched = [line["url"] for line in asked if line["url"] != batch["endpoint"]]
         if mismatched:
             fault.fail = f"The URL {mismatched[0]} does not match the batch's endpoint {batch['endpoint']}."
         if fault.fail is not None:
             batch["status"] = "failed"
             batch["errors"] = {"object": "list", "data": [{"code": "failed", "message": fault.fail}]}
             return
-        answered, errors = [], []
-        for number, line in enumerate(lines):
+        answered, errors, odd = [], [], list[bytes]()
+        for number, line in enumerate(asked):
             result: Body = {"id": f"r{number}", "custom_id": line["custom_id"], "error": None}
             if fault.answered is not None and number >= fault.answered:
                 errors.append({**result, "response": None, "error": {"code": "batch_expired", "message": "expired"}})
                 continue
-            if number < fault.broken or fault.status != 200:
+            if number < len(fault.lines):
+                odd.append(fault.lines[number].replace(b"ID", line["custom_id"].encode()))
+                continue
+            if number < fault.broken or (fault.status != 200 and number >= fault.spared):
                 status = 500 if number < fault.broken else fault.status
                 body = _error("made to fail", None)
                 errors.append({**result, "response": {"status_code": status, "request_id": "q", "body": body}})
@@ -299,11 +304,12 @@ class FakeServer:
         self._random.shuffle(answered)
         answered += answered[:2]  # the same line twice must do no harm
         batch["status"] = "cancelled" if cancelled else "completed" if fault.answered is None else "expired"
-        batch["request_counts"] = {"total": len(lines), "completed": len(answered), "failed": len(errors)}
+        batch["request_counts"] = {"total": len(asked), "completed": len(answered), "failed": len(errors)}
         for kind, results in (("output_file_id", answered), ("error_file_id", errors)):
-            if results:
+            if results or (odd and kind == "output_file_id"):
                 batch[kind] = f"file-{len(self.files)}"
-                self.files[batch[kind]] = "".join(json.dumps(one) + "\n" for one in results).encode()
+                lines = [*odd, *(json.dumps(one).encode() for one in results)]
+                self.files[batch[kind]] = b"\n".join(lines) + b"\n"
 
     async def _send_text(self, writer: asyncio.StreamWriter, text: bytes) -> bool:
         head = f"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: {len(text)}\r\n\r\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -29,6 +30,52 @@ from openthoughts.store.store import Store
 ROOT = Path(__file__).parents[2]
 TEXTS = [f"What is {number} plus 1?" for number in range(20)]
 PRICE = '{"input": 1000, "output": 10000, "batch": 0.5}'
+
+
+def _line(**said: Any) -> bytes:
+    return json.dumps({"custom_id": "ID", **said}).encode()
+
+
+def _ok(body: Any, status: Any = 200, **said: Any) -> bytes:
+    return _line(response={"status_code": status, "body": body}, **said)
+
+
+CHOICE = {"message": {"content": "4"}, "finish_reason": "stop"}
+
+PASSING = {
+    "a text for the body": _ok("Internal error", 500),
+    "a text for the body of 200": _ok("Internal error"),
+    "a list": _ok(["x"]),
+    "no body": _line(response={"status_code": 200}),
+    "no status": _line(response={}),
+    "a text for the response": _line(response="gone"),
+    "a text for the error": _line(response=None, error="expired"),
+    "an error beside null": _ok(None, error={"code": "server_error", "message": "x"}),
+    "neither": _line(),
+    "an error as the body": _ok({"object": "error", "message": "overloaded"}),
+    "a text within the error": _ok({"error": "overloaded"}, 503),
+    "invalid UTF-8": _ok({"choices": [CHOICE]}).replace(b'"4"', b'"\xff"'),
+    "brackets": b"[" * 100_000,
+    "deep": b'{"custom_id": "ID", "response": {"status_code": 200, "body": ' + b'{"a":' * 900 + b"1" + b"}" * 902,
+    "deep, with an error": b'{"custom_id": "ID", "response": {"status_code": 500, "body": '
+    + b"[" * 900
+    + b"]" * 900
+    + b"}}",
+    "no object": b"4",
+    "an id that is none": b'{"custom_id": ["ID"]}',
+}
+"""Lines of a batch's results that are no answers."""
+
+FAILED = {
+    "refused (400: prompt is too long)": _ok({"error": {"message": "prompt is too long"}}, "400"),
+    "refused (400: Content Exists Risk)": _ok({"object": "error", "message": "Content Exists Risk"}),
+    "refused (403: Your input was flagged)": _line(error={"code": 403, "message": "Your input was flagged"}),
+    "refused (400: your input is too long)": _ok("your input is too long", 400),
+    "the response is not a completion (choices.0.message: Field required)": _ok(
+        {"choices": [{}], "usage": {"prompt_tokens": 3}}
+    ),
+}
+"""Lines that are failures, by their reasons."""
 
 
 @pytest.fixture
@@ -154,6 +201,49 @@ def test_settings_that_are_refused_end_the_run_and_fail_no_question(
     assert "refuses every request" in capsys.readouterr().err
     assert sample_answers.main(arguments(folder)) == 0
     check_whole(folder)
+
+
+def test_answers_that_cannot_be_read_at_all_end_the_run_and_fail_no_question(
+    folder: Path, server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (odd,) = [line for reason, line in FAILED.items() if "is not a completion" in reason]
+    server.batch_faults.append(BatchFault(lines=[odd] * 40))
+    assert sample_answers.main(arguments(folder)) == 1
+    assert "is not a completion" in capsys.readouterr().err
+    assert sample_answers.main(arguments(folder)) == 0
+    check_whole(folder)
+
+
+@pytest.mark.parametrize("spared", [0, 5])
+def test_an_account_without_credit_ends_the_run_and_fails_no_question(
+    folder: Path, server: FakeServer, capsys: pytest.CaptureFixture[str], spared: int
+) -> None:
+    server.batch_faults.append(BatchFault(status=402, spared=spared))
+    assert sample_answers.main(arguments(folder)) == 1
+    assert "is used up (made to fail): add credit, then run again." in capsys.readouterr().err
+    assert server.served.total() == spared
+    assert sample_answers.main(arguments(folder)) == 0
+    check_whole(folder)
+    assert max(server.asked.values()) == 1
+
+
+def test_no_batch_is_submitted_without_credit(
+    folder: Path, server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.create_faults = [CreateFault(made=False, status=402)]
+    assert sample_answers.main(arguments(folder)) == 1
+    assert "is used up (made to fail): add credit, then run again." in capsys.readouterr().err
+    assert not left(folder)
+
+
+def test_odd_lines_of_a_batch_are_asked_again_or_fail_alone(folder: Path, server: FakeServer) -> None:
+    server.batch_faults.append(BatchFault(lines=[*PASSING.values(), *FAILED.values()]))
+    assert sample_answers.main(arguments(folder, "--max-failed", "0.5")) == 0
+    table = read_table(folder / "answers.parquet", COMPLETIONS)
+    errors = table["error"].drop_nulls().to_list()
+    assert sorted(errors) == sorted(FAILED)
+    assert table["text"].null_count() == len(FAILED)
+    assert len(server.batches) == 2, "what passes is asked again"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -144,6 +144,23 @@ BODIES: dict[str, tuple[Any, Kept | Lost]] = {
         message("42", reasoning_content="Six times.", thinking_blocks=[{"type": "thinking", "signature": "s"}]),
         Kept(thought("Six times.", "42"), message=True),
     ),
+    "tags within the thinking's field": (
+        message("42", reasoning_content="<think>\nSix times.\n</think>"),
+        Kept(thought("Six times.", "42")),
+    ),
+    "the closing tag left in the text": (
+        message("</think>\n\n42", reasoning_content="Six times."),
+        Kept(thought("Six times.", "42")),
+    ),
+    "gpt-oss: channels": (
+        message("<|channel|>analysis<|message|>Six times.<|end|><|start|>assistant<|channel|>final<|message|>42"),
+        Kept(thought("Six times.", "42")),
+    ),
+    "anthropic: thinking_blocks only": (
+        message("42", thinking_blocks=[{"type": "thinking", "thinking": "Six times.", "signature": "s"}]),
+        Kept(thought("Six times.", "42"), message=True),
+    ),
+    "tags within the thinking's field, no answer": (message("", reasoning="Six.\n</think>"), Lost("", "empty answer")),
     "thinking cut by the limit": (message("", "length", reasoning_content="Six ti"), Kept("<think>\nSix ti", "length")),
     "thinking in the text cut by the limit": (message("<think>Six ti", "length"), Kept("<think>Six ti", "length")),
     "thinking that ends without an answer": (message(None, reasoning="Six times."), Lost("", "empty answer")),
@@ -159,7 +176,7 @@ BODIES: dict[str, tuple[Any, Kept | Lost]] = {
     "gemini: MAX_TOKENS": (message("42 and", "MAX_TOKENS"), Kept("42 and", "length")),
     "tool_calls beside a text": (
         message("42", "tool_calls", tool_calls=tool("add")),
-        Kept("42", "tool_calls", message=True),
+        Lost("called a tool (add)"),
     ),
     "tool_calls of a wrong form": (message("42", tool_calls={}, function_call=""), Kept("42")),
     "vllm: abort": (message("42 and", "abort"), Lost("the server broke off (abort)")),
@@ -167,8 +184,20 @@ BODIES: dict[str, tuple[Any, Kept | Lost]] = {
         with_choices(
             [{"finish_reason": "error", "error": {"code": 502, "message": "x"}, "message": {"content": "42"}}]
         ),
-        Lost("the server broke off (error)"),
+        Lost("502: x"),
     ),
+    "openrouter: the choice was moderated": (
+        with_choices([{"error": {"code": 403, "message": "Your input was flagged"}, "message": {"content": ""}}]),
+        Lost("refused (403: Your input was flagged)"),
+    ),
+    "an object for the reason": (message("42 and", {"type": "abort"}), Lost("the server broke off (abort)")),
+    "bedrock: guardrail": (
+        message("I", "guardrail_intervened"),
+        Lost("refused by the content filter (guardrail_intervened)"),
+    ),
+    "anthropic: refusal": (message("I", "refusal"), Lost("refused by the model")),
+    "gemini: SPII": (message("", "SPII"), Lost("refused by the content filter (SPII)")),
+    "anthropic: its context is full": (message("42 and", "model_context_window_exceeded"), Kept("42 and", "length")),
     "deepseek: no resources": (
         message("42 and", "insufficient_system_resource"),
         Lost("the server broke off (insufficient_system_resource)"),
@@ -181,7 +210,7 @@ BODIES: dict[str, tuple[Any, Kept | Lost]] = {
     "glm: sensitive": (message("", "sensitive"), Lost("refused by the content filter")),
     # nothing that is a text
     "openai: refusal": (message(None, refusal="I cannot help."), Lost("refused by the model: I cannot help.")),
-    "a refusal beside a text": (message("42", refusal="Rather not."), Kept("42", message=True)),
+    "a refusal beside a text": (message("42", refusal="Rather not."), Lost("refused by the model: Rather not.")),
     "blank lines": (message("\n\n \t\r\n"), Lost(EMPTY, "empty answer")),
     "characters of no width": (message("\u200b\ufeff\u2060"), Lost(EMPTY, "empty answer")),
     "nothing but NUL": (message("\x00\x00"), Lost(EMPTY, "empty answer")),
@@ -196,6 +225,7 @@ BODIES: dict[str, tuple[Any, Kept | Lost]] = {
         message("", function_call={"name": "sum", "arguments": ""}),
         Lost("called a tool (sum)"),
     ),
+    "content that is a part": (message({"type": "text", "text": "42"}), Kept("42", message=True)),
     "a picture": (message([{"type": "image", "source": "x"}]), Lost("is no text (image)")),
     "content that is a number": (message(42), Lost("is not a completion")),
     "content that is true": (message(True), Lost("is not a completion")),
@@ -404,8 +434,8 @@ def test_a_server_at_its_limit_says_so_with_status_200_too(tmp_path: Path, model
 
 @pytest.mark.parametrize(
     ("code", "sentence"),
-    [(401, "refuses the key"), ("invalid_api_key", "refuses the key"), ("insufficient_quota", "is used up"),
-     ("model_not_found", "does not know the model")],
+    [(401, "refuses the key"), (402, "is used up"), ("invalid_api_key", "refuses the key"),
+     ("insufficient_quota", "is used up"), ("model_not_found", "does not know the model")],
 )  # fmt: skip
 def test_an_error_that_concerns_all_ends_the_run(
     tmp_path: Path, model: Path, server: FakeServer, capsys: pytest.CaptureFixture[str], code: Any, sentence: str

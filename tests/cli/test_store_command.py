@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from tests.unit.test_store import row
 
 import store as store_command
+from openthoughts.asking.programs import PROGRAMS
 from openthoughts.base.tables import read_table
+from openthoughts.inference.job import NOT_SAMPLED
 from openthoughts.store.rows import ROWS
 from openthoughts.store.store import Store
 
@@ -63,9 +66,9 @@ def forgotten(folder: Path, *arguments: str) -> set[str]:
 @pytest.mark.parametrize(
     ("arguments", "numbers"),
     [
-        (["--empty"], {30, 31}),
+        (["--empty"], {30, 31, 35, 36, 37, 38, 41}),
         (["--error", "refu"], {32}),
-        (["--error", ""], {32, 33}),
+        (["--error", ""], {32, 33, 38}),
         (["--question", str(row(4)["question_id"]), str(row(31)["question_id"])], {4, 31}),
         (["--model", "renamed"], {20}),
         (["--since", "2001-01-01T00:00:00+00:00", "--until", "2002-01-01T00:00:00+00:00"], {34}),
@@ -84,6 +87,12 @@ def test_answers_are_forgotten_and_their_price_is_not(
         store.append(row(34, answered_at=1_000_000_000_000_000, usd=0.25))
         store.append(row(34, answered_at=1_000_000_000_000_000, text="a repeat"))
         store.append(row(35, text="", reasoning="only thought"))
+        store.append(row(36, text="</think>"))
+        store.append(row(37, text="<think>only thought</think>\u200b\n", finish_reason="EOS"))
+        store.append(row(38, text=None, error="the answer is empty, 2 times"))
+        store.append(row(39, text="<think>cut while thin", finish_reason="MAX_TOKENS"))
+        store.append(row(40, text="4", reasoning="2 + 2"))
+        store.append(row(41, text="[THINK]only thought[/THINK]"))
     assert forgotten(folder, *arguments) == set(), "nothing is forgotten before it was shown"
     assert forgotten(folder, *arguments, "--yes") == {row(number)["key"] for number in numbers}
     said = capsys.readouterr().out
@@ -96,6 +105,30 @@ def test_answers_are_forgotten_and_their_price_is_not(
     with Store(folder) as store:
         (again,) = store.read(row(0)["model_id"], pl.DataFrame([row(30)]).select("key", "question_id"))["text"]  # type: ignore[arg-type]
         assert again == ("this time" if 30 in numbers else "")
+
+
+@pytest.mark.parametrize(
+    ("request_of_it", "rules"),
+    [
+        ({"response_schema": None}, {"sample_answers", "sample_evaluation", "label_questions"}),
+        ({"response_schema": "difficulty"}, {"label_questions"}),
+        ({"response_schema": "llm_verification"}, {"verify_answers"}),
+        ({"response_schema": "verdict"}, {"judge_answers"}),
+        ({"response_schema": "refine"}, {"write_questions"}),
+        ({"response_schema": None, "sampling": NOT_SAMPLED.key()}, {"embed_questions", "embed_examples"}),
+        ({"response_schema": "of my own"}, set(PROGRAMS)),
+        (None, set(PROGRAMS)),
+    ],
+)
+def test_what_was_forgotten_is_asked_again_by_the_rules_that_are_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], request_of_it: dict[str, Any] | None, rules: set[str]
+) -> None:
+    with Store(folder) as store:
+        store.append(row(50, request=None if request_of_it is None else json.dumps(request_of_it)))
+    arguments = ["forget", "--store", str(folder), "--question", str(row(50)["question_id"]), "--yes"]
+    assert store_command.main(arguments) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "--forcerun" in line)
+    assert set(line.split()[2:]) == rules
 
 
 def test_nothing_is_forgotten_while_others_write(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,6 +146,8 @@ def test_nothing_is_forgotten_while_others_write(folder: Path, capsys: pytest.Ca
         (["forget", "--error", "("], "is no regular expression"),
         (["forget", "--model", "nobody"], "nothing of nobody"),
         (["export", "--output", "x.parquet", "--model", "nobody"], "nothing of nobody"),
+        (["forget", "--since", "yesterday"], "'yesterday' is no time: write 2026-01-31 or 2026-01-31T18:00, of this"),
+        (["forget", "--until", "1.2.2026"], "2026-01-31T18:00+00:00 names another one"),
         (["stats", "--store", "nowhere"], "nowhere is not a completion store"),
     ],
 )

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.fake_openai import API_KEY, MODEL, FakeServer
+from tests.fake_openai import API_KEY, MODEL, FakeServer, Fault
 from tests.unit.test_store import row
 
 from openthoughts.base.cli import UserError
@@ -369,3 +369,20 @@ def test_who_waits_for_money_asks_nothing_once_the_asking_stops(open_store: Call
             asyncio.run(ask(server, Account(budget, 8.0), 20, answered, stopping))
         assert server.asked.total() == len(answers) == 2
         assert budget.spent() == pytest.approx(1.6), "nothing stays set aside"
+
+
+def test_what_was_paid_for_without_an_answer_is_spent(
+    open_store: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openthoughts.inference.client.LONGEST_PAUSE", 0.001)
+    answers = dict[str, Answer]()
+    broken = {"choices": [{"finish_reason": "abort", "message": {}}], "usage": {"completion_tokens": 5}}
+    with FakeServer() as server, Budget(open_store(), CAP) as budget:
+        server.faults.append(Fault(body=broken, where=lambda body: body["seed"] == 1))
+
+        def answered(request: Request, answer: Answer) -> None:
+            answers[request.key] = answer
+
+        asyncio.run(ask(server, Account(budget, 1.0), 2, answered, asyncio.Event()))
+        assert answers["k1"].error == "the server broke off (abort), 8 times"
+        assert budget.spent() == pytest.approx(0.2)

@@ -12,7 +12,17 @@ from tests.fake_openai import API_KEY, MODEL, FakeServer, Fault
 
 from openthoughts.inference.client import Client
 from openthoughts.inference.pace import Limits
-from openthoughts.inference.protocol import PAID_BEFORE, Answer, FatalError, Request, duration, remedy, retry_after
+from openthoughts.inference.protocol import (
+    PAID_BEFORE,
+    Answer,
+    FatalError,
+    Request,
+    duration,
+    is_about_the_question,
+    is_used_up,
+    remedy,
+    retry_after,
+)
 from openthoughts.models.request_form import RequestForm
 
 
@@ -70,6 +80,8 @@ def ask(
         Fault(status=429),
         Fault(status=429, headers={"retry-after": "0.05"}),
         Fault(status=408),
+        Fault(status=425),
+        Fault(status=498),
         Fault(cut=True),
         Fault(malformed=True),
         Fault(content_type="text/html"),
@@ -189,10 +201,12 @@ def test_what_is_asked_is_no_setting_to_leave_out() -> None:
     [
         (Fault(status=400, message="maximum context length is 2048 tokens", code="context_length_exceeded"), "context"),
         (Fault(status=400, message="flagged", code="content_filter"), "flagged"),
+        (Fault(status=403, message="Content violates usage guidelines."), "usage guidelines"),
+        (Fault(status=403, message="Your model requires moderation and your input was flagged"), "moderation"),
         (Fault(answer={"finish_reason": "content_filter", "content": "I"}), "content filter"),
         (Fault(answer={"content": None, "refusal": "I cannot help with that"}), "I cannot help"),
     ],
-    ids=["too long", "filtered before", "filtered after", "refused"],
+    ids=["too long", "filtered before", "guidelines", "moderation", "filtered after", "refused"],
 )
 def test_what_cannot_pass_is_a_failure_with_its_reason(fault: Fault, reason: str) -> None:
     with FakeServer() as server:
@@ -238,6 +252,8 @@ def test_text_is_valid_unicode() -> None:
     [
         (401, None, "refuses the key"),
         (403, None, "refuses the key"),
+        (402, None, r"used up \(no, \*\*\*\): add credit"),
+        (400, "insufficient_balance", "used up"),
         (404, None, "does not know the model"),
         (429, "insufficient_quota", "used up"),
     ],
@@ -249,6 +265,82 @@ def test_what_is_wrong_for_all_ends_the_run_at_once(status: int, code: str | Non
             ask(server, wanted(100))
         assert API_KEY not in str(raised.value)
         assert server.asked.total() <= 4
+
+
+def test_an_account_that_is_flagged_is_refused_and_no_question() -> None:
+    with FakeServer() as server:
+        server.faults.append(Fault(status=403, message="Your account was flagged for a violation of our policies"))
+        with pytest.raises(FatalError, match="refuses the key"):
+            ask(server, wanted(3), local=False)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "prompt is too long: 207310 tokens > 200000 maximum",
+        "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+        "Input is too long for requested model.",
+        "the request exceeds the available context size. try increasing the context size",
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 and 100",
+        "Content Exists Risk",
+        "data_inspection_failed: Input data may contain inappropriate content.",
+        "Your request was rejected as a result of our safety system.",
+    ],
+)
+def test_what_is_wrong_with_a_question_is_said_in_many_words(message: str) -> None:
+    assert is_about_the_question(None, message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        *("Unknown parameter: 'safety_identifier'.", "Unknown parameter: 'safety'.", "max_tokens is too large: 100"),
+        "max_tokens (100000) exceeds context window (8192) of the model",
+        "Invalid request: model token limit 8192, max_tokens 100000",
+        "max_tokens is too large, reduce the length of the completion",
+        "Unsupported value: 'moderation' does not support this.",
+        *("Your organization violates the policy", "This request violates your organization's data policy settings"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_not_the_questions_fault(message: str) -> None:
+    assert not is_about_the_question(None, message)
+
+
+def test_words_of_a_question_do_not_use_up_the_account() -> None:
+    assert not is_used_up(400, "invalid_value", "Invalid value: 'insufficient funds' in messages")
+    assert is_used_up(403, "forbidden", "Insufficient balance")
+    assert is_used_up(400, None, "Your credit balance is too low")
+
+
+def test_what_was_paid_for_and_cannot_be_read_is_asked_for_twice_and_counted() -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 5}
+    with FakeServer() as server:
+        server.faults.append(Fault(body={"choices": [{"finish_reason": "stop"}], "usage": usage}))
+        (answer,) = ask(server, wanted(1)).values()
+        assert "is not a completion" in (answer.error or "")
+        assert (answer.prompt_tokens, answer.completion_tokens) == (6, 10)
+        assert server.asked.total() == 2
+
+
+def test_a_server_whose_answers_cannot_be_read_ends_the_run_and_no_question_is_failed() -> None:
+    odd = {"choices": [{"finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 5}}
+    with FakeServer() as server:
+        server.faults.append(Fault(body=odd, times=1000))
+        with pytest.raises(FatalError, match=r"answers nothing.*is not a completion") as raised:
+            ask(server, wanted(200))
+        assert raised.value.answers == {}  # type: ignore[attr-defined]
+        assert server.asked.total() < 100
+
+
+def test_what_a_server_broke_off_is_paid_for_too() -> None:
+    broken = {"choices": [{"finish_reason": "abort", "message": {"content": "4"}}], "usage": {"completion_tokens": 5}}
+    with FakeServer() as server:
+        server.faults.append(Fault(body=broken, times=2))
+        (answer,) = ask(server, wanted(1)).values()
+        assert (answer.error, answer.response[PAID_BEFORE]) == (None, [0, 10])
+        server.faults.append(Fault(body=broken, where=lambda body: body["seed"] == 1))
+        failure = ask(server, wanted(2), concurrency=1)["k1"]
+        assert (failure.error, failure.response[PAID_BEFORE]) == ("the server broke off (abort), 8 times", [0, 40])
 
 
 def test_a_local_server_that_goes_ends_the_run() -> None:
@@ -315,6 +407,26 @@ def test_a_limit_reached_makes_everyone_wait() -> None:
         assert max(gaps) >= 0.4
 
 
+@pytest.mark.parametrize("asked", ["86400", "inf", "1e300", "Thu, 01 Jan 2099 00:00:00 GMT"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_wait_is_no_longer_than_the_patience(asked: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openthoughts.inference.client.PATIENCE_SECONDS", 0.4)
+    reason = r"and asks to wait \S+ s" if status == 429 else "503: made to fail, 8 times"
+    with FakeServer() as server:
+        server.faults.append(Fault(status=status, headers={"retry-after": asked}))
+        with pytest.raises(FatalError, match=f"answers nothing .*{reason}"):
+            asyncio.run(asyncio.wait_for(asyncio.to_thread(ask, server, wanted(16)), 60))
+
+
+@pytest.mark.parametrize("reset", ["1.2.3s", "...", "soon", "2026-11-29T00:00:00Z", "9" * 400, "٣s"])
+def test_an_odd_span_of_a_rate_header_harms_nothing(reset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openthoughts.inference.client.LONGEST_PAUSE", 0.01)
+    headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": reset}
+    with FakeServer() as server:
+        server.faults.append(Fault(headers=headers))
+        assert all(answer.text for answer in ask(server, wanted(3)).values())
+
+
 def test_rate_limit_headers_are_applied_before_the_server_refuses() -> None:
     with FakeServer() as server:
         headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "400ms"}
@@ -335,6 +447,9 @@ def test_spans_of_rate_headers(text: str, seconds: float) -> None:
         ({"retry-after-ms": "250"}, 0.25),
         ({}, None),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, 0),
+        ({"retry-after": "Thu, 99 Foo"}, None),
+        ({"retry-after": "Thu, 01 Jan 0001 00:00:00 -0000"}, 0),
         ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0),
     ],
 )

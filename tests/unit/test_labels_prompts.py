@@ -147,7 +147,8 @@ def test_markers_of_messages_may_be_capitals() -> None:
         ({"text": ["x", "y"], "label": ["A", "B"]}, "A) x\nB) y"),
         ({"A": "x", "B": "y"}, "A) x\nB) y"),
         (["x", "y"], "A) x\nB) y"),
-        (None, "null"),
+        ([{"text": "x", "is_correct": True}, {"text": "y"}], "A) x\nB) y"),
+        ({"A": "x", "B": "y", "answer": "B"}, "A) x\nB) y"),
         (5, "5"),
     ],
 )
@@ -157,9 +158,28 @@ def test_choices_of_any_form(choices: object, shown: str) -> None:
     )
 
 
-def test_more_choices_than_letters_are_refused() -> None:
-    with pytest.raises(UserError, match="27 choices"):
-        Prompt.parse("{{ question }}\n{{ choices }}").messages("?", {"choices": ["x"] * 27})
+@pytest.mark.parametrize(
+    ("choices", "sentence"),
+    [
+        (["x"] * 27, "27 choices"),
+        ({"label": ["A"], "text": ["x", "y"]}, "1 labels of 2 choices"),
+        ([{"is_correct": True}], "without a text"),
+        (None, "is undefined"),
+    ],
+)
+def test_choices_that_cannot_be_shown_are_refused_where_they_are_asked_for(choices: object, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        Prompt.parse("{{ question }}\n{{ choices | upper }}").messages("?", {"choices": choices} if choices else {})
+    (message,) = Prompt.parse("{{ question }} {{ unit }}").messages("?", {"choices": choices, "unit": "m"})
+    assert message["content"] == "? m"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{ question.replace('Solution:', '') }}", "{{ question.split('Answer:')[0] }}", "{{ tags | join(', key: ') }}"],
+)
+def test_words_in_a_text_are_no_names(text: str) -> None:
+    assert Prompt.parse("{{ question }}" + text).messages("?", {"tags": ["a"]})
 
 
 @pytest.mark.parametrize("text", ["a{#b} c {#d#} e", r"\newcommand{\f}[1]{\frac{#1}{2}}", "{%comment\n50%}", "{a}"])

@@ -6,12 +6,16 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.tiny_model import make_tiny_model
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.options import problems
+from openthoughts.inference.sampling import Sampling
 from openthoughts.models.model import Model, describe, weights_digest
+from openthoughts.models.request_form import CHAT, RequestForm
 
 API = Model(
     "mini", "openai:mini-2024-07-18", provider="api", base_url="https://api.openai.com/v1", api_model="mini-2024-07-18"
@@ -137,3 +141,42 @@ def test_a_missing_file_and_a_missing_field_are_named(tiny: Path) -> None:
     (tiny / "model.json").write_text(json.dumps({**content, "digest": None}))
     with pytest.raises(UserError, match="lacks digest"):
         Model.read(tiny / "model.json")
+
+
+@pytest.mark.parametrize(
+    ("request_block", "problem"),
+    [
+        ({"add": {"stream": True}}, "add: the key 'stream' cannot be added, as the workflow sets it itself"),
+        ({"add": {"messages": []}}, "add: the key 'messages' cannot be added, as the workflow sets it itself"),
+        ({"add": {"max_tokens": 5}}, "add: the key 'max_tokens' cannot be added, as the workflow sets it itself: set"),
+        ({"add": {1: 2}}, "add: the key 1 is not text: put it in quotes"),
+        ({"omit": ["temratpure"]}, "omit: no request has a key 'temratpure' (did you mean temperature?)"),
+        ({"omit": ["reasoning"]}, "omit: no request has a key 'reasoning' (did you mean reasoning_effort?)"),
+        ({"rename": {"max_token": "length"}}, "rename: no request has a key 'max_token' (did you mean max_tokens?)"),
+        ({"rename": {"max_tokens": "seed"}}, "rename: max_tokens and seed would both be sent as seed: give each"),
+        ({"rename": {"top_k": "k", "top_p": "k"}}, "rename: top_k and top_p would both be sent as k: give each"),
+        ({"rename": {"stream": "x"}}, "rename: stream is what is asked and how"),
+        ({"rename": {"seed": "n"}}, "rename.seed: n is what is asked and how"),
+        ({"rename": {"seed": "draw"}, "add": {"draw": 1}}, "add: seed is sent as draw: add it under another name"),
+    ],
+)
+def test_a_form_that_would_do_something_else_is_refused(request_block: dict[str, Any], problem: str) -> None:
+    found = problems(RequestForm, request_block, "request")
+    assert len(found) == 1 and found[0].startswith(f"request.{problem}"), found
+
+
+@pytest.mark.parametrize(
+    "request_block",
+    [
+        {"rename": {"max_tokens": "max_completion_tokens"}},
+        {"rename": {"max_tokens": "seed"}, "omit": ["seed"]},
+        {"rename": {"top_p": "top_k", "top_k": "top_p"}},
+        {"api": "responses", "omit": ["reasoning", "store"], "rename": {"max_tokens": "max_output_tokens"}},
+    ],
+)
+def test_a_form_whose_names_differ_is_taken(request_block: dict[str, Any]) -> None:
+    assert problems(RequestForm, request_block) == []
+
+
+def test_every_sampling_setting_can_be_left_out() -> None:
+    assert set(CHAT) >= set(Sampling.model_fields)

@@ -40,6 +40,9 @@ def thought(*summary: str, content: tuple[str, ...] | None = None) -> dict[str, 
     return item
 
 
+PART = {"type": "summary_text", "text": "Hm."}
+
+
 def cut(*output: Any, reason: str | None = "max_output_tokens") -> dict[str, Any]:
     return response(*output, status="incomplete", incomplete_details={"reason": reason})
 
@@ -64,6 +67,9 @@ def cut(*output: Any, reason: str | None = "max_output_tokens") -> dict[str, Any
         (response(message(text("half \ud83d"))), "half �", None, "stop"),
         (cut(message(text("The ans"), status="incomplete")), "The ans", None, "length"),
         (cut(thought("Hm")), "", "Hm", "length"),
+        (cut(message(text("4")), reason=" MAX_TOKENS"), "4", None, "length"),
+        (response({"type": "reasoning", "summary": [7, PART]}, message(None, text("4"))), "4", "Hm.", "stop"),
+        (response({"type": "reasoning", "summary": 7}, message(text("4"))), "4", None, "stop"),
         ({"output": [{"type": "message", "content": "4"}]}, "4", None, "stop"),
     ],
 )
@@ -87,6 +93,7 @@ def test_tokens_are_counted_by_their_names_there() -> None:
         (response(thought("Hm."), message({"type": "refusal", "refusal": "No."})), "refused by the model: No."),
         (cut(message(text("It be")), reason="content_filter"), "refused by the content filter"),
         (cut(reason="content_filter"), "refused by the content filter"),
+        (cut(message(text("It be")), reason="SAFETY"), "refused by the content filter (SAFETY)"),
     ],
 )
 def test_a_refusal_is_a_failure_with_its_reason(body: dict[str, Any], error: str) -> None:

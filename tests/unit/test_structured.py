@@ -106,7 +106,7 @@ def test_a_loop_of_braces_is_given_up(text: str) -> None:
         '{"scale": {"grade": 10}, "rating": {"grade": 7}}',  # which of them?
         '{"ratings": [{"grade": 3}, {"grade": 7}], "final": 7}',
         'An easy one: {"grade": 1}. This one: {"grade": 7',  # cut: no earlier one is taken for it
-        'An easy one: {"grade": 1}. This one: {"reasoning": "long and cut, the grade',
+        'An easy one: {"grade": 1}. This one: {"reasoning": "long, "grade":',
     ],
 )
 def test_an_answer_that_may_mean_several_things_is_none(text: str) -> None:
@@ -166,6 +166,59 @@ def test_thinking_of_any_form_is_no_answer(opened: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
+    [
+        r"<think>f = \left\{ x if: 1 \right. so</think>{}",  # braces of thinking, never closed
+        "<think>set { x : y </think>{}",
+        '<think>I output {"reasoning": "...", "grade": ...\n</think>\n{}',
+        "set { x : y <think> z </think>\n{}",
+        "<think>" + "{1, 2} " * 300 + "</think>{}",
+        "Uses the <think> tag. {}",
+        "The <analysis> of it. {}",
+        "{}\n<think>\n",
+        "{} where f(x) = \\left\\{ x: y \\right. is a grade",
+        "<analysis>so\n<answer>{}</answer>",
+    ],
+)
+@pytest.mark.parametrize("given", ['{"grade": 7}', "{'grade': 7}"])
+def test_what_stands_around_an_answer_does_not_hide_it(text: str, given: str) -> None:
+    assert read_answer(Grade, text.replace("{}", given)) == Grade(grade=7)
+
+
+class Rated(Form):
+    """A grade and why."""
+
+    grade: int
+    reasoning: str = ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"grade": 7, "reasoning": "An olympiad one has grade: 9/10',
+        '{"grade": 7, "reasoning": "Overall grade: high, since \\(x^2\\) is used"}',
+        '{"grade": 7, "reasoning": "Rated as grade: 7 because it',
+        "{'grade': 7, 'reasoning': 'the upgrade: hard, as it isn't easy'}",
+        '{"grade": 7\n"reasoning": "hard"}',
+        '```json\n{"reasoning": "x", "grade": 7\n```',
+        '```json\n{"reasoning": "x", "grade": 7,\n```',
+        '{"reasoning": "x", "grade": "7"',
+        '{"grade": $7$, "reasoning": "x"}',
+        '{"grade": 7 (1-10), "reasoning": "x"}',
+        '{"grade": 7; "reasoning": "x"}',
+    ],
+)
+def test_the_rationale_takes_nothing_from_the_number(text: str) -> None:
+    read = read_answer(Rated, text)
+    assert isinstance(read, Rated) and read.grade == 7
+
+
+def test_many_numbers_are_read_in_time() -> None:
+    members = ", ".join(f"k{number}: {number}" for number in range(15_000))
+    assert read_answer(Grade, f"{{{members}, grade: 7}}") == Grade(grade=7)
+
+
+@pytest.mark.parametrize(
+    "text",
     ["<scratchpad>{}</scratchpad> No.", "<analysis>{}</analysis> No.", "Thinking...\n{}\n...done thinking.\nNo."],
 )
 def test_closed_thinking_of_any_form_is_no_answer(text: str) -> None:
@@ -176,7 +229,12 @@ def test_what_the_token_limit_cut_counts_only_at_its_end() -> None:
     cut = {"text": 'An easy one would be {"grade": 3}. Hm', "finish_reason": "length"}
     assert isinstance(read_completion(Grade, cut), Unreadable)
     assert read_completion(Grade, {**cut, "finish_reason": "stop"}) == Grade(grade=3)
-    assert read_completion(Grade, {**cut, "text": 'So {"grade": 3}\n```\n   '}) == Grade(grade=3)
+    for text in (
+        'So {"grade": 3}\n```\n   ',
+        '```json\n{"grade": 3}\n```\nIt is easy, as',
+        '{"grade": 3}</answer><|eot_id|>',
+    ):
+        assert read_completion(Grade, {**cut, "text": text}) == Grade(grade=3)
 
 
 def test_further_members_are_passed_over() -> None:
@@ -195,6 +253,7 @@ def test_loops_of_a_model_are_read_in_time() -> None:
         '{"red": "' + "{x" * 50_000,
         "</think>{" * 20_000,
         "{a:b," * 40_000,
+        '{"```json\n' * 6 + '{"```jjson\n' + '{"```json\n' * 6 + '{"```jsoning": "\\frac{1}{2}", "green": 7}\n```',
         "{reasoning: " + "text{" * 40_000 + ", red: true}",
         "{reasoning: " + "{'a':'" * 33_333,
     ):

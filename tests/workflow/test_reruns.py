@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,6 +226,29 @@ def test_the_plan_tells_what_is_in_the_store_and_what_was_spent(
         assert (int(row.split()[4].replace(",", "")) > 0) is (changed is config), row
         assert re.search(r"^labels +24 of 24 ", told, re.MULTILINE)
     assert sum(server.asked.values()) == asked, "the plan asks nobody"
+
+
+def test_a_forgotten_answer_is_asked_again_by_the_command_that_is_printed(
+    finished: Checkout, config: dict[str, Any], server: FakeServer
+) -> None:
+    own = finished.write_config(with_setting(config, "recipes.tiny.answers.seed", 8))
+    only_thought = {"content": "", "reasoning_content": "a thought", "finish_reason": "stop"}
+    server.faults.append(Fault(answer=only_thought, times=1, where=lambda body: "in math" in str(body)))
+    try:
+        finished.snakemake("--configfile", own, "--quiet", "rules")
+    finally:
+        server.faults.clear()
+    dataset = finished.folder / "results/tiny/recipes/tiny/dataset/dataset.parquet"
+    assert pl.read_parquet(dataset).height == 31, "the empty answer is dropped"
+    forget = [sys.executable, "scripts/store.py", "forget", "--store", "store/tiny", "--empty", "--yes"]
+    told = subprocess.run(forget, cwd=finished.folder, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert finished.jobs("--configfile", own) == {}, "nothing is made again by itself"
+    (command,) = re.findall(r"^ +snakemake (--forcerun .+)$", told, re.MULTILINE)
+    asked = sum(server.asked.values())
+    finished.snakemake(*command.split(), "--configfile", own, "--quiet", "rules")
+    assert sum(server.asked.values()) == asked + 1
+    assert pl.read_parquet(dataset).height == 32
+    assert finished.jobs("--configfile", own) == {}
 
 
 def test_a_failed_shard_is_named_and_only_it_is_run_again(

@@ -12,9 +12,8 @@ from polars.expr.whenthen import ChainedThen
 
 from openthoughts.answers.filters import KEYS, AnswerFilter, configured_filter
 from openthoughts.answers.filters._ranking import drawn_ranks
-from openthoughts.base import reasoning
 from openthoughts.base.cli import UserError
-from openthoughts.base.reasoning import without_answer
+from openthoughts.base.reasoning import is_empty_answer
 from openthoughts.base.streams import TableWriter, read_batches
 from openthoughts.base.tables import (
     ASSESSMENTS,
@@ -150,8 +149,7 @@ def _answers(path: Path, drawn: pl.DataFrame, samples: int) -> Iterator[pl.DataF
     else:
         batches = iter([scan_table(path, COMPLETIONS).select(*COMPLETIONS).sort("question_id", "sample").collect()])
     for batch in batches:
-        empty = pl.col("text").is_not_null() & without_answer(pl.col("text"), pl.col("finish_reason"))
-        empty |= pl.col("error").str.starts_with(reasoning.EMPTY).fill_null(False)
+        empty = is_empty_answer(pl.col("text"), pl.col("finish_reason"), pl.col("error"))
         numbered = batch.with_columns(
             occurrence=pl.col("sample") // samples,
             text=pl.when(~empty).then(pl.col("text")),

@@ -205,7 +205,13 @@ def _sentences(error: ValidationError, model: type[BaseModel], value: Any, root:
         place, held = _place(value, each["loc"])
         kind = each["type"]
         name = ".".join([*([root] if root else []), *map(str, place)]) or "(top level)"
-        if kind.endswith("_type"):
+        if kind == "invalid_key" or each["loc"][-1:] == ("[key]",):
+            parent = name.rpartition(".")[0] or "(top level)"
+            pattern = each.get("ctx", {}).get("pattern")
+            rule = f"does not match {pattern!r}" if pattern else "is not text: put it in quotes"
+            said = str(each["ctx"]["error"]) if kind == "value_error" else f"the key {place[-1]!r} {rule}"
+            found.append((place, f"{parent}: {said}"))
+        elif kind.endswith("_type"):
             wanted.setdefault(place, []).append(NAMES.get(kind.removesuffix("_type"), kind.removesuffix("_type")))
         elif kind == "extra_forbidden":
             parent = name.rpartition(".")[0] if len(place) > 1 or root else "(top level)"
@@ -213,11 +219,6 @@ def _sentences(error: ValidationError, model: type[BaseModel], value: Any, root:
             found.append((place, f"{parent}: unknown key '{place[-1]}'{did_you_mean(place[-1], known)}"))
         elif kind == "missing":
             found.append((place, f"{name}: the key '{each['loc'][-1]}' is missing"))
-        elif kind == "invalid_key" or each["loc"][-1:] == ("[key]",):
-            parent = name.rpartition(".")[0] or "(top level)"
-            pattern = each.get("ctx", {}).get("pattern")
-            rule = f" does not match {pattern!r}" if pattern else " is not text: put it in quotes"
-            found.append((place, f"{parent}: the key {place[-1]!r}{rule}"))
         else:
             found.append((place, f"{name}: {_wrong(each, held)}"))
     deeper = {place for place, _ in found} | set(wanted)

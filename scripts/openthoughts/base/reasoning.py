@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import polars as pl
 
+TAG_NAMES = ("think", "thinking", "thought", "reasoning", "seed:think")
+"""Names of the tags that models put around their thinking."""
+
 EMPTY = "the answer is empty"
 """The reason of a failure that brought no text."""
 
@@ -42,6 +45,12 @@ def without_answer(text: pl.Expr, finish_reason: pl.Expr) -> pl.Expr:
     reasoning = text.str.replace_all(r"</?think>", "")
     was_cut = (finish_reason == "length").fill_null(False)
     return blank(answer) & (~was_cut | blank(reasoning))
+
+
+def is_empty_answer(text: pl.Expr, finish_reason: pl.Expr, error: pl.Expr) -> pl.Expr:
+    """Whether a response is what the funnel calls an empty answer, or a failure for that reason."""
+    said_nothing = text.is_not_null() & without_answer(text, finish_reason)
+    return said_nothing | error.str.starts_with(EMPTY).fill_null(False)
 
 
 def split_reasoning(text: str) -> tuple[str, str | None]:

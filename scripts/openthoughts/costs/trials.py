@@ -1,4 +1,4 @@
-"""Whether hosted models take what a plan's jobs will send: one short request for each form that a model is asked in."""
+"""Whether hosted models take what a plan's jobs will send: short requests in each form that a model is asked in."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from openthoughts.asking.programs import program
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import digest
@@ -15,9 +17,10 @@ from openthoughts.costs.preflight import Check
 from openthoughts.inference.endpoints import hosted
 from openthoughts.inference.job import Asking
 from openthoughts.inference.protocol import FatalError
-from openthoughts.inference.trial import FEW_TOKENS, tried
+from openthoughts.inference.trial import FEW_TOKENS, Outcome, Trial, applied, tried
 from openthoughts.inference.trial import short as shortened
 from openthoughts.models.fetch import use_api
+from openthoughts.models.request_form import RequestForm
 from openthoughts.plan.shards import Shard, asked_shards
 from openthoughts.plan.stages import Plan
 
@@ -39,15 +42,26 @@ class Form:
 
 
 def trial_checks(plan: Plan, store: Path) -> list[Check]:
-    """A line for each form of request that the plan sends to a hosted model, after one such request, all at a time.
+    """A line for each form of request that the plan sends to a hosted model, after short requests, all at a time.
 
-    Where a model's key is missing none is sent.
+    Where a model's key is missing none is sent. The remedy of what a model refuses is the ``request`` of its entry
+    that answers the refusals of all its forms.
     """
 
-    async def everything() -> list[Check]:
-        return await asyncio.gather(*(_check(form) for form in forms(plan, store)))
+    async def everything() -> list[Check | Outcome]:
+        return await asyncio.gather(*(_outcome(form) for form in asked))
 
-    return asyncio.run(everything())
+    asked = list(forms(plan, store))
+    outcomes = asyncio.run(everything())
+    wanted = {form.asking.model.name: form.asking.model.request_form() for form in asked}
+    for form, outcome in zip(asked, outcomes, strict=True):
+        for change in outcome.changes if isinstance(outcome, Outcome) else ():
+            name = form.asking.model.name
+            wanted[name] = applied(wanted[name], change)
+    return [
+        outcome if isinstance(outcome, Check) else _check(form, outcome, wanted[form.asking.model.name])
+        for form, outcome in zip(asked, outcomes, strict=True)
+    ]
 
 
 def forms(plan: Plan, store: Path) -> Iterator[Form]:
@@ -72,19 +86,44 @@ def forms(plan: Plan, store: Path) -> Iterator[Form]:
         yield Form(asking, tuple(kinds), in_batches)
 
 
-async def _check(form: Form) -> Check:
-    name = form.asking.model.name
+async def _outcome(form: Form) -> Check | Outcome:
+    """What came of a form's requests; a line where there is no key to send them with."""
     try:
         endpoint = hosted(form.asking.model)
     except UserError as error:
         return Check(form.subject, f"not sent: {error}".rstrip("."), is_skipped=True)
     assert endpoint is not None
-    try:
-        trial = await tried(form.asking, endpoint)
-    except FatalError as error:
-        return Check(form.subject, error.found, error.remedy, asked=name)
+    return await tried(form.asking, endpoint)
+
+
+def _check(form: Form, outcome: Outcome, wanted: RequestForm) -> Check:
+    """The line about a form; ``wanted`` is the ``request`` that its model wants."""
+    end = outcome.end
+    found, remedies = list(outcome.refusals), []
+    if outcome.changes:
+        block = yaml.safe_dump(
+            wanted.model_dump(mode="json", exclude_defaults=True),
+            default_flow_style=True,
+            sort_keys=False,
+            width=10_000,
+        )
+        remedies.append(f"write `request: {block.strip()}` in its entry of the catalog")
+    if isinstance(end, FatalError):
+        found.append(end.found)
+        remedies.append(end.remedy)
+    elif end is None:
+        remedies.append("run again, as it may refuse more")
+    elif not outcome.changes:
+        found.append(_answered(form, end))
+    return Check(form.subject, "; ".join(found), ", then ".join(remedies), asked=form.asking.model.name)
+
+
+def _answered(form: Form, trial: Trial) -> str:
+    """What is said of a request that was taken."""
     took = f"{trial.seconds:.1f} s" + (f", {trial.usd:.6f} USD" if trial.usd is not None else "")
     found = f"{trial.model} answered in {took}"
     if not trial.has_text:
         found = f"{trial.model} took the request, without a text in {FEW_TOKENS} tokens ({took})"
-    return Check(form.subject, found + (" (live; jobs ask in batches)" if form.in_batches else ""), asked=name)
+    if trial.ignores_schema:
+        found += "; it ignores the schema: its answers can be read only where the prompt asks for JSON"
+    return found + (" (live; jobs ask in batches)" if form.in_batches else "")

@@ -20,8 +20,19 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from openthoughts.base.tables import write_text
 from openthoughts.inference.batch_files import Batch, kept, outcomes, refusal_of_all
 from openthoughts.inference.client import SpendingLimit
-from openthoughts.inference.endpoints import Endpoint
-from openthoughts.inference.protocol import Answer, FatalError, PassingError, Request, judge_status, remedy
+from openthoughts.inference.endpoints import Endpoint, server_name
+from openthoughts.inference.protocol import (
+    Answer,
+    FatalError,
+    PassingError,
+    Request,
+    UsedUpError,
+    error_of,
+    failed,
+    is_used_up,
+    judge_status,
+    remedy,
+)
 from openthoughts.models.request_form import RequestForm
 from openthoughts.store.budget import ExhaustedError
 from openthoughts.store.store import Store
@@ -294,10 +305,13 @@ class Batches:
             reasons = [str(error.message) for error in (state.errors.data or [])] if state.errors else []
             self.failures.append("; ".join(reasons) or "no reason given")
             log.warning("batch %s failed: %s", batch.batch_id, self.failures[-1])
-        refusal = refusal_of_all(results, wanted)
+        refusal, used_up = refusal_of_all(results, wanted), None
         if refusal is None:
             for request, outcome in outcomes(results, wanted):
-                answered(request, outcome if isinstance(outcome, Answer) else Answer(text=None, error=str(outcome)))
+                if isinstance(outcome, UsedUpError):
+                    used_up = outcome
+                else:
+                    answered(request, outcome if isinstance(outcome, Answer) else failed(outcome))
             self._store.fold()
         batch.remove(self._folder)
         for path in results:
@@ -306,6 +320,8 @@ class Batches:
             raise FatalError(
                 f"{self._endpoint.base_url} refuses every request of a batch ({refusal}): {remedy(refusal)}."
             )
+        if used_up is not None:
+            raise used_up
         return True
 
     def _download(self, batch: Batch, name: str) -> Path:
@@ -323,6 +339,10 @@ def _one_sentence(endpoint: Endpoint) -> Iterator[None]:
     try:
         yield
     except openai.APIError as error:
+        if isinstance(error, openai.APIStatusError):
+            code, message = error_of(error)
+            if is_used_up(error.status_code, code, message):
+                raise UsedUpError(server_name(endpoint), _reason(endpoint, message)) from error
         raise FatalError(_sentence(endpoint, str(error.message))) from error
 
 

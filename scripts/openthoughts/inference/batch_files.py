@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from openthoughts.base.tables import write_text
-from openthoughts.inference.bodies import read_completion
+from openthoughts.inference.bodies import error_in, read_completion, read_error
 from openthoughts.inference.protocol import (
     Answer,
     EmptyAnswerError,
     FatalError,
+    PaidError,
     PassingError,
     RefusedError,
     Request,
-    judge_status,
+    UsedUpError,
 )
 from openthoughts.store.store import Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,57 +82,91 @@ def folder_of(store: Store, model_id: str) -> Path:
     return store.folder / "batches" / model_id
 
 
-def outcomes(results: Sequence[Path], wanted: Mapping[str, Request]) -> Iterator[tuple[Request, Answer | RefusedError]]:
-    """What result files say of the wanted requests, each once; what can pass is left out."""
+Outcome = Answer | RefusedError | UsedUpError
+"""What a line says that is not to be asked again as it is."""
+
+
+def outcomes(results: Sequence[Path], wanted: Mapping[str, Request]) -> Iterator[tuple[Request, Outcome]]:
+    """What result files say of the wanted requests, each once; what can pass is left out, and counted in the log."""
+    passing = Counter[str]()
+    for request, outcome in _read(results, wanted):
+        if isinstance(outcome, PassingError):
+            passing[str(outcome)] += 1
+        else:
+            yield request, outcome
+    for reason, count in passing.most_common(3):
+        log.warning("%d lines of a batch are no answers and are asked again: %s", count, reason)
+
+
+def _read(results: Sequence[Path], wanted: Mapping[str, Request]) -> Iterator[tuple[Request, Outcome | PassingError]]:
+    """What the lines of result files say; those that are repeated, or of which no request is known, are left out."""
     seen = set()
     for path in results:
-        with path.open(encoding="utf-8") as lines:
+        with path.open("rb") as lines:
             for line in lines:
                 try:
                     result = json.loads(line)
                     request = wanted[result["custom_id"]]
-                    outcome = read_result(result)
-                except (ValueError, KeyError, TypeError, PassingError):
+                except (ValueError, KeyError, TypeError, RecursionError):
                     continue
+                outcome = _outcome(result)
                 if request.key not in seen:
-                    seen.add(request.key)
                     yield request, outcome
+                if not isinstance(outcome, PassingError):
+                    seen.add(request.key)
 
 
 def refusal_of_all(results: Sequence[Path], wanted: Mapping[str, Request]) -> str | None:
     """Why everything in a batch was refused, where that is for its settings and not for the questions; else None."""
     reason = None
-    for _, outcome in outcomes(results, wanted):
+    for _, outcome in _read(results, wanted):
         if isinstance(outcome, Answer):
             return None
-        if not outcome.is_about_the_question:
+        if isinstance(outcome, RefusedError) and not outcome.is_about_the_question:
             reason = str(outcome)
     return reason
 
 
-def read_result(result: Mapping[str, Any]) -> Answer | RefusedError:
-    """What one line of a result file says. Raises ``PassingError`` where the request is to be asked again.
+def _outcome(result: Mapping[str, Any]) -> Outcome | PassingError:
+    """What one line of a result file says."""
+    try:
+        return read_result(result)
+    except (PassingError, UsedUpError) as error:
+        return error
+    except RecursionError:
+        return PassingError("the line is too deeply nested")
 
-    An empty answer stands at once: the next batch would bring nothing else, and the run would end for it.
+
+def read_result(result: Mapping[str, Any]) -> Answer | RefusedError:
+    """What one line of a result file says.
+
+    Raises ``PassingError`` where the request is to be asked again, ``UsedUpError`` where none can be. An answer of no
+    use stands at once: the next batch would bring nothing else, and the run would end for it.
     """
     response = result.get("response")
-    if not response:
-        error = result.get("error") or {}
-        raise PassingError(str(error.get("message", "no answer")))
-    status, body = response.get("status_code"), response.get("body")
-    if status == 200:
-        try:
+    held = response if isinstance(response, Mapping) else {}
+    body, status = held.get("body"), _status(held.get("status_code"))
+    told = result.get("error") or (response if isinstance(response, str) else None)
+    is_answered = status is None or 200 <= status < 300
+    try:
+        if is_answered and body and isinstance(body, Mapping):
             return read_completion(body)
-        except EmptyAnswerError as empty:
-            return empty.after_all()
-        except (RefusedError, FatalError) as refusal:
-            return _refused(refusal)
-    error = (body or {}).get("error") or {}
-    outcome = judge_status(int(status or 500), error.get("code"), str(error.get("message", "")), {})
-    if isinstance(outcome, PassingError):
-        raise outcome
-    return _refused(outcome)
+        failure = read_error(error_in(body) or body or told or "no answer", None if is_answered else status)
+    except EmptyAnswerError as empty:
+        return empty.after_all()
+    except PaidError as useless:
+        failure = RefusedError(str(useless), is_about_the_question=False)
+        failure.answer = useless.after_all()
+    except (RefusedError, FatalError) as error:
+        failure = error
+    if isinstance(failure, PassingError | UsedUpError):
+        raise failure
+    return failure if isinstance(failure, RefusedError) else RefusedError(str(failure), is_about_the_question=False)
 
 
-def _refused(outcome: RefusedError | FatalError) -> RefusedError:
-    return outcome if isinstance(outcome, RefusedError) else RefusedError(str(outcome), is_about_the_question=False)
+def _status(value: Any) -> int | None:
+    """The HTTP status of a line; null where it has none."""
+    try:
+        return int(value)
+    except (ValueError, TypeError, OverflowError):
+        return None

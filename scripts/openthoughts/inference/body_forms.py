@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import (
@@ -12,11 +13,16 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    model_validator,
 )
 
 from openthoughts.base.reasoning import EMPTY
+from openthoughts.inference.finish import ENDS, plain, refusal
 
-THINKING = {"thinking", "reasoning", "redacted_thinking", "reasoning.text", "reasoning.summary", "summary_text"}
+THINKING = {
+    "thinking", "reasoning", "redacted_thinking", "reasoning.text", "reasoning.summary", "summary_text",
+    "reasoning_text", "thought", "think", "reasoningContent", "reasoning_content",
+}  # fmt: skip
 """Types of the parts of a message that hold the model's thinking."""
 
 COMMENTARY = "commentary"
@@ -47,39 +53,71 @@ Aside = WrapValidator(_or_none)
 """What may stand beside a text: in another form it says nothing, and the raw message is kept."""
 
 
+def _as_list(value: Any) -> Any:
+    """One part as a list of one."""
+    return [value] if isinstance(value, dict) and ("text" in value or "type" in value) else value
+
+
+def _value(text: Any) -> Any:
+    """A text, or what an object says under ``value``."""
+    return text["value"] if isinstance(text, dict) and "value" in text else text
+
+
 class Part(_Form):
     """A part of a message whose content is a list; servers hold thinking in keys of different names."""
 
     type: str = "text"
-    text: str | None = None
-    thinking: Annotated[str | list[Part] | None, Aside] = None
-    reasoning: Annotated[str | list[Part] | None, Aside] = None
-    summary: Annotated[str | list[Part] | None, Aside] = None
+    text: Annotated[str | None, BeforeValidator(_value)] = None
+    thinking: Thoughts = None
+    reasoning: Thoughts = None
+    thought: Thoughts = None
+    think: Thoughts = None
+    summary: Thoughts = None
     refusal: Annotated[str | None, Aside] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_its_keys(cls, value: Any) -> Any:
+        """A part of thinking that is known by a key: ``reasoningContent`` of Bedrock, ``thought: true`` of Gemini."""
+        if isinstance(value, dict) and value.get("thought") is True:
+            return {**value, "type": "thought"}
+        for name in ("reasoningContent", "reasoningText", "reasoning_text"):
+            if isinstance(value, dict) and isinstance(held := value.get(name), str | dict):
+                return {"type": "reasoning", **value, "reasoning": [held]}
+        return value
 
     def words(self) -> str:
         """Its text or its thinking."""
-        return next((_joined(held) for held in (self.text, self.thinking, self.reasoning, self.summary) if held), "")
+        every = (self.text, self.thinking, self.reasoning, self.thought, self.think, self.summary)
+        return next((_joined(held) for held in every if held), "")
 
 
-Words = str | list[str | Part] | None
+Words = Annotated[str | list[str | Part | None] | None, BeforeValidator(_as_list)]
+"""A text, whole or in parts; null parts say nothing."""
+
+Thoughts = Annotated[str | list[Annotated[str | Part | None, Aside]] | None, Aside, BeforeValidator(_as_list)]
+"""Thinking, in which a part of another form says nothing."""
+
+Part.model_rebuild()
 
 
 class Message(_Form):
     """What the model said."""
 
     content: Words = None
-    reasoning_content: Annotated[Words, Aside] = None
-    reasoning: Annotated[Words, Aside] = None
-    reasoning_details: Annotated[list[Part] | None, Aside] = None
+    reasoning_content: Thoughts = None
+    reasoning: Thoughts = None
+    thinking: Thoughts = None
+    thinking_blocks: Thoughts = None
+    reasoning_details: Thoughts = None
     refusal: Annotated[str | None, Aside] = None
     tool_calls: Any = None
     function_call: Any = None
 
     def parts(self) -> list[Part]:
         """The content as parts."""
-        content = self.content if isinstance(self.content, list) else [self.content or ""]
-        return [Part(text=part) if isinstance(part, str) else part for part in content]
+        content = self.content if isinstance(self.content, list) else [self.content]
+        return [Part(text=part) if isinstance(part, str) else part for part in content if part is not None]
 
     def text(self) -> str:
         """The parts of text, joined."""
@@ -93,10 +131,11 @@ class Message(_Form):
         called = self.called()
         return f"the model called a tool ({called}) and gave no answer" if called else EMPTY
 
-    def thinking(self) -> str | None:
+    def thoughts(self) -> str | None:
         """The thinking, from the first place that has some: keys of their own, the parts, the details."""
         in_parts = [part for part in self.parts() if part.type in THINKING]
-        for held in (self.reasoning_content, self.reasoning, in_parts, self.reasoning_details):
+        own = (self.reasoning_content, self.reasoning, self.thinking)
+        for held in (*own, in_parts, self.thinking_blocks, self.reasoning_details):
             if words := _joined(held):
                 return words
         return None
@@ -112,11 +151,16 @@ class Message(_Form):
         return next((str(call.get("name"))[:100] for call in calls if isinstance(call, dict)), None)
 
 
+def _type_of(value: Any) -> Any:
+    """A finish reason that an object gives as its type."""
+    return value.get("type") if isinstance(value, dict) else value
+
+
 class Choice(_Form):
     """One answer of a completion."""
 
     message: Message
-    finish_reason: Annotated[str | None, Aside] = None
+    finish_reason: Annotated[str | None, Aside, BeforeValidator(_type_of)] = None
 
 
 def _count_or_none(value: object) -> int | None:
@@ -125,39 +169,76 @@ def _count_or_none(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS else None
 
 
-class Usage(_Form):
-    """Tokens; what a server says in another way is unknown."""
+Count = Annotated[int | None, BeforeValidator(_count_or_none)]
 
-    prompt_tokens: Annotated[int | None, BeforeValidator(_count_or_none)] = None
-    completion_tokens: Annotated[int | None, BeforeValidator(_count_or_none)] = None
+
+class Details(_Form):
+    """What the tokens of an answer are for."""
+
+    reasoning_tokens: Count = None
+
+
+def _object(value: Any) -> Any:
+    return value if isinstance(value, dict) else {}
+
+
+class Usage(_Form):
+    """Tokens, as either API names them; what a server says in another way is unknown."""
+
+    prompt_tokens: Count = None
+    completion_tokens: Count = None
+    input_tokens: Count = None
+    output_tokens: Count = None
+    total_tokens: Count = None
+    completion_tokens_details: Annotated[Details, BeforeValidator(_object)] = Details()
+    output_tokens_details: Annotated[Details, BeforeValidator(_object)] = Details()
+
+    def asked(self) -> int | None:
+        """Tokens of the prompt."""
+        return _most(self.prompt_tokens, self.input_tokens)
+
+    def answered(self) -> int | None:
+        """Tokens of the answer with its thinking, which some servers count in the total only."""
+        asked, answered = self.asked(), _most(self.completion_tokens, self.output_tokens)
+        rest = (self.total_tokens or 0) - (asked or 0)
+        if asked is None or rest < 0 or self.total_tokens is None:
+            return answered
+        thought = _most(self.completion_tokens_details.reasoning_tokens, self.output_tokens_details.reasoning_tokens)
+        return rest if answered is None or rest == answered + (thought or 0) else answered
+
+
+def _most(*counts: int | None) -> int | None:
+    """The largest count that is known."""
+    return max((count for count in counts if count is not None), default=None)
 
 
 class Completion(_Form):
     """The body of an answered request."""
 
     choices: list[Choice] = Field(min_length=1)
-    usage: Annotated[Usage, BeforeValidator(lambda value: value if isinstance(value, dict) else {})] = Usage()
 
 
 class Item(_Form):
     """One item of a response's output: a message, reasoning, or what a tool does."""
 
     type: str = "message"
-    content: str | list[Part] | None = None
-    summary: list[Part] | None = None
+    content: Annotated[str | list[Part | None] | None, BeforeValidator(_as_list)] = None
+    summary: Annotated[list[Annotated[Part | None, Aside]] | None, Aside] = None
     phase: str | None = None
     name: str | None = None
 
     def parts(self) -> list[Part]:
         """What it says, as parts of a message; none where a tool does something."""
         if self.type == "reasoning":
-            words = _joined(self.content) or "\n\n".join(part.words() for part in self.summary or [])
+            words = _joined(self.content) or "\n\n".join(part.words() for part in self.summary or [] if part)
             return [Part(type="reasoning", text=words)]
         if self.type != "message":
             return []
         if self.phase == COMMENTARY:
             return [Part(type="reasoning", text=_joined(self.content))]
-        return [Part(text=self.content)] if isinstance(self.content, str) else self.content or []
+        if isinstance(self.content, str):
+            return [Part(text=self.content)]
+        return [part for part in self.content or [] if part is not None]
 
 
 class Incomplete(_Form):
@@ -166,29 +247,19 @@ class Incomplete(_Form):
     reason: str | None = None
 
 
-class ResponseUsage(_Form):
-    """Tokens, as the Responses API names them."""
-
-    input_tokens: Annotated[int | None, BeforeValidator(_count_or_none)] = None
-    output_tokens: Annotated[int | None, BeforeValidator(_count_or_none)] = None
-
-
 class Response(_Form):
     """The body of an answered request of the Responses API."""
 
     output: list[Item]
     status: str | None = None
     incomplete_details: Incomplete | None = None
-    usage: Annotated[ResponseUsage, BeforeValidator(lambda value: value if isinstance(value, dict) else {})] = (
-        ResponseUsage()
-    )
 
     def finish_reason(self) -> str | None:
         """Why the answer ended, as a completion says it; None where the server broke off."""
         if self.status in ("completed", None):
             return "stop"
         reason = self.incomplete_details.reason if self.incomplete_details else None
-        return {"max_output_tokens": "length", "content_filter": "content_filter"}.get(reason or "")
+        return ENDS.get(plain(reason)) or (reason if refusal(reason) else None)
 
     def broken_off(self) -> str:
         """Why there is no finish reason."""
@@ -200,12 +271,12 @@ class Response(_Form):
         parts = [part for item in self.output for part in item.parts()]
         thinking = [words for part in parts if part.type == "reasoning" and (words := part.words())]
         calls = [{"function": {"name": item.name}} for item in self.output if item.type == "function_call"]
-        content: list[str | Part] = [part for part in parts if part.type != "reasoning"]
+        content: list[str | Part | None] = [part for part in parts if part.type != "reasoning"]
         return Message(content=content, reasoning_content="\n\n".join(thinking) or None, tool_calls=calls)
 
 
-def _joined(words: Words | list[Part]) -> str:
+def _joined(words: str | Sequence[str | Part | None] | None) -> str:
     """The texts of parts, one after the other; "" where there are none."""
     if words is None or isinstance(words, str):
         return words or ""
-    return "".join(part if isinstance(part, str) else part.words() for part in words)
+    return "".join(part if isinstance(part, str) else part.words() for part in words if part is not None)

@@ -25,15 +25,16 @@ from openthoughts.inference.bodies import parse_answer, parse_embedding
 from openthoughts.inference.endpoints import Endpoint, is_loopback, server_name
 from openthoughts.inference.pace import Limits, Pace
 from openthoughts.inference.protocol import (
+    ATTEMPTS,
     TIMEOUT_ATTEMPTS,
     Answer,
-    EmptyAnswerError,
     FatalError,
     PassingError,
     RefusedError,
     Request,
     duration,
     error_of,
+    failed,
     judge_status,
     remedy,
 )
@@ -203,10 +204,10 @@ class Client:
             except ExhaustedError:
                 return
             except RefusedError as error:
-                self._fail(request, str(error), error.is_about_the_question, answered, general=True)
+                self._fail(request, error, error.is_about_the_question, answered, general=True)
                 continue
             except PassingError as error:
-                self._fail(request, str(error), False, answered, general=False)
+                self._fail(request, error, False, answered, general=False)
                 continue
             self._last_success = time.monotonic()
             self._proven = True
@@ -218,18 +219,18 @@ class Client:
     def _fail(
         self,
         request: Request,
-        reason: str,
+        error: RefusedError | PassingError,
         certain: bool,
         answered: Callable[[Request, Answer], None],
         general: bool,
     ) -> None:
-        answer = Answer(text=None, error=reason)
+        answer = failed(error)
         if certain or (general and self._proven):
             answered(request, answer)
             return
         self._held.append((request, answer, general))
         if len(self._held) >= HELD_FAILURES:
-            raise FatalError(self._nothing_works(reason))
+            raise FatalError(self._nothing_works(str(error)))
 
     async def _settle(self, answered: Callable[[Request, Answer], None]) -> None:
         """Decide about failures that no success followed: they stand if the server still is there."""
@@ -260,6 +261,9 @@ class Client:
         try:
             answer = await self._ask(request, pool)
             return answer
+        except (PassingError, RefusedError) as error:
+            answer = error.answer
+            raise
         finally:
             self._spending.settle(reserved, answer)
             self._paid.set()
@@ -287,20 +291,16 @@ class Client:
         body = self._body(request)
         estimate = sum(len(message["content"]) for message in request.messages) / 4 + self._expected_tokens()
         attempt = 1
-        empty: list[Answer] = []
+        paid: list[Answer] = []
         while True:
             await self._wait_for_turn(estimate)
             try:
                 answer = await self._post(pool, body)
-            except EmptyAnswerError as error:
-                self._tokens.give_back(estimate)
-                if attempt >= error.attempts:
-                    return error.after_all(empty)
-                empty.append(error.answer)
-                await asyncio.sleep(self._pause_after(error, attempt))
-                attempt += 1
             except PassingError as error:
                 self._tokens.give_back(estimate)
+                if attempt >= error.attempts and not error.is_limit:
+                    return error.in_the_end(paid, attempt)
+                paid += [error.answer] if error.answer else []
                 pause = self._pause_after(error, attempt)
                 attempt += not error.is_limit
                 await asyncio.sleep(pause)
@@ -308,11 +308,12 @@ class Client:
                 if self._local and "max_tokens" in body and re.search(r"max_(completion_)?tokens|length", str(error)):
                     body.pop("max_tokens")  # let the server cut the answer where the model's length ends
                     continue
+                error.answer = (error.answer or Answer(None)).paid_with(paid)
                 raise
             else:
                 used = (answer.prompt_tokens or 0) + (answer.completion_tokens or 0)
                 self._tokens.give_back(estimate - used)
-                return answer.paid_with(empty)
+                return answer.paid_with(paid)
 
     def _body(self, request: Request) -> dict[str, Any]:
         """What is asked, before it is brought into the model's form."""
@@ -331,15 +332,15 @@ class Client:
 
     def _pause_after(self, error: PassingError, attempt: int) -> float:
         if error.is_limit:
-            if time.monotonic() - self._last_success > PATIENCE_SECONDS:
-                raise FatalError(self._nothing_works(str(error))) from error
+            patience = self._last_success + PATIENCE_SECONDS - time.monotonic()
+            if patience < 0:
+                asked = f", and asks to wait {error.after:.0f} s" if error.after else ""
+                raise FatalError(self._nothing_works(f"{error}{asked}")) from error
             pause = error.after if error.after is not None else self._limits.pause * (1 + self._random.random())
-            self._paused_until = max(self._paused_until, time.monotonic() + pause)
-            return pause
-        if attempt >= error.attempts:
-            raise PassingError(f"{error}, {attempt} times") from error
+            self._paused_until = max(self._paused_until, time.monotonic() + min(pause, patience))
+            return min(pause, patience)
         if error.after is not None:
-            return error.after
+            return min(error.after, PATIENCE_SECONDS / ATTEMPTS)  # all attempts together wait for the patience at most
         return min(LONGEST_PAUSE, self._limits.pause * 2.0 ** (attempt - 1)) * (0.5 + self._random.random())
 
     async def _post(self, pool: Any, body: dict[str, Any]) -> Answer:

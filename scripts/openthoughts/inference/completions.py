@@ -40,6 +40,7 @@ BLOCK = 8_000
 COLUMNS = ("key", "text", "reasoning", "finish_reason", "prompt_tokens", "completion_tokens", "seed", "error")
 """What a completion takes from its row of the store."""
 
+
 log = logging.getLogger(__name__)
 
 
@@ -221,8 +222,16 @@ def _write(shard: Shard, output: Path, by_benchmark: bool) -> None:
                 writer.write(
                     block.drop("size", "failed")
                     .join(rows, on="key", how="left", maintain_order="left")
-                    .with_columns(finish_reason=finish_reason())
-                    .with_columns(**split_thinking())
-                    .with_columns(text=whole_text(), error=error_of_answer(), model=pl.lit(shard.asking.model.name))
+                    .pipe(in_one_form)
+                    .with_columns(model=pl.lit(shard.asking.model.name))
                 )
     log.info("%s: %d answers", output, writer.rows)
+
+
+def in_one_form(rows: pl.DataFrame) -> pl.DataFrame:
+    """Answers as they came (text, reasoning, finish_reason and error of the store) in the form of every table."""
+    return (
+        rows.with_columns(finish_reason=finish_reason())
+        .pipe(split_thinking)
+        .with_columns(text=whole_text(), error=error_of_answer())
+    )

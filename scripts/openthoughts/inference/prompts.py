@@ -31,7 +31,7 @@ TELLING = frozenset(
         *("answer", "answers", "solution", "solutions", "reference", "references", "gold", "golden", "truth", "truths"),
         *("target", "targets", "correct", "key", "label", "labels", "test", "tests", "entry", "output", "outputs"),
         *("result", "response", "responses", "completion", "completions", "rationale", "rationales", "explanation"),
-        *("explanations", "expected", "ideal", "gt", "sol", "ans"),
+        *("explanations", "expected", "ideal", "gt", "sol", "soln", "ans", "proof", "proofs"),
     }
 )
 """Words in a name that says, or may say, what the right answer is: only prompts that judge or write may use it."""
@@ -125,9 +125,10 @@ class Prompt:
             found |= {node.attr for node in tree.find_all(nodes.Getattr)}
             texts = [node.arg for node in tree.find_all(nodes.Getitem)]
             for call in tree.find_all(nodes.Call):
-                texts += [*call.args, *(each.value for each in call.kwargs)]
+                texts += call.args[:1] if isinstance(call.node, nodes.Getattr) and call.node.attr in LOOKING_UP else []
             for used in tree.find_all(nodes.Filter):
-                texts += [*used.args, *(each.value for each in used.kwargs)] if used.name in BY_ATTRIBUTE else []
+                texts += used.args[:1] if used.name in BY_ATTRIBUTE else []
+                texts += [each.value for each in used.kwargs if each.key == "attribute"]
             found |= {node.value for node in texts if isinstance(node, nodes.Const) and isinstance(node.value, str)}
         return frozenset(found)
 
@@ -174,7 +175,7 @@ class Prompt:
         Raises ``UserError`` where the prompt wants something that the question does not have.
         """
         given = {"response"} if response is not None else set()
-        values = _values(metadata, self.may_tell) if self._brought - given else {}
+        values = _values(metadata, self.may_tell, "choices" in self._brought) if self._brought - given else {}
         if response is not None:
             values["response"] = response
         values["question"] = question
@@ -190,10 +191,11 @@ class Prompt:
             raise UserError(f"{self.name} cannot ask the question {question[:60]!r}: {why}{remedy}.") from error
 
 
-BY_ATTRIBUTE = frozenset(
-    {"attr", "map", "selectattr", "rejectattr", "groupby", "sort", "sum", "unique", "min", "max", "join"}
-)
-"""Filters of Jinja that take the name of an attribute."""
+BY_ATTRIBUTE = frozenset({"attr", "selectattr", "rejectattr", "groupby", "sum"})
+"""Filters of Jinja that take the name of an attribute first; others name it as ``attribute``."""
+
+LOOKING_UP = frozenset({"get", "pop", "setdefault", "__getitem__"})
+"""Methods that take a key first."""
 
 
 def _remedy(message: str) -> str:
@@ -240,12 +242,12 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(earlier.encode()).hexdigest()[:16]
 
 
-def _values(metadata: Mapping[str, Any] | str | None, may_tell: bool) -> dict[str, Any]:
+def _values(metadata: Mapping[str, Any] | str | None, may_tell: bool, with_choices: bool) -> dict[str, Any]:
     """The metadata as a prompt sees it; unless it ``may_tell``, without what has a telling name, at whatever depth."""
     fields = json.loads(metadata) if isinstance(metadata, str) else metadata
     fields = dict(fields) if isinstance(fields, Mapping) else {}
     values: dict[str, Any] = fields if may_tell else _untold(fields)
-    if "choices" in fields:
+    if with_choices and fields.get("choices") is not None:
         values = {**values, "choices": format_choices(fields["choices"])}
     return values
 
@@ -262,14 +264,29 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 def format_choices(choices: Any) -> str:
     """Choices as lines ``A) text``: from a list, an object of letter and text, or one of lists ``label`` and ``text``.
 
-    Raises ``UserError`` for more choices than letters.
+    Of a choice that is an object its text alone is shown. Raises ``UserError`` for more choices than letters, labels of
+    another number than texts, and choices that are objects without a text.
     """
     if isinstance(choices, Mapping) and isinstance(choices.get("text"), list):
         labels = choices.get("label")
-        choices = dict(zip(labels, choices["text"], strict=True)) if isinstance(labels, list) else choices["text"]
+        if not isinstance(labels, list):
+            return format_choices(choices["text"])
+        if len(labels) != len(choices["text"]):
+            raise UserError(f"a question has {len(labels)} labels of {len(choices['text'])} choices: leave it out.")
+        choices = dict(zip(labels, choices["text"], strict=True))
     if isinstance(choices, list) and len(choices) > len(LETTERS):
         raise UserError(f"a question has {len(choices)} choices, and there are {len(LETTERS)} letters: leave it out.")
     if not isinstance(choices, Mapping | list):
         return choices if isinstance(choices, str) else json.dumps(choices)
-    pairs = choices.items() if isinstance(choices, Mapping) else zip(LETTERS, choices, strict=False)
-    return "\n".join(f"{letter}) {text}" for letter, text in pairs)
+    pairs = list(choices.items() if isinstance(choices, Mapping) else zip(LETTERS, choices, strict=False))
+    return "\n".join(f"{letter}) {_choice(text)}" for letter, text in pairs if not tells(str(letter)))
+
+
+def _choice(choice: Any) -> Any:
+    """The text of a choice."""
+    if not isinstance(choice, Mapping):
+        return choice
+    for name in ("text", "content", "choice", "option", "value"):
+        if name in choice:
+            return choice[name]
+    raise UserError(f"a choice is an object without a text (it has {', '.join(map(str, choice))}): give texts.")

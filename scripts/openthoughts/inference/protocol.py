@@ -20,15 +20,24 @@ from openthoughts.inference.prompts import Messages
 ATTEMPTS = 8
 """So often is asked for one answer."""
 
-USED_UP = ("insufficient_quota", "billing_hard_limit_reached")
+USED_UP = {
+    "insufficient_quota",
+    "billing_hard_limit_reached",
+    "insufficient_credits",
+    "insufficient_balance",
+    "exceeded_current_quota_error",
+    "arrearage",
+}
 """Codes of an account without credit."""
+
+_NO_CREDIT = re.compile(r"insufficient (credit|balance|fund)|credit balance is too low|out of credits", re.IGNORECASE)
 
 TIMEOUT_ATTEMPTS = 2
 EMPTY_ATTEMPTS = 2
 
 
 PAID_BEFORE = "tokens_of_empty_answers"
-"""Key of a response: tokens, in and out, of what was answered before it and was empty."""
+"""Key of a response: tokens, in and out, of what was paid for before it and brought nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +63,11 @@ class Answer:
     error: str | None = None
     response: dict[str, Any] = field(default_factory=dict)
 
-    def paid_with(self, empty: Sequence[Answer]) -> Answer:
-        """The answer with the tokens of the empty ones that came before it, which are paid for too."""
-        if not empty:
+    def paid_with(self, useless: Sequence[Answer]) -> Answer:
+        """The answer with the tokens of those of no use that came before it, which are paid for too."""
+        if not useless:
             return self
-        tokens = [_sum(one.prompt_tokens for one in empty) or 0, _sum(one.completion_tokens for one in empty) or 0]
+        tokens = [_sum(one.prompt_tokens for one in useless) or 0, _sum(one.completion_tokens for one in useless) or 0]
         return dataclasses.replace(self, response={**self.response, PAID_BEFORE: tokens})
 
 
@@ -72,39 +81,71 @@ class FatalError(UserError):
         self.remedy = remedy
 
 
+class UsedUpError(FatalError):
+    """The account has no credit."""
+
+    def __init__(self, name: str, message: str) -> None:
+        """``name`` is the server's, ``message`` what it said."""
+        super().__init__(f"the account of {name} is used up ({message})", "add credit, then run again")
+
+
 class PassingError(Exception):
     """An attempt that may go better another time."""
 
     def __init__(
-        self, reason: str, after: float | None = None, attempts: int = ATTEMPTS, is_limit: bool = False
+        self,
+        reason: str,
+        after: float | None = None,
+        attempts: int = ATTEMPTS,
+        is_limit: bool = False,
+        answer: Answer | None = None,
     ) -> None:
         """``after``: seconds to wait, where the server says so; ``attempts``: so many in all are enough; ``is_limit``:
-        the server has told this client to slow down, which counts as no attempt."""
+        the server has told this client to slow down, which counts as no attempt; ``answer``: what was paid for."""
         super().__init__(reason)
         self.after = after
         self.attempts = attempts
         self.is_limit = is_limit
+        self.answer = answer
+
+    def in_the_end(self, others: Sequence[Answer], attempt: int) -> Answer:
+        """What comes of it when nothing more is tried: it is raised with what the ``others`` before it cost."""
+        paid = [*others, self.answer] if self.answer else others
+        raise PassingError(f"{self}, {attempt} times", answer=Answer(None).paid_with(paid)) from self
 
 
-class EmptyAnswerError(PassingError):
-    """An answer without a text: paid for as any other, and seldom otherwise the next time."""
+class PaidError(PassingError):
+    """An answer of no use, as its form is unknown: paid for as any other, and seldom otherwise the next time."""
 
     def __init__(self, reason: str, answer: Answer | None = None) -> None:
         """``answer`` is what there is of it: its tokens, why it ended, and what the server said besides."""
-        super().__init__(reason, attempts=EMPTY_ATTEMPTS)
-        self.answer = answer or Answer(None)
+        super().__init__(reason, attempts=EMPTY_ATTEMPTS, answer=answer)
 
     def after_all(self, others: Sequence[Answer] = ()) -> Answer:
-        """The failure that it is in the end, with the tokens of the ``others`` that were as empty before it."""
-        every = [*others, self.answer]
+        """The failure that it is in the end, with the tokens of the ``others`` that were of no use before it."""
+        last = self.answer or Answer(None)
+        every = [*others, last]
         times = f", {len(every)} times" if others else ""
         return dataclasses.replace(
-            self.answer,
+            last,
             text=None,
             error=f"{self}{times}",
             prompt_tokens=_sum(one.prompt_tokens for one in every),
             completion_tokens=_sum(one.completion_tokens for one in every),
         )
+
+    def in_the_end(self, others: Sequence[Answer], attempt: int) -> Answer:
+        """Raised, as a server that gives nothing else is of no use."""
+        failure = self.after_all(others)
+        raise PassingError(str(failure.error), answer=failure) from self
+
+
+class EmptyAnswerError(PaidError):
+    """An answer without a text."""
+
+    def in_the_end(self, others: Sequence[Answer], attempt: int) -> Answer:
+        """An answer, though a failed one: the server answers."""
+        return self.after_all(others)
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:
@@ -119,17 +160,27 @@ class RefusedError(Exception):
     def __init__(self, reason: str, is_about_the_question: bool) -> None:
         super().__init__(reason)
         self.is_about_the_question = is_about_the_question
+        self.answer: Answer | None = None
+        """What was paid for all the same."""
+
+
+def failed(error: PassingError | RefusedError) -> Answer:
+    """The failure that an error is in the end, with what was paid for all the same."""
+    return dataclasses.replace(error.answer or Answer(None), error=str(error))
 
 
 def judge_status(
     status: int, code: str | None, message: str, headers: Mapping[str, str], name: str = "the server"
 ) -> PassingError | RefusedError | FatalError:
     """What an HTTP status other than 200 means for a request, or for the whole run."""
-    if status == 429 and code not in USED_UP:
+    if is_used_up(status, code, message):
+        return UsedUpError(name, message)
+    if status == 429:
         return PassingError(f"{status}: {message}", after=retry_after(headers), is_limit=True)
-    if status in (408, 409) or status >= 500:
+    if status in PASSING or status >= 500:
         return PassingError(f"{status}: {message}", after=retry_after(headers))
-    if status in (401, 403):
+    about_question = is_about_the_question(code, message)
+    if status == 401 or (status == 403 and (not about_question or _ACCOUNT.search(message))):
         return FatalError(f"{name} refuses the key ({status}: {message})", "set the right one and run again")
     if status == 404:
         how = (
@@ -138,16 +189,29 @@ def judge_status(
             else "correct `api_model` or `base_url` in its entry of the catalog"
         )
         return FatalError(f"{name} does not know the model ({status}: {message})", how)
-    if status == 429:
-        return FatalError(f"the account of {name} is used up ({message})", "add credit, then run again")
-    return RefusedError(f"refused ({status}: {message})", is_about_the_question(code, message))
+    return RefusedError(f"refused ({status}: {message})", about_question)
+
+
+PASSING = (408, 409, 425, 498)
+"""Statuses below 500 that pass; 498 is Groq's for a lack of capacity."""
+
+_ACCOUNT = re.compile(r"\b(account|organi[sz]ation|project|api[ _-]?key)\b", re.IGNORECASE)
+"""What is flagged where a whole account is, and not one question."""
+
+
+def is_used_up(status: int, code: str | None, message: str) -> bool:
+    """Whether an error says that the account has no credit."""
+    if status == 402 or (status < 500 and (code or "").lower() in USED_UP):
+        return True
+    is_told_by_words = status in (403, 429) or (400 <= status < 500 and code is None)
+    return is_told_by_words and bool(_NO_CREDIT.search(message))
 
 
 def error_of(error: Any) -> tuple[str | None, str]:
     """The code and the message of an ``openai.APIStatusError``."""
     body = error.body if isinstance(error.body, dict) else {}
     message = body.get("message") or error.response.text or error.message
-    code = body.get("code")
+    code = body.get("code") or body.get("type")
     return None if code is None else valid(str(code)), valid(" ".join(str(message).split())[:300])
 
 
@@ -162,23 +226,46 @@ def valid(text: str) -> str:
 
 ABOUT_QUESTIONS = {
     "context_length_exceeded",
+    "exceed_context_size_error",
     "content_filter",
     "content_policy_violation",
+    "data_inspection_failed",
+    "datainspectionfailed",
     "string_above_max_length",
     "invalid_prompt",
     "bio_policy",
     "misalignment_policy_violation",
 }
-"""Codes of errors that are for what a question is."""
+"""Codes of errors that are for what a question is, in small letters."""
 
-_TOO_LONG = re.compile(r"context length|max_model_len|longer than the maximum|too many (input )?tokens", re.IGNORECASE)
+_TOO_LONG = re.compile(
+    r"context[ _](length|size|window)|max_model_len|longer than the maximum|too many (input )?tokens"
+    r"|(prompt|input|request|messages?) (is|are) too long|token count[^.]*exceeds|range of input length"
+    r"|model token limit|\binputs\W+(tokens \+|must have less than)|reduce the length of",
+    re.IGNORECASE,
+)
 
-_FILTERED = re.compile(r"content[ _](management )?(filter|policy)|flagged|safety", re.IGNORECASE)
+_FILTERED = re.compile(
+    r"content[ _](management )?(filter|policy)|flagged|\bsafety\b|moderation|content exists risk|data_inspection_failed"
+    r"|violates?\b[^.]*\b(guidelines|polic(y|ies))|(inappropriate|prohibited)[ _]content|considered high risk",
+    re.IGNORECASE,
+)
+
+_NAMES_A_SETTING = re.compile(
+    r"(unknown|unsupported|unrecognized|unexpected)( request)? (parameter|argument|field|value)"
+    r"|max_(completion_|output_)?tokens[^.]*(exceeds|too large)|max_tokens \d+$",
+    re.IGNORECASE,
+)
 
 
 def is_about_the_question(code: str | None, message: str) -> bool:
     """Whether a refusal is for what this question is, not for settings that all requests share."""
-    return code in ABOUT_QUESTIONS or bool(_TOO_LONG.search(message) or _FILTERED.search(message))
+    if (code or "").lower() in ABOUT_QUESTIONS:
+        return True
+    if _NAMES_A_SETTING.search(message):
+        return False
+    is_filtered = _FILTERED.search(message) and not _ACCOUNT.search(message)
+    return bool(_TOO_LONG.search(message) or is_filtered)
 
 
 _OTHER_API = "v1/responses"
@@ -234,11 +321,16 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
         try:
             return max(0.0, parsedate_to_datetime(value or "").timestamp() - time.time())
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):
             return None
 
 
+_NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+
+
 def duration(text: str) -> float:
-    """Seconds of a span as rate headers write it: ``1m30s``, ``20ms``, ``2``."""
+    """Seconds of a span as rate headers write it: ``1m30s``, ``20ms``, ``2``; 0 for what is no span."""
     units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "": 1.0}
-    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(ms|h|m|s|)", text))
+    if not re.fullmatch(f"(?:{_NUMBER}(?:ms|h|m|s))*(?:{_NUMBER})?", text):
+        return 0.0
+    return sum(float(number) * units[unit] for number, unit in re.findall(f"({_NUMBER})(ms|h|m|s|)", text))

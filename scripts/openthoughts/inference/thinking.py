@@ -5,68 +5,148 @@ The store keeps text, reasoning and finish reason as they came; they are put int
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 
-from openthoughts.base.reasoning import EMPTY, blank
+from openthoughts.base.reasoning import EMPTY, TAG_NAMES, blank
+from openthoughts.inference.finish import ENDS
 
-ENDS = {
-    **dict.fromkeys(
-        ("max_tokens", "max_output_tokens", "max_length", "model_length", "token_limit", "limit"), "length"
-    ),
-    **dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "completed", "complete"), "stop"),
-}
-"""Finish reasons by the names of other servers, in small letters."""
+_HEADER = r"(?:<\|start\|>assistant)?<\|channel\|>"
+_FINAL = _HEADER + r"final<\|message\|>"
 
-TAGS = (("<thinking>", "</thinking>"), ("<thought>", "</thought>"), ("[THINK]", "[/THINK]"))
-"""Other tags that models put around their thinking."""
+TAGS = tuple(
+    (re.compile(rf"\s*(?:{opening})", re.IGNORECASE), re.compile(closing, re.IGNORECASE))
+    for opening, closing in (
+        *((f"<{name}>", f"</{name}>") for name in TAG_NAMES),
+        (r"\[THINK\]", r"\[/THINK\]"),
+        ("◁think▷", "◁/think▷"),
+        (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
+        (_HEADER + r"(?:analysis|commentary)<\|message\|>", rf"<\|end\|>|(?={_FINAL})"),
+    )
+)
+"""What models put before and after their thinking; the last is gpt-oss's."""
+
+_ANY_END = re.compile("</think>")
+_ENDS_LEFT = re.compile(r"\A(?:\s*</think>)+\s*")
+
+LONGEST_TAG = 40
+
+AROUND_ANSWER = (
+    (re.compile(rf"\s*(?:{_FINAL})+\s*"), ("<|return|>", "<|end|>")),
+    (re.compile(r"\s*<\|begin_of_solution\|>\s*"), ("<|end_of_solution|>",)),
+)
+"""What models put before and after their answer."""
+
+_LEAD = re.compile("(?:[\\s\ufeff\u200b]|assistant\n)*")
+"""What may stand before the first tag: blanks, a byte order mark, the end of the chat template's header."""
 
 
 def finish_reason() -> pl.Expr:
     """Why an answer ended, in small letters and by OpenAI's names; an unknown name stays."""
-    return pl.col("finish_reason").str.to_lowercase().replace(ENDS)
+    return pl.col("finish_reason").str.strip_chars().str.to_lowercase().replace(ENDS)
 
 
-def split_thinking() -> dict[str, pl.Expr]:
-    """``reasoning`` and ``text`` where a server left the thinking in the text, or sent it in both.
+def split_thinking(table: pl.DataFrame) -> pl.DataFrame:
+    """A table with ``text`` and ``reasoning`` as ``split`` gives them.
+
+    Row by row, as expressions of one pattern that holds a whole text take minutes for a shard.
+    """
+    rows = [split(text, reasoning) for text, reasoning in table.select("text", "reasoning").iter_rows()]
+    texts = pl.Series("text", [text for text, _ in rows], dtype=pl.String)
+    return table.with_columns(texts, pl.Series("reasoning", [reasoning for _, reasoning in rows], dtype=pl.String))
+
+
+def split(text: str | None, reasoning: str | None) -> tuple[str | None, str | None]:
+    """Text and reasoning where a server left the thinking in the text, or sent it in both.
 
     Thinking ends at the first ``</think>``; ``<think>`` may be missing, as some chat templates give it with the prompt.
     Blocks of thinking that follow each other are one. Without ``</think>`` nothing is split. What the server split off
     and what stands in the text are put together, unless one is a part of the other. No letter is lost but those that
-    stand twice. A ``</think>`` within a string of a JSON object is text.
+    stand twice, and the tags. A ``</think>`` within a string of a JSON object is text.
     """
-    text, reasoning = _with_our_tags(pl.col("text")), pl.col("reasoning")
-    blocks = text.str.extract(r"(?s)\A((?:\s*<think>.*?</think>)+)")
-    opened = blocks.str.replace_all(r"(?s)\s*</think>\s*<think>\s*", "\n\n")
-    opened = opened.str.replace(r"\A\s*<think>", "").str.replace(r"</think>\z", "")
-    before = text.str.extract(r"(?s)\A(.*?)</think>")
-    begun = pl.when(~text.str.contains("<think>", literal=True) & ~_ends_in_a_string(before)).then(before)
-    inside = pl.coalesce(opened, begun)
-    rest = text.str.replace(r"(?s)\A(?:\s*<think>.*?</think>)+\s*", "")
-    rest = pl.when(opened.is_null()).then(text.str.replace(r"(?s)\A.*?</think>\s*", "")).otherwise(rest)
-    one, other = (part.str.strip_chars() for part in (reasoning, inside))
-    is_split = inside.is_not_null() & (reasoning.is_null() | opened.is_not_null() | (one == other))
-    joined = one + "\n\n" + other
-    larger = pl.when(other.str.contains(one, literal=True)).then(inside).otherwise(joined)
-    both = pl.when(one.str.contains(other, literal=True)).then(reasoning).otherwise(larger)
-    return {
-        "reasoning": pl.when(is_split & reasoning.is_not_null()).then(both).otherwise(pl.coalesce(reasoning, inside)),
-        "text": pl.when(is_split).then(rest).otherwise(text),
-    }
+    reasoning = None if reasoning is None else _without_tags(reasoning)
+    if text is None:
+        return None, reasoning
+    inside, rest, is_closed = _opened(text)
+    if inside is None:
+        inside, rest = _begun(text)
+        is_again = inside is not None and inside.strip() in ("", (reasoning or "").strip())
+        if inside is None or not (reasoning is None or is_again):
+            return _unwrapped(text), reasoning
+    elif not is_closed and reasoning is None:
+        return "<think>" + inside, None
+    inside, rest = inside.replace("</think>", ""), _ENDS_LEFT.sub("", rest)
+    return _unwrapped(rest), inside if reasoning is None else _both(reasoning, inside)
 
 
-def _ends_in_a_string(text: pl.Expr) -> pl.Expr:
-    """Whether a text ends within a string of a JSON object: a ``</think>`` that follows ends no thinking."""
-    quotes = text.str.count_matches(r'(?:\A|[^\\])"')
-    return (text.str.count_matches(r"\{") > text.str.count_matches(r"\}")) & (quotes % 2 == 1)
-
-
-def _with_our_tags(text: pl.Expr) -> pl.Expr:
-    """Thinking at the text's beginning in the tags of DeepSeek-R1."""
-    found = text
+def _opened(text: str) -> tuple[str | None, str, bool]:
+    """The thinking in the blocks at a text's beginning, null where it has none, what follows, and whether it ends."""
+    begin = _LEAD.match(text)
+    start = begin.end() if begin else 0
     for opening, closing in TAGS:
-        ours = text.str.replace(opening, "<think>", literal=True).str.replace(closing, "</think>", literal=True)
-        found = pl.when(text.str.strip_chars_start().str.starts_with(opening)).then(ours).otherwise(found)
-    return found
+        if not (opened := opening.match(text, start)):
+            continue
+        if not (closed := closing.search(text, opened.end()) or _ANY_END.search(text, opened.end())):
+            return text[opened.end() :], "", False
+        inside = text[opened.end() : closed.start()]
+        while (again := opening.match(text, closed.end())) and (further := closing.search(text, again.end())):
+            inside = inside.rstrip() + "\n\n" + text[again.end() : further.start()].lstrip()
+            closed = further
+        return inside, text[closed.end() :].lstrip(), True
+    return None, text, False
+
+
+def _begun(text: str) -> tuple[str | None, str]:
+    """The thinking of a text that only ends it, null where it has none, and what follows."""
+    before, closed, rest = text.partition("</think>")
+    if not closed or "<think>" in text or _ends_in_a_string(before):
+        return None, text
+    return before, rest.lstrip()
+
+
+def _both(reasoning: str, inside: str) -> str:
+    """Thinking from two places, once where one holds the other."""
+    one, other = reasoning.strip(), inside.strip()
+    if other in one:
+        return reasoning
+    return inside if one in other else f"{one}\n\n{other}"
+
+
+def _ends_in_a_string(text: str) -> bool:
+    """Whether a text ends within a string of a JSON object: a ``</think>`` that follows ends no thinking."""
+    return text.count("{") > text.count("}") and len(re.findall(r'(?<!\\)"', text)) % 2 == 1
+
+
+def _unwrapped(text: str) -> str:
+    """An answer without what models put around it."""
+    for before, after in AROUND_ANSWER:
+        if found := before.match(text):
+            text = text[found.end() :]
+            for mark in after:
+                if text.rstrip().endswith(mark):
+                    text = text.rstrip().removesuffix(mark).rstrip()
+    return text
+
+
+def _without_tags(reasoning: str) -> str:
+    """Thinking without the tags around it, and without any ``</think>`` within, after which an answer would begin."""
+    begin = _LEAD.match(reasoning)
+    start = begin.end() if begin else 0
+    for opening, closing in TAGS:
+        if opened := opening.match(reasoning, start):
+            reasoning = reasoning[opened.end() :]
+        stripped = reasoning.rstrip()
+        place = max(0, len(stripped) - LONGEST_TAG)
+        if closed := re.search(rf"(?:{closing.pattern})\Z", stripped[place:], re.IGNORECASE):
+            reasoning = stripped[: place + closed.start()]
+    if "</think>" in reasoning:
+        first, *blocks = re.split(r"</think>\s*<think>", reasoning)
+        if blocks:
+            *between, last = blocks
+            reasoning = "\n\n".join([first.rstrip(), *(each.strip() for each in between), last.lstrip()])
+        reasoning = reasoning.replace("</think>", "")
+    return reasoning
 
 
 def whole_text() -> pl.Expr:

@@ -33,7 +33,7 @@ class Model:
 
     name: str
     identity: str
-    """Who it is: repository and commit, package and checksum, ``sha256:`` of its weights, or an API's dated name."""
+    """Who it is: repository and commit, package and checksum, ``sha256:`` of its weights, provider and dated name."""
     provider: str = LOCAL
     path: str | None = None
     """The folder of the weights, relative to that of ``model.json``."""
@@ -113,7 +113,7 @@ class Model:
         return special_texts(self.folder / self.path)
 
     def key(self) -> dict[str, Any]:
-        """What identifies its answers in the completion store, whatever the folder, the name or the server."""
+        """What identifies its answers in the completion store, whatever its folder, name or (a local one's) server."""
         if not self.local:
             return {"identity": self.identity, **({"request": dict(self.request)} if self.request else {})}
         return {

@@ -258,5 +258,9 @@ def kind_in(folder: str) -> Kind | None:
 
 def engine_programs() -> frozenset[str]:
     """The rules whose jobs hold GPUs, where the model is a local one."""
-    asking = {each.program for kind in KINDS.values() for each in kind.asks}
-    return frozenset(asking | {kind.trained_by for kind in KINDS.values() if kind.trained_by})
+    return asking_programs() | frozenset({kind.trained_by for kind in KINDS.values() if kind.trained_by})
+
+
+def asking_programs() -> frozenset[str]:
+    """The rules that ask models."""
+    return frozenset(each.program for kind in KINDS.values() for each in kind.asks)

@@ -23,6 +23,7 @@ from openthoughts.plan.settings.recipe import Domain, Recipe, resolved_recipe
 from openthoughts.plan.settings.student import Evaluation, Training, resolved_scale
 from openthoughts.questions.labels import METHODS
 from openthoughts.sources.entries import written_prompt, written_steps
+from openthoughts.training.scales import SettingError
 
 
 def configured(config: Settings) -> tuple[Configuration, Catalog]:
@@ -191,11 +192,22 @@ def recipe_problems(where: str, recipe: Recipe, catalog: Catalog, licences: Sequ
 
 def scale_problems(where: str, training: Training, catalog: Catalog) -> list[str]:
     """Settings of a training that its scale does not know, or a batch that its GPUs cannot share."""
-    try:
-        resolved_scale(training, catalog.scales).accumulation(max(1, training.nodes * training.gpus))
-    except UserError as error:
-        return [f"{where}: {str(error).rstrip('.')}"]
-    return []
+    problems: list[str] = []
+    overrides = dict(training.overrides)
+    while True:
+        try:
+            scale = resolved_scale(training.changed(overrides=overrides), catalog.scales)
+            scale.accumulation(max(1, training.nodes * training.gpus))
+        except SettingError as error:
+            is_overridden = error.setting in overrides
+            path = f"{where}.overrides.{error.setting}" if is_overridden else f"{where}.scale"
+            problems.append(f"{path}: {str(error).rstrip('.')}")
+            if is_overridden:
+                del overrides[error.setting]
+                continue
+        except UserError as error:
+            problems.append(f"{where}: {str(error).rstrip('.')}")
+        return problems
 
 
 def grading_problems(path: str, name: str, catalog: Catalog) -> list[str]:

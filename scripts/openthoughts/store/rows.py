@@ -39,7 +39,7 @@ FIRST = ["failed", "stored_at", "answered_at", "writer"]
 """Of several rows of a key, the smallest in these columns counts."""
 
 FORGOTTEN = "forgotten-"
-"""What the key of a row begins with whose answer was forgotten (``openthoughts.store.forgetting``)."""
+"""What the key of a row begins with whose answer was forgotten (``openthoughts.inference.forgetting``)."""
 
 BLOCK_BYTES = 32 * 2**20
 """Text read at a time."""

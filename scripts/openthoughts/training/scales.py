@@ -21,6 +21,15 @@ EMPTY_THINKING = ("none", "answer", "prompt")
 """Where an empty thinking may be put for answers that have none."""
 
 
+class SettingError(UserError):
+    """A setting of a scale is unknown, missing or impossible."""
+
+    def __init__(self, setting: str, sentence: str) -> None:
+        """``setting`` is its name."""
+        super().__init__(sentence)
+        self.setting = setting
+
+
 @dataclass(frozen=True)
 class RowRules:
     """What becomes of rows that do not fit, or whose answers have no thinking (``catalog/scales.yaml`` says more)."""
@@ -41,14 +50,15 @@ class RowRules:
         return {item.name: getattr(self, item.name) for item in dataclasses.fields(RowRules)}
 
     def check(self) -> None:
-        """Raise ``UserError`` where a rule is none."""
+        """Raise ``SettingError`` where a rule is none."""
         for name, known in (("over_cutoff", OVER_CUTOFF), ("empty_thinking", EMPTY_THINKING)):
             value = getattr(self, name)
             if value not in known:
-                raise UserError(f"{name} of the training scale is {value!r}{did_you_mean(str(value), known)}.")
+                raise SettingError(name, f"{name} of the training scale is {value!r}{did_you_mean(str(value), known)}.")
         lost = self.most_lost
         if isinstance(lost, bool) or not isinstance(lost, int | float) or not 0 <= lost <= 1:
-            raise UserError(f"most_lost of the training scale is {lost!r}: it must be a share from 0 to 1.")
+            wrong = f"most_lost of the training scale is {lost!r}: it must be a share from 0 to 1."
+            raise SettingError("most_lost", wrong)
 
 
 @dataclass(frozen=True)
@@ -84,22 +94,24 @@ class Scale(Preparation):
 
     @classmethod
     def from_json(cls, text: str) -> Scale:
-        """Read a scale from a JSON object. Raises ``UserError`` for unknown, missing or impossible settings."""
+        """Read a scale from a JSON object. Raises ``SettingError`` for unknown, missing or impossible settings."""
         settings = json_object(text, "--settings", '{"packing": true}')
         known = {item.name for item in dataclasses.fields(cls)}
         for name in settings:
             if name not in known:
-                raise UserError(f"the training scale has no setting '{name}'{did_you_mean(name, known)}.")
+                raise SettingError(name, f"the training scale has no setting '{name}'{did_you_mean(name, known)}.")
         missing = [name for name in ("global_batch", "learning_rate", "cutoff") if settings.get(name) is None]
         if settings.get("epochs") is None and settings.get("max_steps") is None:
             missing.append("epochs (or max_steps)")
         if missing:
-            raise UserError(f"the training scale lacks {', '.join(missing)}: add it in catalog/scales.yaml.")
+            lacking = f"the training scale lacks {', '.join(missing)}: add it in catalog/scales.yaml."
+            raise SettingError(missing[0].partition(" ")[0], lacking)
         scale = cls(**settings)
         for name in ("global_batch", "learning_rate", "cutoff", "epochs", "max_steps", "save_steps"):
             value = getattr(scale, name)
             if value is not None and not (isinstance(value, int | float) and value > 0):
-                raise UserError(f"{name} of the training scale is {value!r}: it must be a number above 0.")
+                wrong = f"{name} of the training scale is {value!r}: it must be a number above 0."
+                raise SettingError(name, wrong)
         scale.check()
         return scale
 

@@ -53,5 +53,5 @@ class Publish(Options):
 
 
 def resolved_scale(training: Training, scales: Mapping[str, Mapping[str, Any]]) -> Scale:
-    """The training scale of a recipe with its overrides. Raises ``UserError`` where a setting is unknown or wrong."""
+    """The training scale of a recipe with its overrides. Raises ``SettingError`` where one is unknown or wrong."""
     return Scale.from_json(json.dumps(merged(scales[training.scale], training.overrides)))

@@ -12,12 +12,13 @@ from datetime import datetime
 import polars as pl
 
 from openthoughts.base.cli import UserError
-from openthoughts.base.reasoning import EMPTY, blank
+from openthoughts.base.reasoning import is_empty_answer
+from openthoughts.inference.completions import in_one_form
 from openthoughts.store.leases import is_present
 from openthoughts.store.rows import FORGOTTEN, first_of_key, rank
 from openthoughts.store.store import COMMIT_RETRIES, Store, writer_properties
 
-COLUMNS = ("model_id", "bucket", "model", "key", "question_id", "sample", "error", "usd")
+COLUMNS = ("model_id", "bucket", "model", "key", "question_id", "sample", "error", "usd", "request")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Choice:
     error: str | None = None
     """Failures whose reason holds this regular expression."""
     empty: bool = False
-    """Answers without a text, or with blanks alone, and without reasoning, and failures for that reason."""
+    """Answers that the funnel calls empty, and failures for that reason."""
 
     def __post_init__(self) -> None:
         """Raises ``UserError`` where no condition is given, or the expression is none."""
@@ -59,7 +60,7 @@ class Choice:
         if self.error is not None:
             conditions.append(pl.col("error").str.contains(self.error).fill_null(False))
         if self.empty:
-            conditions.append(pl.col("blank"))
+            conditions.append(pl.col("empty"))
         return pl.all_horizontal(conditions)
 
 
@@ -71,22 +72,28 @@ def find(store: Store, choice: Choice) -> pl.DataFrame:
     models = {names[0] for names in store.models() if choice.model in (None, *names)}
     if not models:
         raise UserError(f"the store has nothing of {choice.model}: `store.py stats` lists its models.")
-    said = [pl.col(name).str.replace_all("</?think>", "") for name in ("text", "reasoning")]
-    is_blank = blank(said[0]) & blank(said[1])
-    told = pl.col("error").fill_null(EMPTY).str.contains(EMPTY, literal=True)
     found = []
     for model_id in sorted(models):
         rows = store.scan(model_id)
         if rows is not None:
-            of_key = rows.select(
-                *("model", "key", "question_id", "sample", "error", "usd"),
+            of_key = _marked(rows, choice.empty).select(
+                *("model", "key", "question_id", "sample", "error", "usd", "request", "empty"),
                 *(each for each in rank() if each.meta.output_name() != "error"),
-                blank=is_blank & told,
             )
             chosen = first_of_key(of_key).filter(choice.condition(model_id))
             partition = {"model_id": pl.lit(model_id), "bucket": pl.col("question_id").str.slice(0, 1)}
             found.append(chosen.with_columns(**partition).select(COLUMNS))
     return pl.concat(found)
+
+
+def _marked(rows: pl.LazyFrame, wants_empty: bool) -> pl.LazyFrame:
+    """The rows with ``empty``: whether they are empty answers, for which every text is read where it is wanted."""
+    if not wants_empty:
+        return rows.with_columns(empty=pl.lit(False))
+    read = rows.drop("response").with_columns(told=pl.col("error"))
+    read = read.map_batches(in_one_form, predicate_pushdown=False, projection_pushdown=False, streamable=True)
+    empty = is_empty_answer(pl.col("text"), pl.col("finish_reason"), pl.col("error"))
+    return read.with_columns(empty=empty).with_columns(error=pl.col("told"))
 
 
 def forget(store: Store, found: pl.DataFrame) -> int:

@@ -1,0 +1,205 @@
+"""The JSON objects in what a model wrote, whatever stands around them, repaired where they are not quite JSON."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MOST_BRACES = 200
+"""So many opening braces are looked at, the first and the last ones: more of them are a model's loop."""
+
+MOST_MARKS = 2_000
+"""So many quotes and brackets of broken objects are repaired per answer; a repair takes their square in time."""
+
+MOST_SCANNED = 100_000
+"""So many quotes and braces are looked at, per answer, to find where broken objects end."""
+
+_MARK = re.compile(r"""["'`“”{}\[\]]""")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A JSON object of a text, and where it begins and ends."""
+
+    begin: int
+    end: int
+    value: dict[str, Any]
+    is_cut: bool = False
+    """Whether it is never closed."""
+    is_strict: bool = True
+    """Whether it is JSON as it stands."""
+
+
+def objects_in(text: str, begin_at: int, names: frozenset[str]) -> list[Found]:
+    """The JSON objects of a text, from a place on, that are in no other; ``names`` are members of the form.
+
+    What is not quite JSON is repaired: a backslash of LaTeX, single quotes, a comma too many. Of one that is cut off
+    there are the whole members and the string that is not whole.
+    """
+    objects: list[Found] = []
+    at, marks, scan = begin_at, 0, _Scan(text)
+    braces = [match.start() for match in re.compile(r"\{").finditer(text, begin_at)]
+    for begin in braces if len(braces) <= 2 * MOST_BRACES else braces[:MOST_BRACES] + braces[-MOST_BRACES:]:
+        if begin < at:
+            continue
+        value, end = _strict_object(text, begin)
+        closing: int | None = end
+        is_strict = value is not None
+        if value is None:
+            closing = scan.closing_brace(begin)
+            end = closing or len(text)
+            written = text[begin:end] if marks <= MOST_MARKS else ""
+            marks += len(_MARK.findall(written)) if ":" in written else 0
+            if ":" in written and marks <= MOST_MARKS:
+                value = _repaired_object(written, closing is None, names)
+        if value is not None:
+            objects.append(Found(begin, end, value, closing is None, is_strict))
+            at = end
+    return objects
+
+
+def _strict_object(text: str, begin: int) -> tuple[dict[str, Any] | None, int]:
+    """The JSON object that begins at a brace, and where it ends; null where it is none."""
+    try:
+        value, end = json.JSONDecoder(strict=False).raw_decode(text, begin)
+    except (ValueError, RecursionError):
+        return None, begin
+    return value, end
+
+
+_LATEX = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\(?=[bf][a-z]|(?:times|theta|tau|tan|text|tfrac|triangle|tilde|to|neq|nu|nabla|notin|neg|nmid|"
+    r"rho|rightarrow|rangle|rfloor|rceil|right)(?![a-z]))"
+)
+
+
+def with_backslashes(text: str) -> str:
+    r"""A text in which JSON takes no backslash of LaTeX for one of its own, as in ``\frac`` and ``\times``."""
+    return _LATEX.sub(r"\1\\\\", text)
+
+
+def _repaired_object(written: str, is_cut: bool, names: frozenset[str]) -> dict[str, Any] | None:
+    """The object in what is not quite JSON; null where there is none."""
+    import json_repair
+
+    try:
+        value = json_repair.loads(written, skip_json_loads=True)
+    except Exception:  # a repair may fail in as many ways as a program
+        return None
+    if not isinstance(value, dict):
+        return None
+    whole = _as_written(value, {name: _given(name, written) for name in names})
+    if is_cut and not re.search(r"""[,\]}"'`]\s*$""", written):
+        whole = _without_cut_end(whole)
+    return dict(whole)
+
+
+_CLEAN = re.compile(
+    r"""["'“`*$<\s]*([+-]?(?:[0-9][0-9_]*(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?|true|false))["'”`*$>,;\s]*"""
+    r"(?:(?://|\#|/\*).*|\((?:[^\d]*|\s*(?:out )?(?:of|from|1\s*[-–]|/)\s*10+\s*)\))?[\s`]*",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A number or a truth value and nothing else, but for quotes, emphasis and a remark."""
+
+_VALUE_ENDS = re.compile(
+    r"""[,;]?\s{0,99}\\{0,4}["'“`][\w ]{1,60}\\{0,4}["'”`]\s{0,9}:"""  # the next member
+    r"""|[,;\n]\s{0,99}[\w ]{1,60}:|,?\s{0,99}[\]}]|\s*```|\Z"""
+)
+LONGEST_VALUE = 200
+MOST_GIVEN = 100
+
+
+def _given(name: str, written: str) -> list[str]:
+    """What a broken object gives a member as, wherever its name stands as a key; the first so many of them."""
+    given = []
+    for key in itertools.islice(key_of(name).finditer(written), MOST_GIVEN):
+        rest = written[key.end() : key.end() + LONGEST_VALUE]
+        end = next((each.start() for each in _VALUE_ENDS.finditer(rest) if rest[: each.start()].strip()), len(rest))
+        given.append(rest[:end].strip())
+    return given
+
+
+def _as_written(value: Any, given: Mapping[str, Sequence[str]]) -> Any:
+    """A repaired object in which a number that was more than a number ("6 to 7", "3, 7") is text again."""
+    if isinstance(value, list):
+        return [_as_written(member, given) for member in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _number_as_given(member, given[key]) if (key := name.strip().lower()) in given
+        and isinstance(member, int | float)
+        else _as_written(member, given)
+        for name, member in value.items()
+    }  # fmt: skip
+
+
+def _number_as_given(value: float, given: Sequence[str]) -> Any:
+    """A number that a repair found, where it was given as such; else the text that it is the beginning of."""
+    for each in given:
+        if (clean := _CLEAN.fullmatch(each)) and _same(clean[1], value):
+            return value
+    for each in given:
+        number = re.match(r"[\d.]+", each)
+        if number and _same(number[0], value):
+            return each
+    return f"? {value}"
+
+
+def _same(written: str, value: float) -> bool:
+    try:
+        return bool(json.loads(written.lower().replace("_", "").lstrip("+").rstrip(".")) == value)
+    except ValueError:
+        return False
+
+
+class _Scan:
+    """Finds where broken objects of a text end, in bounded time."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._left = MOST_SCANNED
+
+    def closing_brace(self, begin: int) -> int | None:
+        """Where the brace that opens at ``begin`` is closed again; null where it is not, or that takes too long."""
+        for wanted in (_OUTSIDE_STRINGS, _ANYWHERE):
+            depth = 0
+            for match in wanted.finditer(self._text, begin):
+                self._left -= 1
+                if self._left < 0:
+                    return None
+                depth += {"{": 1, "}": -1}.get(match[0], 0)
+                if depth == 0:
+                    return match.end()
+        return None
+
+
+_OUTSIDE_STRINGS, _ANYWHERE = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]', re.DOTALL), re.compile(r"[{}]")
+"""Braces, and strings with what is in them; in a broken object the quotes may belong to nothing."""
+
+_NUMBERLIKE = re.compile(r"\s*[+-]?\d.{0,20}", re.DOTALL)
+
+
+def _without_cut_end(value: Any) -> Any:
+    """An object that was cut off, without a number that stood at its end, in whatever object or list."""
+    if isinstance(value, list) and value:
+        return [*value[:-1], _without_cut_end(value[-1])]
+    if not isinstance(value, dict) or not value:
+        return value
+    last = next(reversed(value))
+    inner = value[last]
+    if isinstance(inner, int | float) or (isinstance(inner, str) and _NUMBERLIKE.fullmatch(inner)):
+        return {name: member for name, member in value.items() if name != last}
+    return {**value, last: _without_cut_end(inner)}
+
+
+@functools.cache
+def key_of(name: str) -> re.Pattern[str]:
+    """The name of a member where one may stand, as the first of an object or after a comma."""
+    return re.compile(
+        rf"""[{{,\n;]\s{{0,99}}\\{{0,4}}["'“`]?{re.escape(name)}\\{{0,4}}["'”`]?\s{{0,9}}:""", re.IGNORECASE
+    )
