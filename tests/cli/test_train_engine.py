@@ -31,6 +31,7 @@ from openthoughts.models.model import Model
 from openthoughts.training.arguments import Training
 from openthoughts.training.nodes import Nodes
 from openthoughts.training.scales import Scale
+from openthoughts.training.template_names import TEMPLATES
 from openthoughts.training.tokenize import read_statistics
 from openthoughts.training.training import prepare
 
@@ -45,6 +46,19 @@ SCALE = {
     "global_batch": 4, "learning_rate": 1e-3, "cutoff": CUTOFF, "epochs": 2, "save_steps": 2, "over_cutoff": "cut"
 }  # fmt: skip
 GROUPED = {"group_by_length": True}
+
+
+def test_the_names_of_templates_are_those_of_the_engine() -> None:
+    code = "import json; from llamafactory.data.template import TEMPLATES; print(json.dumps(sorted(TEMPLATES)))"
+    environment = find("llamafactory-cpu")
+    told = subprocess.run(
+        environment.command("python", "-c", code),
+        env=environment.variables(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(json.loads(told.stdout.splitlines()[-1])) == TEMPLATES
 
 
 def conversation(number: int) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import yaml
 from openthoughts.base.cli import UserError
 from openthoughts.grading.graders import GRADERS
 from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import ConfigurationError
 from openthoughts.plan.planner import make_plan
 from openthoughts.sources.columns import needed_columns
 from openthoughts.sources.entries import entry_problems, fetched_entry
@@ -128,3 +129,33 @@ def test_every_source_that_can_be_read_is_planned() -> None:
     safety = sum(entry["domain"] == "safety" for entry in SOURCES.values())
     assert kinds["source"] == kinds["clean"] == len(SOURCES) - 3 - safety
     assert kinds["written"] == 6 * 3 + 2 * 4 + 3
+
+
+TABLE = {"connector": "local", "domain": "math", "path": "q.csv"}
+
+
+@pytest.mark.parametrize(
+    ("section", "entry", "sentence"),
+    [
+        ("sources", TABLE, "one of column, text, chat: nothing says it"),
+        ("sources", {**TABLE, "column": "q", "text": "{q}"}, "one of column, text, chat: column and text say it"),
+        ("sources", {**TABLE, "column": "q", "limit": -4}, "limit: "),
+        ("sources", {"connector": "hub", "domain": "math", "parts": [{"dataset": "a/b"}]}, "nothing says it"),
+        ("benchmarks", {**TABLE, "column": "q", "grader": "math"}, "graded by math, which needs a `reference`"),
+        (
+            "models",
+            {"kind": "hub", "repository": "a/b", "template": "qwen33"},
+            "no template 'qwen33' (did you mean qwen3",
+        ),
+        ("models", {"kind": "hub", "repository": "a/b", "tokenizer": "llama"}, "there is no tokenizer 'llama'"),
+        ("gpus", {"memory_gib": 80}, "the key 'bandwidth_tb_s' is missing"),
+    ],
+)
+def test_a_mistake_of_the_catalog_is_told_before_anything_runs(
+    tmp_path: Path, section: str, entry: dict[str, Any], sentence: str
+) -> None:
+    (tmp_path / f"{section}.yaml").write_text(yaml.safe_dump({"mine": entry}))
+    with pytest.raises(ConfigurationError) as raised:
+        read_catalog([tmp_path])
+    assert len(raised.value.problems) == len({*raised.value.problems})
+    assert any("mine" in each and sentence in each for each in raised.value.problems), raised.value.problems

@@ -21,10 +21,12 @@ from openthoughts.base.options import problems as problems_of
 from openthoughts.base.places import WORKFLOW, located
 from openthoughts.grading.graders import GRADERS
 from openthoughts.inference.prompts import text_digest
+from openthoughts.models.tokenizer_names import QWEN, is_tokenizer
 from openthoughts.plan.config import ConfigurationError, read_yaml
 from openthoughts.plan.settings.entries import CatalogFiles, Model, Questions
 from openthoughts.sources.connectors import CONNECTORS
 from openthoughts.sources.entries import entry_problems
+from openthoughts.training.template_names import TEMPLATES
 
 Entry = Mapping[str, Any]
 
@@ -86,6 +88,8 @@ def read_catalog(folders: Sequence[Path | str]) -> Catalog:
                         if isinstance(entry, dict):
                             problems += entry_problems(entry, f"{path}.{name}")
                             problems += [f"{path}.{name}: it {each}" for each in grader_problems(entry)]
+                if section == "models":
+                    problems += model_problems(path, entries)
                 sections[section] |= entries
         for path in sorted((folder / "prompts").glob("*.md")):
             text = path.read_bytes().decode(errors="replace")
@@ -118,6 +122,22 @@ def _given(entry: Any, section: str) -> Any:
     return given
 
 
+def model_problems(path: Path, entries: Mapping[str, Any]) -> list[str]:
+    """Names of templates and tokenizers in entries of models that there are not."""
+    problems = []
+    for name, entry in entries.items():
+        if not isinstance(entry, dict):
+            continue
+        template, tokenizer = entry.get("template"), entry.get("tokenizer")
+        if isinstance(template, str) and template not in TEMPLATES:
+            guess = did_you_mean(template, TEMPLATES)
+            problems.append(f"{path}.{name}.template: LLaMA-Factory has no template '{template}'{guess}")
+        if isinstance(tokenizer, str) and not is_tokenizer(tokenizer):
+            guess = did_you_mean(tokenizer, [QWEN])
+            problems.append(f"{path}.{name}.tokenizer: there is no tokenizer '{tokenizer}'{guess}")
+    return problems
+
+
 def grader_problems(entry: Entry) -> list[str]:
     """What is wrong with the ``grader`` of an entry, each as a predicate of it; empty where it is ``none``."""
     name = entry.get("grader", "none")
@@ -125,9 +145,16 @@ def grader_problems(entry: Entry) -> list[str]:
         return []
     if name not in GRADERS:
         return [f"is graded by {name!r}, which is not a grader{did_you_mean(name, [*GRADERS, 'none'])}"]
-    if GRADERS[name].asks_judge and "judge" not in entry:
-        return ["is graded by a judge: say which with `judge: {model, prompt}`"]
-    return []
+    grader, connector = GRADERS[name], CONNECTORS.get(str(entry.get("connector")))
+    problems = []
+    if grader.asks_judge and "judge" not in entry:
+        problems.append("is graded by a judge: say which with `judge: {model, prompt}`")
+    if grader.needs_reference and connector and not connector.has_reference(entry):
+        problems.append(f"is graded by {name}, which needs a `reference`: name the column of the right answers")
+    known = connector.metadata_names(entry) if connector else None
+    if known is not None and (missing := sorted(set(grader.metadata) - known)):
+        problems.append(f"is graded by {name}, which needs `{missing[0]}` of every question: name its column")
+    return problems
 
 
 ContentOf = Callable[[str], str]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic_core import PydanticCustomError
 
 from openthoughts.base.options import Options, execution_only
 from openthoughts.base.register import Register
@@ -82,12 +83,21 @@ class Connector(Options):
         """What the metadata of an entry's questions may hold; null where only the source can tell."""
         return None
 
+    @classmethod
+    def has_reference(cls, entry: Mapping[str, Any]) -> bool:
+        """Whether an entry's questions have reference answers, as far as the entry can tell."""
+        return True
+
     def read(self, revision: str | None) -> Iterator[pl.DataFrame]:
         """Yield the rows as tables of ``openthoughts.sources.rows.raw_batch``, in the source's own order.
 
         ``revision`` is what the lock pins. Raises ``UserError`` for the user's mistakes.
         """
         raise NotImplementedError
+
+
+QUESTION_KEYS = ("column", "text", "chat")
+"""Keys that say where in a table the question is."""
 
 
 class TableKeys(Connector):
@@ -103,6 +113,27 @@ class TableKeys(Connector):
     key: str | None = Field(None, description="Column that identifies a row.")
     metadata: Any = Field(None, description="Further columns to keep.")
     tests: Any = Field(None, description="Columns of the tests of a programming problem.")
+
+    @model_validator(mode="after")
+    def _with_one_question(self) -> Self:
+        for part in self.tables():
+            named = [key for key in QUESTION_KEYS if part.get(key) is not None]
+            if len(named) != 1:
+                said = f"{' and '.join(named)} say it" if named else "nothing says it"
+                sentence = f"where the question stands is said by one of {', '.join(QUESTION_KEYS)}: {said}"
+                raise PydanticCustomError("question", "{sentence}", {"sentence": sentence})
+        return self
+
+    def tables(self) -> list[dict[str, Any]]:
+        """The keys of each table that the entry reads."""
+        return [self.written()]
+
+    @classmethod
+    def has_reference(cls, entry: Mapping[str, Any]) -> bool:
+        """Whether every table names a column of reference answers, or the right one of its choices."""
+        parts = entry.get("parts") or [{}]
+        whole = [{**entry, **part} for part in parts]
+        return all(part.get("reference") or isinstance(part.get("choices"), Mapping) for part in whole)
 
     @classmethod
     def metadata_names(cls, entry: Mapping[str, Any]) -> frozenset[str] | None:

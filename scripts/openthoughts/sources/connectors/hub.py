@@ -28,6 +28,12 @@ class Hub(TableKeys):
     lookup: dict[str, Any] | None = Field(None, description="Where in another dataset the question stands.")
     ref: str = Field("main", description="Branch whose commit the lock pins.")
 
+    def tables(self) -> list[dict[str, Any]]:
+        """The keys of each part; of none where the questions stand in other datasets (``lookup``)."""
+        whole = self.written()
+        parts = [{**whole, **part} for part in whole.pop("parts", [{}])]
+        return [part for part in parts if not part.get("lookup")]
+
     @classmethod
     def is_locked(cls, entry: Mapping[str, Any]) -> bool:
         """Always."""
