@@ -14,6 +14,7 @@ from tests.tiny_model import make_tiny_model
 from openthoughts.base.cli import UserError
 from openthoughts.base.options import problems
 from openthoughts.inference.sampling import Sampling
+from openthoughts.models.engine_arguments import changing
 from openthoughts.models.model import Model, describe, weights_digest
 from openthoughts.models.request_form import CHAT, RequestForm
 
@@ -63,6 +64,26 @@ def test_the_key_of_a_local_model_is_what_changes_its_answers(tiny: Path) -> Non
     (weights / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
     others.append(describe(weights, path, "tiny"))
     assert len({it.key_digest() for it in [model, *others]}) == 6
+
+
+@pytest.mark.parametrize(
+    ("given", "changing_ones"),
+    [
+        ("", ""),
+        ("--max-num-seqs 64 --gpu-memory-utilization=0.8 -tp 4 --no-enable-prefix-caching --enforce-eager -O3", ""),
+        ("--quantization fp8 --max-num-seqs 64 --kv-cache-dtype=fp8", "--kv-cache-dtype=fp8 --quantization=fp8"),
+        ("--rope-scaling '{\"factor\": 4}'", "'--rope-scaling={\"factor\": 4}'"),
+        ("--enable-something-new", "--enable-something-new"),
+        ("--limit-mm-per-prompt image=0 video=0", "'--limit-mm-per-prompt=image=0 video=0'"),
+    ],
+)
+def test_arguments_of_an_engine_that_may_change_answers_are_part_of_the_key(
+    tiny: Path, given: str, changing_ones: str
+) -> None:
+    assert changing(given) == changing_ones
+    model = Model.read(tiny / "model.json")
+    with_them = replace(model, engine_args=changing(given))
+    assert (with_them.key() == model.key()) == (changing_ones == "")
 
 
 def test_the_key_of_an_apis_model_is_its_dated_name() -> None:

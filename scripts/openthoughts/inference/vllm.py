@@ -22,6 +22,7 @@ from openthoughts.base.cli import UserError
 from openthoughts.base.processes import Process, StopReason
 from openthoughts.inference.diagnoses import PORT_TAKEN, diagnose
 from openthoughts.inference.endpoints import SERVERS_VARIABLE, probe
+from openthoughts.models.engine_arguments import changing
 from openthoughts.models.model import Model
 
 LOOPBACK = "127.0.0.1"
@@ -193,7 +194,14 @@ def serve_command(
         # A seed of a request and chunked prefill together kill the engine on processors.
         arguments += ["--enforce-eager", "--no-enable-chunked-prefill"]
         arguments += ["--max-num-batched-tokens", str(max(CPU_BATCH_TOKENS, model.max_model_len or 0))]
-    return environment.command("vllm", "serve", str(model.weights), *arguments, *shlex.split(settings.engine_args))
+    if (unkept := changing(settings.engine_args)) and unkept != model.engine_args:
+        log.warning(
+            "the engine runs with %s, and answers are kept as without: give what changes them as `engine_args` of the "
+            "model's entry",
+            unkept,
+        )
+    further = shlex.split(model.engine_args) + shlex.split(settings.engine_args)
+    return environment.command("vllm", "serve", str(model.weights), *arguments, *further)
 
 
 def engine_variables(

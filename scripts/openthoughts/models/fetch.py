@@ -250,6 +250,7 @@ def described(name: str, entry: Entry, folder: Path, path: Path, identity: str |
             dtype=entry.get("dtype", "float32"),
             max_model_len=entry.get("max_model_len"),
             licence=entry.get("licence"),
+            engine_args=entry.get("engine_args", ""),
             embeds=True,
             folder=path.parent,
         )
@@ -261,6 +262,7 @@ def described(name: str, entry: Entry, folder: Path, path: Path, identity: str |
         dtype=entry.get("dtype", "bfloat16"),
         max_model_len=entry.get("max_model_len"),
         quantization=entry.get("quantization"),
+        engine_args=entry.get("engine_args", ""),
         licence=entry.get("licence"),
     )
 

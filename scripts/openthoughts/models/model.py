@@ -41,6 +41,8 @@ class Model:
     """SHA-256 over the weight files (see ``weights_digest``)."""
     dtype: str | None = None
     quantization: str | None = None
+    engine_args: str = ""
+    """Arguments of its engine that may change answers (``engine_arguments.changing``)."""
     max_model_len: int | None = None
     """Most tokens of prompt and answer together."""
     chat_template: str | None = None
@@ -122,6 +124,7 @@ class Model:
             "quantization": self.quantization,
             "chat_template": self.chat_template,
             "max_model_len": self.max_model_len,
+            **({"engine_args": self.engine_args} if self.engine_args else {}),
         }
 
     def request_form(self) -> RequestForm:

@@ -170,6 +170,7 @@ def publish(training: Training, folder: Path, output: Path, metrics: Path) -> No
         training.name,
         dtype=training.base.dtype or "bfloat16",  # measured as its base is
         max_model_len=training.base.max_model_len,
+        engine_args=training.base.engine_args,
         licence=training.base.licence,
         training=made,
     )

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from openthoughts.base.hashing import digest
 from openthoughts.base.places import located
 from openthoughts.models.architecture import Architecture
+from openthoughts.models.engine_arguments import changing
 from openthoughts.models.model import API
 from openthoughts.plan.catalog import Catalog, ContentOf, content_of, local_pins
 from openthoughts.plan.config import Settings
@@ -65,6 +66,8 @@ class Builder:
         if known is None:
             entries: Mapping[str, Mapping[str, Any]] = getattr(self.catalog, f"{kind}s")
             entry = {key: value for key, value in fetched_entry(entries[name]).items() if key not in NOT_FETCHED}
+            if kind == "model" and (args := changing(entries[name].get("serving", {}).get("engine_args") or "")):
+                entry["engine_args"] = args
             settings: dict[str, Any] = {"name": name, "entry": entry}
             pin = self.catalog.lock.get(f"{kind}s", {}).get(name)
             if pin is not None:

@@ -61,7 +61,11 @@ class Serving(Options):
     mode: Literal["live", "batch"] = execution_only(
         "live", description="live, or batch for the Batch API of a hosted model."
     )
-    engine_args: str = execution_only("", description="Further arguments of the engine.")
+    engine_args: str = execution_only(
+        "",
+        description="Further arguments of the engine; those that may change answers are part of who the model is, and "
+        "of ids.",
+    )
 
 
 class Endpoint(Options):
