@@ -28,8 +28,8 @@ CATALOG = Catalog(
         "puzzles": {"connector": "hub", "domain": "code", "rows": 10},
     },
     benchmarks={
-        "olympiad": {"connector": "hub", "domain": "math", "grader": "math", "samples": 3},
-        "trivia": {"connector": "hub", "domain": "math", "grader": "choice"},
+        "olympiad": {"connector": "hub", "domain": "math", "grader": "math", "samples": 3, "reference": "a"},
+        "trivia": {"connector": "hub", "domain": "math", "grader": "choice", "reference": "a", "choices": "c"},
         "programs": {"connector": "hub", "domain": "code", "grader": "none"},
     },
     models={
@@ -95,7 +95,7 @@ def test_the_examples_of_a_classifier_are_no_questions_of_the_recipe() -> None:
     assert len(drawn) == 3, "one of them draws examples"
 
 
-@pytest.mark.parametrize(("key", "value"), [("samples", 5), ("grader", "choice"), ("prompt", "rubric")])
+@pytest.mark.parametrize(("key", "value"), [("samples", 5), ("grader", "letter"), ("prompt", "rubric")])
 def test_how_a_benchmark_is_answered_is_part_of_the_ids_of_evaluations_only(key: str, value: Any) -> None:
     catalog = copy.deepcopy(CATALOG)
     catalog.benchmarks["olympiad"][key] = value
@@ -214,6 +214,14 @@ def test_descriptions_and_serving_of_the_catalog_are_no_part_of_an_id() -> None:
     sources = {**CATALOG.sources, "algebra": {**CATALOG.sources["algebra"], "licence": "odc-by", "rows": 5}}
     catalog = Catalog(sources, CATALOG.benchmarks, models, CATALOG.scales, CATALOG.prompts)
     assert changed_kinds(catalog=catalog) == set()
+
+
+def test_arguments_of_an_engine_that_may_change_answers_are_part_of_ids() -> None:
+    models = copy.deepcopy(dict(CATALOG.models))
+    models["teacher"] = {**models["teacher"], "serving": {"engine_args": "--max-num-seqs 64"}}
+    assert changed_kinds(catalog=replace(CATALOG, models=models)) == set()
+    models["teacher"] = {**models["teacher"], "serving": {"engine_args": "--kv-cache-dtype fp8"}}
+    assert {"model", "answers"} <= changed_kinds(catalog=replace(CATALOG, models=models))
 
 
 def test_a_pin_is_part_of_the_id_of_what_it_pins_and_of_all_that_follows() -> None:

@@ -7,40 +7,24 @@ from collections.abc import Iterator
 
 FREE = frozenset(
     {
-        *(
-            "api-server-count",
-            "async-scheduling",
-            "attention-backend",
-            "block-size",
-            "compilation-config",
-            "cpu-offload-gb",
-        ),
-        *("cudagraph-capture-sizes", "data-parallel-backend", "data-parallel-size", "disable-custom-all-reduce"),
-        *("disable-log-requests", "disable-log-stats", "distributed-executor-backend", "download-dir"),
-        *("enable-chunked-prefill", "enable-expert-parallel", "enable-log-requests", "enable-prefix-caching"),
-        *(
-            "enforce-eager",
-            "gpu-memory-utilization",
-            "kv-cache-memory-bytes",
-            "log-config-file",
-            "long-prefill-token-threshold",
-        ),
-        *("max-log-len", "max-long-partial-prefills", "max-num-batched-tokens", "max-num-partial-prefills"),
-        *("max-num-seqs", "max-parallel-loading-workers", "num-gpu-blocks-override", "num-scheduler-steps"),
+        *("api-server-count", "async-scheduling", "attention-backend", "block-size", "compilation-config"),
+        *("cpu-offload-gb", "cudagraph-capture-sizes", "data-parallel-backend", "data-parallel-size"),
+        *("disable-custom-all-reduce", "disable-log-requests", "disable-log-stats"),
+        *("distributed-executor-backend", "download-dir", "enable-chunked-prefill", "enable-expert-parallel"),
+        *("enable-log-requests", "enable-prefix-caching", "enforce-eager", "gpu-memory-utilization"),
+        *("kv-cache-memory-bytes", "log-config-file", "long-prefill-token-threshold", "max-log-len"),
+        *("max-long-partial-prefills", "max-num-batched-tokens", "max-num-partial-prefills", "max-num-seqs"),
+        *("max-parallel-loading-workers", "num-gpu-blocks-override", "num-scheduler-steps"),
         *("optimization-level", "pipeline-parallel-size", "prefix-caching-hash-algo", "renderer-num-workers"),
-        *("safetensors-load-strategy", "scheduling-policy", "stream-interval", "swap-space", "tensor-parallel-size"),
-        *("use-tqdm-on-load", "uvicorn-log-level"),
+        *("safetensors-load-strategy", "scheduling-policy", "stream-interval", "swap-space"),
+        *("tensor-parallel-size", "use-tqdm-on-load", "uvicorn-log-level"),
     }
 )
 """Those that say how fast an engine runs, in how much memory, and what it logs. Answers may differ by rounding, as they
 do with the company that a request has in its batch."""
 
-SHORT = {
-    "tp": "tensor-parallel-size",
-    "pp": "pipeline-parallel-size",
-    "dp": "data-parallel-size",
-    "O": "optimization-level",
-}
+SHORT = {"tp": "tensor-parallel-size", "pp": "pipeline-parallel-size", "dp": "data-parallel-size"}
+SHORT |= {f"O{level}": "optimization-level" for level in ("", 0, 1, 2, 3)}
 """Short names."""
 
 
