@@ -388,9 +388,19 @@ def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         plan(("recipes.small.answers.teacher", "x"), ("targets", ["y"]), ("recipes.small.training.scale", "z"))
     text = "\n".join(caught.value.problems)
-    assert len(caught.value.problems) == 4, text
-    for path in ("targets", "domains.math.answers.teacher", "domains.code.answers.teacher", "training.scale"):
+    assert len(caught.value.problems) == 3, text
+    for path in ("targets", "recipes.small.answers.teacher", "training.scale"):
         assert path in text
+
+
+def test_a_problem_is_told_where_it_was_written() -> None:
+    domain = ("recipes.small.domains.code.answers", {"teacher": "y"})
+    with pytest.raises(ConfigurationError) as caught:
+        plan(("recipes.small.answers.teacher", "x"), domain, ("recipes.small.limit", {"tokenizer": "z"}))
+    paths = sorted(problem.partition(":")[0] for problem in caught.value.problems)
+    assert paths == [
+        "recipes.small.answers.teacher", "recipes.small.domains.code.answers.teacher", "recipes.small.limit.tokenizer",
+    ]  # fmt: skip
 
 
 def test_a_benchmark_that_is_evaluated_but_not_decontaminated_against_is_warned_about() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from openthoughts.answers.filters import FILTERS
 from openthoughts.base.cli import UserError
@@ -19,7 +20,7 @@ from openthoughts.plan.settings.answers import Filter
 from openthoughts.plan.settings.configuration import Configuration
 from openthoughts.plan.settings.experiment import Experiment
 from openthoughts.plan.settings.questions import Select
-from openthoughts.plan.settings.recipe import Domain, Recipe, resolved_recipe
+from openthoughts.plan.settings.recipe import SHARED, Domain, Recipe
 from openthoughts.plan.settings.student import Evaluation, Training, resolved_scale
 from openthoughts.questions.labels import METHODS
 from openthoughts.sources.entries import written_prompt, written_steps
@@ -74,7 +75,7 @@ def reference_problems(config: Configuration, catalog: Catalog) -> list[str]:
         if target in recipes and target in experiments:
             problems.append(f"targets: '{target}' names a recipe and an experiment: rename one")
     for name, recipe in recipes.items():
-        problems += recipe_problems(f"recipes.{name}", recipe.resolved(), catalog, licences)
+        problems += recipe_problems(f"recipes.{name}", recipe, catalog, licences)
     for name, experiment in experiments.items():
         where = f"experiments.{name}"
         if experiment.base is not None and experiment.base not in recipes:
@@ -129,7 +130,7 @@ def arm_problems(
         settings = arm_recipe(experiment, written, overrides)
         recipe, broken = checked(Recipe, settings, arm)
         if recipe is not None:
-            broken = recipe_problems(arm, resolved_recipe(settings), catalog, licences)
+            broken = recipe_problems(arm, recipe, catalog, licences)
         for problem in broken:
             if (sentence := problem.removeprefix(arm)) not in told:
                 told.add(sentence)
@@ -168,11 +169,13 @@ def benchmark_problems(where: str, benchmarks: Sequence[str], catalog: Catalog) 
 
 
 def recipe_problems(where: str, recipe: Recipe, catalog: Catalog, licences: Sequence[str] | None = None) -> list[str]:
-    """Problems of a resolved recipe with the catalog, and of its settings with each other."""
+    """Problems of a recipe with the catalog, and of its settings with each other, each once, where it was written."""
     problems: list[str] = []
-    for domain, block in recipe.domains.items():
-        problems += domain_problems(f"{where}.domains.{domain}", block, catalog)
-        problems += licence_problems(f"{where}.domains.{domain}", block, catalog, licences)
+    for domain, block in recipe.resolved().domains.items():
+        path = f"{where}.domains.{domain}"
+        found = domain_problems(path, block, catalog) + licence_problems(path, block, catalog, licences)
+        problems += [_where_written(problem, where, domain, recipe) for problem in found]
+    problems = list(dict.fromkeys(problems))
     training, evaluation = recipe.training, recipe.evaluation
     if training:
         problems += unknown(f"{where}.training.student", "model", training.student, catalog.models)
@@ -188,6 +191,24 @@ def recipe_problems(where: str, recipe: Recipe, catalog: Catalog, licences: Sequ
             problems.append(f"{where}.evaluation: there is no student to evaluate: add `training`")
         problems += benchmark_problems(f"{where}.evaluation", evaluation.benchmarks, catalog)
     return problems
+
+
+def _where_written(problem: str, where: str, domain: str, recipe: Recipe) -> str:
+    """A problem of a domain's settings at the recipe's own, where the domain has them from there."""
+    told = problem.removeprefix(f"{where}.domains.{domain}.")
+    keys = told.partition(":")[0].split(".")
+    own, shared = recipe.domains[domain].written(), recipe.written()
+    is_shared = keys[0] in SHARED and keys[0] in shared and _depth(own, keys) < _depth(shared, keys)
+    return f"{where}.{told}" if is_shared else problem
+
+
+def _depth(settings: Any, keys: Sequence[str]) -> int:
+    """How many of the keys, one within the other, the settings have."""
+    for depth, key in enumerate(keys):
+        if not isinstance(settings, Mapping) or key not in settings:
+            return depth
+        settings = settings[key]
+    return len(keys)
 
 
 def scale_problems(where: str, training: Training, catalog: Catalog) -> list[str]:
