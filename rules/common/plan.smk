@@ -17,7 +17,7 @@ if not (HERE / "scripts").is_dir():
 sys.path.insert(0, str(HERE / "scripts"))
 
 from openthoughts.base.cli import UserError
-from openthoughts.plan.config import merged, prepared, typed
+from openthoughts.plan.config import merged, prepared, read_yaml, typed
 from openthoughts.costs.estimates import budget_warnings, estimate, total
 from openthoughts.plan.planner import make_plan
 from openthoughts.plan.validation import configured
@@ -36,6 +36,8 @@ def site(name):
 
 
 try:
+    for file in workflow.config_settings.configfiles:
+        read_yaml(Path(file))  # Snakemake takes the last of a key that is there twice
     SETTINGS = prepared(merged(config, typed(dict(workflow.config_settings.config))))
     if SETTINGS.get("gpu") is None and site("gpu_card"):
         SETTINGS = {**SETTINGS, "gpu": site("gpu_card")}

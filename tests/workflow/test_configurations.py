@@ -193,6 +193,15 @@ def test_a_mistake_ends_in_sentences_and_no_stack_trace(
     assert "Traceback" not in output
 
 
+def test_a_key_that_is_there_twice_is_a_mistake(checkout: Checkout) -> None:
+    (checkout.folder / "twice.yaml").write_text(
+        "recipes:\n  openthoughts3:\n    filter: {by: none}\n    filter: {by: all}\n"
+    )
+    output = checkout.snakemake("--configfile", "twice.yaml", *DRY_RUN, fails=True)
+    assert "the key 'filter' is there twice" in output
+    assert "Traceback" not in output
+
+
 def test_the_readmes_ablation_shares_every_question(checkout: Checkout) -> None:
     vary = {"answers.teacher": ["qwq-32b", "phi-4-reasoning-plus"]}
     own = {"targets": ["teachers"], "experiments": {"teachers": {"base": "openthoughts3", "vary": vary}}}
