@@ -302,6 +302,14 @@ def test_a_file_on_this_machine_is_pinned_by_its_content(tmp_path: Path) -> None
     assert before == ids(plan(catalog=catalog))
 
 
+def test_every_path_that_is_not_there_is_told_at_once() -> None:
+    gone = {name: {"connector": "local", "domain": "math", "path": f"{name}.csv"} for name in ("algebra", "puzzles")}
+    with pytest.raises(ConfigurationError) as caught:
+        plan(catalog=replace(CATALOG, sources={**CATALOG.sources, **gone}))
+    assert len(caught.value.problems) == 2
+    assert all("does not exist" in problem for problem in caught.value.problems)
+
+
 EXPERIMENT = ("experiments.which", {"base": "small", "vary": {"filter.by": ["none", "majority"]}})
 TARGET = ("targets", ["which", "small"])
 

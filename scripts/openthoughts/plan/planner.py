@@ -11,6 +11,7 @@ a stage is run (shards, GPUs, concurrency) is ``execution`` and never part of an
 
 from __future__ import annotations
 
+from openthoughts.base.cli import UserError
 from openthoughts.plan.budget_problems import budget_problems
 from openthoughts.plan.catalog import Catalog, ContentOf, content_of
 from openthoughts.plan.config import ConfigurationError, Settings
@@ -29,7 +30,16 @@ def make_plan(config: Configuration | Settings, catalog: Catalog, content: Conte
     ``ConfigurationError`` lists every problem found.
     """
     whole = config if isinstance(config, Configuration) else validated(config, catalog)
-    build = Builder(catalog, content, whole.shard_hours, whole.gpu)
+    problems: list[str] = []
+
+    def content_or_problem(path: str) -> str:
+        try:
+            return content(path)
+        except UserError as error:
+            problems.append(str(error).rstrip("."))
+            return ""
+
+    build = Builder(catalog, content_or_problem, whole.shard_hours, whole.gpu)
     wanted = set(whole.targets)
     recipes = {name: recipe.resolved() for name, recipe in whole.recipes.items()}
     recipe_plans = {name: plan_recipe(build, name, recipe) for name, recipe in recipes.items() if name in wanted}
@@ -38,8 +48,9 @@ def make_plan(config: Configuration | Settings, catalog: Catalog, content: Conte
         for name, experiment in whole.experiments.items()
         if name in wanted
     }
-    if whole.budget.usd is not None and (lacking := budget_problems(build.index.values())):
-        raise ConfigurationError(lacking)
+    problems += budget_problems(build.index.values()) if whole.budget.usd is not None else []
+    if problems:
+        raise ConfigurationError(problems)
     bases = [base for name in experiment_plans if (base := whole.experiments[name].base)]
     warned = dict.fromkeys(
         warning for name in [*recipe_plans, *bases] for warning in recipe_warnings(name, recipes[name], catalog)
