@@ -28,6 +28,7 @@ from openthoughts.costs.estimates import (
     total,
 )
 from openthoughts.plan.plan_file import add_plan_arguments, configured
+from openthoughts.plan.register import inference
 from openthoughts.plan.stages import ExperimentPlan, Plan, Stage
 
 
@@ -159,7 +160,7 @@ def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int, gpu: str | 
     """Print how far dollars and GPU-hours may lie from the estimate, and the time that limits and GPUs leave."""
     print("\nThe jobs are those that a dry run lists, except its target (`all`).")
     if whole.usd:
-        print(f"${whole.usd_low:,.0f} to ${whole.usd_high:,.0f} at live prices.")
+        print(f"${whole.usd_low:,.0f} to ${whole.usd_high:,.0f} at live prices ({', '.join(price_dates(stages))}).")
     if whole.gpu_hours >= 1:
         of = f" of {gpu}" if gpu else ""
         print(f"{whole.gpu_hours_low:,.0f} to {whole.gpu_hours_high:,.0f} GPU-hours{of}: ", end="")
@@ -167,6 +168,13 @@ def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int, gpu: str | 
         print(f"{low:,.1f} to {high:,.1f} hours on {gpus} GPUs that are never idle.")
     for model, hours in request_hours(stages).items():
         print(f"{hours:,.1f} hours of requests to {model}, at the limits of its `serving`.")
+
+
+def price_dates(stages: Iterable[Stage]) -> list[str]:
+    """Of each hosted model that stages ask, when its price was looked up."""
+    asked = {stage.input("model") for stage in stages if inference(stage)}
+    prices = {model.settings["name"]: model.execution["price"] for model in asked if model.execution.get("price")}
+    return [f"{name}: {price.get('as_of') or 'no date'}" for name, price in sorted(prices.items())]
 
 
 def show_spent(plan: Plan, stages: Sequence[Stage], store: Path, accelerator: str) -> list[dict[str, Any]]:

@@ -35,6 +35,7 @@ class Price(BaseModel):
     input: float = Field(ge=0)
     output: float = Field(ge=0)
     batch: float = Field(default=1.0, ge=0)
+    as_of: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Price | None:

@@ -82,6 +82,7 @@ class Price(Options):
     input: float = execution_only(description="Price of a million input tokens.")
     output: float = execution_only(description="Price of a million output tokens.")
     batch: float = execution_only(1.0, description="Factor of the Batch API.")
+    as_of: str | None = execution_only(None, description="When the price was looked up, such as 2026-11.")
 
 
 class Model(Options):
