@@ -212,6 +212,33 @@ def test_the_rationale_takes_nothing_from_the_number(text: str) -> None:
     assert isinstance(read, Rated) and read.grade == 7
 
 
+@pytest.mark.parametrize(
+    ("text", "grade"),
+    [
+        (r"""{"grade": 7, "reasoning": "It prints {'a': 1, 'b': 2}, not {'grade': 3} for \(n\)."}""", 7),
+        (r"""{"reasoning": "The \(n\) case f = {'a': 1, 'b': 2} is simple.", "grade": 7}""", 7),
+        (r'{"grade": 7, "reasoning": "Needs \(x^2\), creativity: 6, grade: 8, so it is hard."}', 7),
+        ("{'grade': 7, 'reasoning': 'Good, grade: 3.'}", 7),
+        ("{'grade': 7, 'reasoning': 'overall, I rate it, grade: 3/10, since'}", 7),
+        ('An easy one: {"grade": 2}.\n' + r"""{"reasoning": "\(n\) for f = {'a': 1}", "grade": 7}""", 7),
+        ('{"grade": 8, "reasoning": "x", "grade": 8', None),
+        (r'{"reasoning": "Uses \(x\), level: high, grade: 7, steps: 3", "grade": 1', None),
+        ('{"grade": 7, "r', 7),
+        ('{"grade": 7, "reasoning"', 7),
+        ('{"grade": 7, ...}', 7),
+        ('{"grade": 07, "reasoning": "x"}', 7),
+        (r'{\n  "grade": 7,\n  "reasoning": "x"\n}', 7),
+        ('{"grade": 7, "reasoning": "It closes </think> at the end', 7),
+        (r'{"grade": 7, "reasoning": "Uses \(n\), </think> and {1, 2}."}', 7),
+        ('{"reasoning": "It ends its <think> block {1}", "grade": 7,}', 7),
+        ('<|channel|>analysis<|message|>hm<|end|><|channel|>final <|constrain|>json<|message|>{"grade": 7}', 7),
+    ],
+)
+def test_nothing_in_a_text_is_taken_for_a_member(text: str, grade: int | None) -> None:
+    read = read_answer(Rated, text)
+    assert (read.grade if isinstance(read, Rated) else None) == grade
+
+
 def test_many_numbers_are_read_in_time() -> None:
     members = ", ".join(f"k{number}: {number}" for number in range(15_000))
     assert read_answer(Grade, f"{{{members}, grade: 7}}") == Grade(grade=7)

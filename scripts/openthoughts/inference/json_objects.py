@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import functools
 import itertools
 import json
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +18,9 @@ MOST_BRACES = 200
 
 MOST_MARKS = 2_000
 """So many quotes and brackets of broken objects are repaired per answer; a repair takes their square in time."""
+
+MOST_TRIED = 1_000_000
+"""So many characters of broken objects are read as something near JSON, per answer."""
 
 MOST_SCANNED = 100_000
 """So many quotes and braces are looked at, per answer, to find where broken objects end."""
@@ -32,7 +38,7 @@ class Found:
     is_cut: bool = False
     """Whether it is never closed."""
     is_strict: bool = True
-    """Whether it is JSON as it stands."""
+    """Whether it is JSON as it stands, but for backslashes, commas and the spelling of words."""
 
 
 def objects_in(text: str, begin_at: int, names: frozenset[str]) -> list[Found]:
@@ -42,7 +48,7 @@ def objects_in(text: str, begin_at: int, names: frozenset[str]) -> list[Found]:
     there are the whole members and the string that is not whole.
     """
     objects: list[Found] = []
-    at, marks, scan = begin_at, 0, _Scan(text)
+    at, marks, tried, scan = begin_at, 0, 0, _Scan(text)
     braces = [match.start() for match in re.compile(r"\{").finditer(text, begin_at)]
     for begin in braces if len(braces) <= 2 * MOST_BRACES else braces[:MOST_BRACES] + braces[-MOST_BRACES:]:
         if begin < at:
@@ -54,9 +60,15 @@ def objects_in(text: str, begin_at: int, names: frozenset[str]) -> list[Found]:
             closing = scan.closing_brace(begin)
             end = closing or len(text)
             written = text[begin:end] if marks <= MOST_MARKS else ""
+            tried += len(written)
+            value = _nearly_json(written) if closing and ":" in written and tried <= MOST_TRIED else None
+            is_strict = value is not None
+        if value is None:
             marks += len(_MARK.findall(written)) if ":" in written else 0
             if ":" in written and marks <= MOST_MARKS:
                 value = _repaired_object(written, closing is None, names)
+            if value is None and any(key_of(name).search(written) for name in names):
+                value = {}  # it hides what is in it
         if value is not None:
             objects.append(Found(begin, end, value, closing is None, is_strict))
             at = end
@@ -70,6 +82,29 @@ def _strict_object(text: str, begin: int) -> tuple[dict[str, Any] | None, int]:
     except (ValueError, RecursionError):
         return None, begin
     return value, end
+
+
+_ESCAPE = re.compile(r"""\\(?:(["\\/bfnrt]|u[0-9a-fA-F]{4})|)""")
+_WORDS = (re.compile(r"\btrue\b"), "True"), (re.compile(r"\bfalse\b"), "False"), (re.compile(r"\bnull\b"), "None")
+
+
+def _nearly_json(written: str) -> dict[str, Any] | None:
+    """A whole object with a backslash or a comma too many, in Python's spelling, or escaped as a text; null else.
+
+    Its strings are whole, so nothing in them is taken for a member.
+    """
+    plain = _ESCAPE.sub(lambda found: found[0] if found[1] else r"\\", written)
+    plain = re.sub(r",\s*\}$", "}", plain)
+    python = functools.reduce(lambda text, word: word[0].sub(word[1], text), _WORDS, written)
+    escaped = written.replace("\\n", " ").replace('\\"', '"')
+    for read, text in ((json.JSONDecoder(strict=False).decode, plain), (ast.literal_eval, python)):
+        with contextlib.suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of escapes that Python does not know
+                value = read(text)
+            if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+                return value
+    return _strict_object(escaped, 0)[0] if escaped != written else None
 
 
 _LATEX = re.compile(
@@ -94,10 +129,21 @@ def _repaired_object(written: str, is_cut: bool, names: frozenset[str]) -> dict[
     if not isinstance(value, dict):
         return None
     whole = _as_written(value, {name: _given(name, written) for name in names})
-    if is_cut and not re.search(r"""[,\]}"'`]\s*$""", written):
+    if is_cut and not _FOLLOWED.search(written):
         whole = _without_cut_end(whole)
+        cut = [name for name in names if _is_cut_at(name, written)]  # a name that is there twice stands first
+        whole = {name: member for name, member in whole.items() if name.strip().lower() not in cut}
     return dict(whole)
 
+
+def _is_cut_at(name: str, written: str) -> bool:
+    """Whether a number of that name is what a broken object ends with."""
+    last = max((key.end() for key in key_of(name).finditer(written)), default=len(written))
+    return re.fullmatch(r"""\s*["'“]?[+-]?\d[\d.]*\s*""", written[last:]) is not None
+
+
+_FOLLOWED = re.compile(r"""(?:[\]}"'`]|,\s{0,99}(?:["'“][\w ]{0,60}["'”]?)?)\s*$""")
+"""What stands after a last member that is whole: its own end, or the beginning of the next one's name."""
 
 _CLEAN = re.compile(
     r"""["'“`*$<\s]*([+-]?(?:[0-9][0-9_]*(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?|true|false))["'”`*$>,;\s]*"""
@@ -108,7 +154,7 @@ _CLEAN = re.compile(
 
 _VALUE_ENDS = re.compile(
     r"""[,;]?\s{0,99}\\{0,4}["'“`][\w ]{1,60}\\{0,4}["'”`]\s{0,9}:"""  # the next member
-    r"""|[,;\n]\s{0,99}[\w ]{1,60}:|,?\s{0,99}[\]}]|\s*```|\Z"""
+    r"""|[,;\n]\s{0,99}[\w ]{1,60}:|,?\s{0,99}[\]}]|\s*```|,?\s{0,99}\.\.\.|,\s{0,99}["'“][\w ]{0,60}["'”]?\s*\Z|\Z"""
 )
 LONGEST_VALUE = 200
 MOST_GIVEN = 100
@@ -139,22 +185,27 @@ def _as_written(value: Any, given: Mapping[str, Sequence[str]]) -> Any:
 
 
 def _number_as_given(value: float, given: Sequence[str]) -> Any:
-    """A number that a repair found, where it was given as such; else the text that it is the beginning of."""
-    for each in given:
-        if (clean := _CLEAN.fullmatch(each)) and _same(clean[1], value):
-            return value
-    for each in given:
-        number = re.match(r"[\d.]+", each)
-        if number and _same(number[0], value):
-            return each
-    return f"? {value}"
+    """A number that a repair found, where it was given as such; else the text that it is the beginning of.
+
+    Where the name stands as a key more than once, with other numbers, it is neither.
+    """
+    numbers = [number[0] for each in given if (number := _NUMBER.search(each[:LONGEST_NUMBER]))]
+    if not all(_same(number, value) for number in numbers):
+        return f"? {value}"
+    if any(_CLEAN.fullmatch(each) for each in given):
+        return value
+    return next((each for each in given if _NUMBER.match(each)), f"? {value}")
+
+
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?|true|false", re.IGNORECASE)
+LONGEST_NUMBER = 20
 
 
 def _same(written: str, value: float) -> bool:
-    try:
-        return bool(json.loads(written.lower().replace("_", "").lstrip("+").rstrip(".")) == value)
-    except ValueError:
-        return False
+    """Whether a number or truth value is the one that was read."""
+    if written.lower() in ("true", "false"):
+        return isinstance(value, bool) and value == (written.lower() == "true")
+    return float(written) == abs(value)
 
 
 class _Scan:

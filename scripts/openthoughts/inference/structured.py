@@ -28,14 +28,14 @@ class Form(BaseModel):
 AnyForm = TypeVar("AnyForm", bound=Form)
 
 _NAMES = "|".join(TAG_NAMES)
-_CLOSED_ONLY = "reflection|analysis|scratchpad"
+_CLOSED_ONLY = "reflection|analysis|scratchpad|thoughts|thought_process|reasoning_process|inner_monologue"
 OPENED = re.compile(
     rf"<\|?(?:begin_of_)?(?:{_NAMES})\s*\|?>|\[THINK\]|◁think▷|<\|channel\|>analysis<\|message\|>|^Thinking\.\.\.$",
     re.IGNORECASE | re.MULTILINE,
 )
 CLOSED = re.compile(
-    rf"</(?:{_NAMES}|{_CLOSED_ONLY})\s*>|<\|end_of_thought\|>|\[/THINK\]|◁/think▷|<\|channel\|>final<\|message\|>"
-    r"|\.\.\.done thinking\.",
+    rf"</(?:{_NAMES}|{_CLOSED_ONLY})\s*>|<\|end_of_thought\|>|\[/THINK\]|◁/think▷"
+    r"|<\|channel\|>final\s*(?:<\|constrain\|>\s*\w+\s*)?<\|message\|>|\.\.\.done thinking\.",
     re.IGNORECASE,
 )
 """Where the thinking of an answer begins and ends."""
@@ -120,6 +120,8 @@ def read_answer(form: type[AnyForm], text: str, is_cut: bool = False) -> AnyForm
         inner = _outermost(each.value, needed)
         was_cut = each.is_cut and (bool(inner) or _names_a_member(form, text[each.begin :]))
         if not inner and not was_cut:
+            if not each.is_strict and any(key_of(name).search(text, each.begin, each.end) for name in needed):
+                return Unreadable("an object that cannot be read", "", text[begin:])
             continue
         found = _agreed(form, inner or [each.value], text[begin:])
         if is_cut and not each.is_cut and not _is_whole(text, begin, each, objects):
@@ -133,9 +135,13 @@ def read_answer(form: type[AnyForm], text: str, is_cut: bool = False) -> AnyForm
 
 
 def _is_whole(text: str, begin: int, found: Found, objects: Sequence[Found]) -> bool:
-    """Whether an object is the answer although the text was cut: it ends the text, or the answer began with it."""
+    """Whether an object is the answer although the text was cut: it ends or begins it, or is a block of its own."""
     first = next(each for each in objects if each.value == found.value)
-    return _TAIL.fullmatch(text, found.end) is not None or _LEAD.fullmatch(text, begin, first.begin) is not None
+    is_first = _LEAD.fullmatch(text, begin, first.begin) is not None
+    is_block = text[: found.begin].rstrip().endswith(("```json", "```")) and text[found.end :].lstrip().startswith(
+        "```"
+    )
+    return is_first or is_block or _TAIL.fullmatch(text, found.end) is not None
 
 
 def _after_thinking(text: str, names: frozenset[str]) -> tuple[int | None, list[Found]]:
@@ -151,11 +157,11 @@ def _after_thinking(text: str, names: frozenset[str]) -> tuple[int | None, list[
             return None, []
         begin = closed.end()
     objects = objects_in(text, begin, names)
-    last = next((tag for tag in reversed([*CLOSED.finditer(text, begin)]) if not _is_inside(tag, objects)), None)
+    last = next((tag for tag in reversed([*CLOSED.finditer(text, begin)]) if not _is_inside(tag, objects, names)), None)
     if last is not None:
         begin = last.end()
         objects = objects_in(text, begin, names)
-    tag = next((tag for tag in OPENED.finditer(text, begin) if not _is_inside(tag, objects)), None)
+    tag = next((tag for tag in OPENED.finditer(text, begin) if not _is_inside(tag, objects, names)), None)
     if tag is None:
         return begin, objects
     is_word = text[: tag.start()].rpartition("\n")[2].strip() != ""
@@ -166,13 +172,16 @@ def _after_thinking(text: str, names: frozenset[str]) -> tuple[int | None, list[
     ]
 
 
-def _is_inside(tag: re.Match[str], objects: Sequence[Found]) -> bool:
-    """Whether a tag stands in an object, in a broken one after its last brace."""
-    return any(
-        each.begin < tag.start() < each.end and not each.is_cut
-        and (each.is_strict or "{" not in tag.string[tag.end() : each.end])
-        for each in objects
-    )  # fmt: skip
+def _is_inside(tag: re.Match[str], objects: Sequence[Found], names: frozenset[str]) -> bool:
+    """Whether a tag stands in an object: in a broken one after its last brace, in one that was cut after a member."""
+
+    def holds(each: Found) -> bool:
+        text = tag.string
+        is_last = each.is_strict or text.find("{", tag.end(), each.end) < 0
+        named = not each.is_cut or any(key_of(name).search(text, each.begin, tag.start()) for name in names)
+        return is_last and named
+
+    return any(each.begin < tag.start() < each.end and holds(each) for each in objects)
 
 
 def _names_a_member(form: type[Form], written: str) -> bool:
