@@ -16,10 +16,10 @@ from typing import Any
 MOST_BRACES = 200
 """So many opening braces are looked at, the first and the last ones: more of them are a model's loop."""
 
-MOST_MARKS = 2_000
+MOST_MARKS = 900
 """So many quotes and brackets of broken objects are repaired per answer; a repair takes their square in time."""
 
-MOST_TRIED = 1_000_000
+MOST_TRIED = 400_000
 """So many characters of broken objects are read as something near JSON, per answer."""
 
 MOST_SCANNED = 100_000
@@ -229,7 +229,7 @@ class _Scan:
         return None
 
 
-_OUTSIDE_STRINGS, _ANYWHERE = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]', re.DOTALL), re.compile(r"[{}]")
+_OUTSIDE_STRINGS, _ANYWHERE = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[{}]', re.DOTALL), re.compile(r"[{}]")
 """Braces, and strings with what is in them; in a broken object the quotes may belong to nothing."""
 
 _NUMBERLIKE = re.compile(r"\s*[+-]?\d.{0,20}", re.DOTALL)
