@@ -44,9 +44,11 @@ def ask(
     grace: float = 1.0,
     local: bool = True,
     form: RequestForm | None = None,
+    answers: dict[str, Answer] | None = None,
     **limits: float,
 ) -> dict[str, Answer]:
-    answers: dict[str, Answer] = {}
+    """The answers to requests; ``answers`` takes them, too, of a run that ends in an error."""
+    answers = {} if answers is None else answers
     stopping = asyncio.Event()
     address = server if isinstance(server, Address) else Address(server.base_url)
 
@@ -62,11 +64,7 @@ def ask(
         async with Client(address, settings, allowed, local=local, form=form) as client:
             await client.run(iter(requests), answered, stopping, grace)
 
-    try:
-        asyncio.run(run())
-    except FatalError as error:
-        error.answers = answers  # type: ignore[attr-defined]
-        raise
+    asyncio.run(run())
     return answers
 
 
@@ -136,17 +134,19 @@ def test_a_question_that_never_gets_an_answer_is_a_failure_of_its_own() -> None:
 def test_an_outage_fails_the_run_and_no_question() -> None:
     with FakeServer() as server:
         server.faults.append(Fault(status=503, message="down for maintenance"))
-        with pytest.raises(FatalError, match=r"answers nothing.*down for maintenance") as raised:
-            ask(server, wanted(40))
-        assert raised.value.answers == {}  # type: ignore[attr-defined]
+        answers: dict[str, Answer] = {}
+        with pytest.raises(FatalError, match=r"answers nothing.*down for maintenance"):
+            ask(server, wanted(40), answers=answers)
+        assert answers == {}
 
 
 def test_a_setting_that_the_server_never_takes_fails_the_run_and_no_question() -> None:
     with FakeServer() as server:
         server.faults.append(Fault(status=400, message="unknown parameter: top_k"))
-        with pytest.raises(FatalError, match="unknown parameter: top_k") as raised:
-            ask(server, wanted(3))
-        assert raised.value.answers == {}  # type: ignore[attr-defined]
+        answers: dict[str, Answer] = {}
+        with pytest.raises(FatalError, match="unknown parameter: top_k"):
+            ask(server, wanted(3), answers=answers)
+        assert answers == {}
 
 
 @pytest.mark.parametrize(
@@ -326,9 +326,10 @@ def test_a_server_whose_answers_cannot_be_read_ends_the_run_and_no_question_is_f
     odd = {"choices": [{"finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 5}}
     with FakeServer() as server:
         server.faults.append(Fault(body=odd, times=1000))
-        with pytest.raises(FatalError, match=r"answers nothing.*is not a completion") as raised:
-            ask(server, wanted(200))
-        assert raised.value.answers == {}  # type: ignore[attr-defined]
+        answers: dict[str, Answer] = {}
+        with pytest.raises(FatalError, match=r"answers nothing.*is not a completion"):
+            ask(server, wanted(200), answers=answers)
+        assert answers == {}
         assert server.asked.total() < 100
 
 
@@ -363,9 +364,9 @@ async def _ask_and_stop_server(server: FakeServer, answers: dict[str, Answer]) -
 
 def test_stopping_lets_what_is_in_flight_finish() -> None:
     with FakeServer(latency=0.3) as server:
-        with pytest.raises(FatalError, match="run again for the rest") as raised:
-            ask(server, wanted(100), stop_after=2, grace=30.0)
-        answers = raised.value.answers  # type: ignore[attr-defined]
+        answers: dict[str, Answer] = {}
+        with pytest.raises(FatalError, match="run again for the rest"):
+            ask(server, wanted(100), stop_after=2, grace=30.0, answers=answers)
         assert 2 <= len(answers) == server.asked.total() < 100
 
 

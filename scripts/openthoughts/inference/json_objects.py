@@ -16,10 +16,10 @@ from typing import Any
 MOST_BRACES = 200
 """So many opening braces are looked at, the first and the last ones: more of them are a model's loop."""
 
-MOST_MARKS = 2_000
+MOST_MARKS = 900
 """So many quotes and brackets of broken objects are repaired per answer; a repair takes their square in time."""
 
-MOST_TRIED = 1_000_000
+MOST_TRIED = 400_000
 """So many characters of broken objects are read as something near JSON, per answer."""
 
 MOST_SCANNED = 100_000
@@ -45,34 +45,60 @@ def objects_in(text: str, begin_at: int, names: frozenset[str]) -> list[Found]:
     """The JSON objects of a text, from a place on, that are in no other; ``names`` are members of the form.
 
     What is not quite JSON is repaired: a backslash of LaTeX, single quotes, a comma too many. Of one that is cut off
-    there are the whole members and the string that is not whole.
+    there are the whole members and the string that is not whole. One that cannot be repaired and has a member's name
+    is there without members: what is in it is no object of its own.
     """
-    objects: list[Found] = []
-    at, marks, tried, scan = begin_at, 0, 0, _Scan(text)
+    reader, objects, at = _Reader(text, names), list[Found](), begin_at
     braces = [match.start() for match in re.compile(r"\{").finditer(text, begin_at)]
     for begin in braces if len(braces) <= 2 * MOST_BRACES else braces[:MOST_BRACES] + braces[-MOST_BRACES:]:
-        if begin < at:
-            continue
-        value, end = _strict_object(text, begin)
-        closing: int | None = end
-        is_strict = value is not None
-        if value is None:
-            closing = scan.closing_brace(begin)
-            end = closing or len(text)
-            written = text[begin:end] if marks <= MOST_MARKS else ""
-            tried += len(written)
-            value = _nearly_json(written) if closing and ":" in written and tried <= MOST_TRIED else None
-            is_strict = value is not None
-        if value is None:
-            marks += len(_MARK.findall(written)) if ":" in written else 0
-            if ":" in written and marks <= MOST_MARKS:
-                value = _repaired_object(written, closing is None, names)
-            if value is None and any(key_of(name).search(written) for name in names):
-                value = {}  # it hides what is in it
-        if value is not None:
-            objects.append(Found(begin, end, value, closing is None, is_strict))
-            at = end
+        if begin >= at and (found := reader.object_at(begin)) is not None:
+            objects.append(found)
+            at = found.end
     return objects
+
+
+class _Reader:
+    """Reads the objects of one text, broken ones in bounded time over all."""
+
+    def __init__(self, text: str, names: frozenset[str]) -> None:
+        self._text = text
+        self._names = names
+        self._scanned = self._tried = self._marks = 0
+
+    def object_at(self, begin: int) -> Found | None:
+        """The object that begins at a brace; null where there is none."""
+        value, end = _strict_object(self._text, begin)
+        if value is not None:
+            return Found(begin, end, value)
+        closing = self._closing_brace(begin)
+        end = closing or len(self._text)
+        if self._marks > MOST_MARKS or ":" not in (written := self._text[begin:end]):
+            return None
+        self._tried += len(written)
+        if closing and self._tried <= MOST_TRIED and (value := _nearly_json(written)) is not None:
+            return Found(begin, end, value)
+        self._marks += len(_MARK.findall(written))
+        value = _repaired_object(written, closing is None, self._names) if self._marks <= MOST_MARKS else None
+        if value is None and any(key_of(name).search(written) for name in self._names):
+            value = {}
+        return None if value is None else Found(begin, end, value, closing is None, is_strict=False)
+
+    def _closing_brace(self, begin: int) -> int | None:
+        """Where the brace that opens at ``begin`` is closed again; null where it is not, or that takes too long."""
+        for wanted in (_OUTSIDE_STRINGS, _ANYWHERE):
+            depth = 0
+            for match in wanted.finditer(self._text, begin):
+                self._scanned += 1
+                if self._scanned > MOST_SCANNED:
+                    return None
+                depth += {"{": 1, "}": -1}.get(match[0], 0)
+                if depth == 0:
+                    return match.end()
+        return None
+
+
+_OUTSIDE_STRINGS, _ANYWHERE = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[{}]', re.DOTALL), re.compile(r"[{}]")
+"""Braces, and strings with what is in them; in a broken object the quotes may belong to nothing."""
 
 
 def _strict_object(text: str, begin: int) -> tuple[dict[str, Any] | None, int]:
@@ -207,30 +233,6 @@ def _same(written: str, value: float) -> bool:
         return isinstance(value, bool) and value == (written.lower() == "true")
     return float(written) == abs(value)
 
-
-class _Scan:
-    """Finds where broken objects of a text end, in bounded time."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._left = MOST_SCANNED
-
-    def closing_brace(self, begin: int) -> int | None:
-        """Where the brace that opens at ``begin`` is closed again; null where it is not, or that takes too long."""
-        for wanted in (_OUTSIDE_STRINGS, _ANYWHERE):
-            depth = 0
-            for match in wanted.finditer(self._text, begin):
-                self._left -= 1
-                if self._left < 0:
-                    return None
-                depth += {"{": 1, "}": -1}.get(match[0], 0)
-                if depth == 0:
-                    return match.end()
-        return None
-
-
-_OUTSIDE_STRINGS, _ANYWHERE = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]', re.DOTALL), re.compile(r"[{}]")
-"""Braces, and strings with what is in them; in a broken object the quotes may belong to nothing."""
 
 _NUMBERLIKE = re.compile(r"\s*[+-]?\d.{0,20}", re.DOTALL)
 

@@ -194,7 +194,7 @@ class Prompt:
 BY_ATTRIBUTE = frozenset({"attr", "selectattr", "rejectattr", "groupby", "sum"})
 """Filters of Jinja that take the name of an attribute first; others name it as ``attribute``."""
 
-LOOKING_UP = frozenset({"get", "pop", "setdefault", "__getitem__"})
+LOOKING_UP = frozenset({"get", "pop", "setdefault"})
 """Methods that take a key first."""
 
 

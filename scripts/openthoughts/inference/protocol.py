@@ -293,15 +293,27 @@ _NO_MODEL = re.compile(r"\bmodel\b.*\b(not exist|not found|unknown|invalid)|(unk
 _NO_SETTINGS = ("model", "messages", "input")
 
 
+def change_of(reason: str) -> dict[str, Any]:
+    """The part of a model's ``request`` block that answers a refusal; empty where none is known to."""
+    if _OTHER_API in reason:
+        return {"api": "responses"}
+    if renamed := _RENAMED.search(reason):
+        return {"rename": {renamed[1]: renamed[2]}}
+    if not _REFUSED_SETTING.search(reason):
+        return {}
+    key = next((named[1] for pattern in _NAMED if (named := pattern.search(reason))), None)
+    return {} if key is None or key in _NO_SETTINGS else {"omit": [key]}
+
+
 def remedy(reason: str) -> str:
     """What to do where a server refuses everything for this reason."""
-    if _OTHER_API in reason:
+    change = change_of(reason)
+    if "api" in change:
         return "ask it by the Responses API with `request: {api: responses}` in its entry of the catalog"
-    if renamed := _RENAMED.search(reason):
-        return f"name it with `request: {{rename: {{{renamed[1]}: {renamed[2]}}}}}` in its entry of the catalog"
-    if _REFUSED_SETTING.search(reason):
-        found = next((named[1] for pattern in _NAMED if (named := pattern.search(reason))), "...")
-        key = "..." if found in _NO_SETTINGS else found
+    for key, name in change.get("rename", {}).items():
+        return f"name it with `request: {{rename: {{{key}: {name}}}}}` in its entry of the catalog"
+    if change or _REFUSED_SETTING.search(reason):
+        (key,) = change.get("omit", ["..."])
         return f"leave out what the model refuses with `request: {{omit: [{key}]}}` in its entry of the catalog"
     if _NO_MODEL.search(reason):
         return "correct `api_model` in its entry of the catalog"

@@ -138,9 +138,8 @@ def _is_whole(text: str, begin: int, found: Found, objects: Sequence[Found]) -> 
     """Whether an object is the answer although the text was cut: it ends or begins it, or is a block of its own."""
     first = next(each for each in objects if each.value == found.value)
     is_first = _LEAD.fullmatch(text, begin, first.begin) is not None
-    is_block = text[: found.begin].rstrip().endswith(("```json", "```")) and text[found.end :].lstrip().startswith(
-        "```"
-    )
+    before, after = text[: found.begin].rstrip(), text[found.end :].lstrip()
+    is_block = before.endswith(("```json", "```")) and after.startswith("```")
     return is_first or is_block or _TAIL.fullmatch(text, found.end) is not None
 
 
@@ -151,7 +150,7 @@ def _after_thinking(text: str, names: frozenset[str]) -> tuple[int | None, list[
     is no answer; where the tag stands in the middle of a line, an object at the very end is one.
     """
     begin = 0
-    while opened := OPENED.match(text, _LEAD.match(text, begin).end()):  # type: ignore[union-attr]
+    while opened := OPENED.match(text, _end_of_lead(text, begin)):
         closed = CLOSED.search(text, opened.end())
         if closed is None:
             return None, []
@@ -170,6 +169,12 @@ def _after_thinking(text: str, names: frozenset[str]) -> tuple[int | None, list[
         for each in objects
         if each.end <= tag.start() or (is_word and not each.is_cut and _TAIL.fullmatch(text, each.end))
     ]
+
+
+def _end_of_lead(text: str, begin: int) -> int:
+    """Where what may stand before an answer ends."""
+    lead = _LEAD.match(text, begin)
+    return lead.end() if lead else begin
 
 
 def _is_inside(tag: re.Match[str], objects: Sequence[Found], names: frozenset[str]) -> bool:

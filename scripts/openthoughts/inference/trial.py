@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from openthoughts.base.hashing import request_seed
@@ -27,6 +26,7 @@ from openthoughts.inference.protocol import (
     PassingError,
     RefusedError,
     Request,
+    change_of,
     remedy,
 )
 from openthoughts.inference.structured import Form, Unreadable, read_answer
@@ -95,7 +95,7 @@ async def tried(asking: Asking, endpoint: Endpoint) -> Outcome:
         except (RefusedError, FatalError) as error:
             end = error if isinstance(error, FatalError) else _refused(error, endpoint)
             wants_more = few < most and isinstance(error, RefusedError) and "token" in str(error)
-        change = change_of(end.remedy)
+        change = change_of(end.found) if end.remedy == remedy(end.found) else {}
         changed = applied(form, change)
         if wants_more and (changed == form or set(LIMITS) & set(change.get("omit", ()))):
             few = most
@@ -106,12 +106,6 @@ async def tried(asking: Asking, endpoint: Endpoint) -> Outcome:
             changes.append(change)
             form = changed
     return Outcome(tuple(refusals), tuple(changes), None)
-
-
-def change_of(text: str) -> Change:
-    """The change of a model's ``request`` that a remedy names; empty where it names none."""
-    written = re.search(r"`request: (\{.*\})`", text)
-    return dict(yaml.safe_load(written[1])) if written and "..." not in written[1] else {}
 
 
 def applied(form: RequestForm, change: Change) -> RequestForm:
