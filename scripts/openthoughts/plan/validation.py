@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from openthoughts.answers.filters import FILTERS
 from openthoughts.base.cli import UserError
-from openthoughts.base.options import checked, did_you_mean, repaired
+from openthoughts.base.options import Options, checked, did_you_mean, repaired
 from openthoughts.base.options import problems as option_problems
 from openthoughts.models.tokenizer_names import QWEN, is_tokenizer
 from openthoughts.plan.arms import arm_evaluation, arm_overrides, arm_recipe, colliding_arms, curve_points
@@ -25,6 +25,8 @@ from openthoughts.plan.settings.student import Evaluation, Training, resolved_sc
 from openthoughts.questions.labels import METHODS
 from openthoughts.sources.entries import written_prompt, written_steps
 from openthoughts.training.scales import SettingError
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
 def configured(config: Settings) -> tuple[Configuration, Catalog]:
@@ -42,16 +44,22 @@ def configured(config: Settings) -> tuple[Configuration, Catalog]:
 
 def validated(config: Settings, catalog: Catalog) -> Configuration:
     """The configuration as a model. ``ConfigurationError`` lists every problem found, those with the catalog too."""
-    whole, problems = checked(Configuration, config)
-    if whole is not None:
-        problems = reference_problems(whole, catalog)
-    else:
-        rest, left_out = repaired(Configuration, config)
-        named = re.compile(f"[`'](?:{'|'.join(map(re.escape, sorted(left_out)))})[`']")
-        problems += [each for each in reference_problems(rest, catalog) if not named.search(each)] if rest else []
+    whole, problems = _checked(Configuration, config, "", lambda each: reference_problems(each, catalog))
     if problems or whole is None:
         raise ConfigurationError(problems)
     return whole
+
+
+def _checked(
+    model: type[AnyOptions], settings: Any, where: str, look: Callable[[AnyOptions], list[str]]
+) -> tuple[AnyOptions | None, list[str]]:
+    """Settings as a model, and every problem: those of their types, and those that ``look`` finds in the rest."""
+    whole, problems = checked(model, settings, where)
+    if whole is not None:
+        return whole, look(whole)
+    rest, left_out = repaired(model, settings)
+    named = re.compile(f"[`'](?:{'|'.join(map(re.escape, sorted(left_out)))})[`']")
+    return None, problems + [each for each in (look(rest) if rest else ()) if not named.search(each)]
 
 
 def checked_configuration(config: Settings) -> Configuration:
@@ -117,25 +125,45 @@ def experiment_problems(
 def arm_problems(
     where: str, experiment: Experiment, base: Recipe, catalog: Catalog, licences: Sequence[str] | None
 ) -> list[str]:
-    """Problems of the recipes of an experiment's arms; what an earlier arm has, too, is reported once."""
+    """Problems of the recipes of an experiment's arms, each once, where the experiment says what is wrong.
+
+    What the base recipe has, too, is told of the base recipe.
+    """
     problems: list[str] = []
     written = base.written()
     tried: set[str] = set()
-    told: set[str] = set()
+    told = {problem.removeprefix("base") for problem in recipe_problems("base", base, catalog, licences)}
     for number, (arm, overrides) in enumerate(arm_overrides(experiment).items()):
         new = {f"{path}={value!r}" for path, value in overrides.items()} - tried
         tried |= new
         if not new and number:
             continue
         settings = arm_recipe(experiment, written, overrides)
-        recipe, broken = checked(Recipe, settings, arm)
-        if recipe is not None:
-            broken = recipe_problems(arm, recipe, catalog, licences)
+        _, broken = _checked(Recipe, settings, "arm", lambda each: recipe_problems("arm", each, catalog, licences))
         for problem in broken:
-            if (sentence := problem.removeprefix(arm)) not in told:
+            if (sentence := problem.removeprefix("arm")) not in told:
                 told.add(sentence)
-                problems.append(f"{where}.arms.{arm}{sentence}")
+                problems.append(f"{where}.{_where_varied(experiment, arm, overrides, sentence)}")
     return problems
+
+
+def _where_varied(experiment: Experiment, arm: str, overrides: Mapping[str, Any], sentence: str) -> str:
+    """A problem of an arm's recipe, `.PATH: …`, at the dotted path of the experiment that it comes from."""
+    place, _, told = sentence.removeprefix(".").partition(": ")
+    unknown_key = re.match(r"unknown key '([^']+)'", told)
+    path = ".".join(filter(None, (place, unknown_key and unknown_key[1])))
+    causes = [each for each in overrides if path == each or path.startswith(f"{each}.")]
+    if not causes:
+        return f"arms.{arm}{sentence}"
+    cause = max(causes, key=len)
+    named = [
+        name
+        for name, settings in experiment.arms.items()
+        if settings and cause in settings and (arm == name or arm.startswith(f"{name}-"))
+    ]
+    section = f"arms.{max(named, key=len)}" if named else "vary" if cause in experiment.vary else "set"
+    within = place.removeprefix(cause).strip(".") if place.startswith(cause) else ""
+    return f"{section}.{'.'.join(filter(None, (cause, within)))}: {told}"
 
 
 def comparison_problems(where: str, experiment: Experiment, catalog: Catalog) -> list[str]:
