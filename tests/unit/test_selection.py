@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -10,8 +11,8 @@ import pytest
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import question_id
-from openthoughts.base.tables import DRAWN, LABELLED, LABELS, QUESTIONS, write_table
-from openthoughts.questions.selection import draw, limit_length, mix, select
+from openthoughts.base.tables import DRAWN, DROPPED, LABELLED, LABELS, QUESTIONS, write_table
+from openthoughts.questions.selection import Counted, draw, limit_length, mix, select
 
 
 def table(texts: list[str], source: str = "one") -> pl.DataFrame:
@@ -55,16 +56,33 @@ class Folder:
         write_table(frame, self.path / name, schema)
         return self.path / name
 
-    def select(self, frame: pl.DataFrame, values: pl.DataFrame | None, keep: int | None, seed: int = 1) -> pl.DataFrame:
+    def select(
+        self,
+        frame: pl.DataFrame,
+        values: pl.DataFrame | None,
+        keep: float | None,
+        seed: int = 1,
+        counted: Counted = "rows",
+    ) -> pl.DataFrame:
         questions = self.write("q.parquet", frame, dict(QUESTIONS))
         labels_path = self.write("l.parquet", values, dict(LABELS)) if values is not None else None
         by = "difficulty" if values is not None else "random"
-        select(questions, labels_path, by, keep, seed, output=self.path / "o.parquet", dropped=self.path / "d.parquet")
+        files = {"output": self.path / "o.parquet", "dropped": self.path / "d.parquet"}
+        select(questions, labels_path, by, keep, seed, counted=counted, **files)
         return pl.read_parquet(self.path / "o.parquet")
 
-    def draw(self, frame: pl.DataFrame, count: int | None, seed: int = 1, fill: bool = False) -> pl.DataFrame:
+    def draw(
+        self,
+        frame: pl.DataFrame,
+        count: int | None,
+        seed: int = 1,
+        fill: bool = False,
+        may_be_short: bool = False,
+        before: Sequence[tuple[str, Sequence[Path]]] = (),
+    ) -> pl.DataFrame:
         questions = self.write("q.parquet", frame, dict(LABELLED))
-        draw(questions, count, seed, output=self.path / "o.parquet", dropped=self.path / "d.parquet", fill=fill)
+        files = {"output": self.path / "o.parquet", "dropped": self.path / "d.parquet"}
+        draw(questions, count, seed, **files, fill=fill, may_be_short=may_be_short, before=before)
         return pl.read_parquet(self.path / "o.parquet")
 
     def mix(self, frames: list[pl.DataFrame], seed: int = 1) -> pl.DataFrame:
@@ -132,6 +150,44 @@ class TestSelect:
             ("a", "0", 9),
             ("a", "2", 9),
         ]
+
+    def test_where_questions_are_counted_every_row_of_a_question_that_is_kept_stays(self, folder: Folder) -> None:
+        texts = ["a"] * 5 + ["b"] * 3 + ["c"] + ["d"] * 2
+        values = labels({"a": 1, "b": 9, "c": 5, "d": 7})
+        kept = folder.select(table(texts), values, 2, counted="questions")
+        assert kept["question"].to_list() == ["b"] * 3 + ["d"] * 2
+        assert folder.dropped.height + kept.height == len(texts)
+        assert set(folder.dropped["reason"]) == {"not among the 2 kept by difficulty"}
+        half = folder.select(table(texts), values, 0.5, counted="questions")
+        assert half.equals(kept), "a fraction is one of the different questions"
+
+    def test_counting_questions_changes_nothing_where_none_is_there_twice(self, folder: Folder) -> None:
+        for values in (None, labels({text: float(number % 3) for number, text in enumerate(TEXTS)})):
+            for keep in (10, 0.4, None):
+                rows = folder.select(table(TEXTS), values, keep)
+                whole = folder.bytes
+                assert folder.select(table(TEXTS), values, keep, counted="questions").equals(rows)
+                assert folder.bytes == whole
+
+    def test_a_question_of_many_rows_is_as_likely_as_one_of_a_single_row(self, folder: Folder) -> None:
+        often, once = [f"Often {number}?" for number in range(500)], [f"Once {number}?" for number in range(500)]
+        kept = folder.select(table(often * 9 + once), None, 500, counted="questions")
+        counts = kept.group_by("question_id").len()["len"].to_list()
+        assert len(counts) == 500
+        assert set(counts) == {1, 9}
+        assert 200 < counts.count(9) < 300
+
+    def test_keeping_more_questions_keeps_what_was_kept_whatever_the_order_of_the_rows(self, folder: Folder) -> None:
+        frame = table([text for number, text in enumerate(TEXTS) for _ in range(number % 4 + 1)])
+        for values in (None, labels({text: float(number % 3) for number, text in enumerate(TEXTS)})):
+            few, many = (folder.select(frame, values, keep, counted="questions") for keep in (10, 25))
+            assert few["question_id"].n_unique() == 10
+            assert many.head(few.height).equals(few)
+            assert folder.select(shuffled(frame), values, 25, counted="questions").equals(many)
+
+    def test_fewer_questions_than_are_wanted_are_said(self, folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+        assert folder.select(table(["a", "a", "b"]), None, 3, counted="questions").height == 3
+        assert "3 questions are wanted, 2 are there" in caplog.text
 
     def test_nothing_to_select_from(self, folder: Folder) -> None:
         with pytest.raises(UserError, match="has no rows to select from"):
@@ -204,9 +260,42 @@ class TestDraw:
         assert filled["source_row"].to_list()[4:8] == [f"{row}~1" for row in filled["source_row"].to_list()[:4]]
         assert folder.draw(frame, 3, fill=True).equals(folder.draw(frame, 3))
 
-    def test_more_than_there_are(self, folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
-        assert folder.draw(labelled(["a", "b"]), 5).height == 2
-        assert "5 rows are wanted, 2 are there" in caplog.text
+    def test_a_draw_that_comes_out_short_fails_and_writes_nothing(self, folder: Folder) -> None:
+        with pytest.raises(UserError, match=r"5 rows are wanted and 2 are there, 3 are missing\. Keep more") as raised:
+            folder.draw(labelled(["a", "b"]), 5)
+        assert "`short: allowed`" in str(raised.value)
+        assert not (folder.path / "o.parquet").exists()
+        assert folder.draw(labelled(["a", "b"]), 2).height == 2
+
+    def test_it_says_which_stage_took_them(self, folder: Folder) -> None:
+        for name, texts, reasons in (
+            ("source", ["a"] * 4 + ["b"] * 3 + ["c", "d"], None),
+            ("selected", ["a"] * 4 + ["b"] * 3, ["label below 2", "no label"]),
+            ("deduplicated", ["a", "b"], ["exact"] * 5),
+        ):
+            (folder.path / name).mkdir()
+            folder.write(f"{name}/questions.parquet", table(texts), dict(QUESTIONS))
+            if reasons is not None:
+                gone = table([f"{number}" for number in range(len(reasons))]).with_columns(
+                    stage=pl.lit(name), reason=pl.Series(reasons)
+                )
+                folder.write(f"{name}/dropped.parquet", gone, dict(DROPPED))
+        names = ("source", "selected", "deduplicated")
+        before = [(name, [folder.path / name / "questions.parquet"]) for name in names]
+        with pytest.raises(UserError) as raised:
+            folder.draw(labelled(["a", "b"]), 4, before=before)
+        assert "2 are missing. 9 rows of 4 different questions were read; " in str(raised.value)
+        assert "`selected` dropped 2 rows (2 questions): 1 label below 2, 1 no label; " in str(raised.value)
+        assert "`deduplicated` dropped 5 rows (0 questions): 5 exact. " in str(raised.value)
+        (folder.path / "selected/questions.parquet").unlink()
+        with pytest.raises(UserError, match=r"2 are missing\. Which stage took them cannot be told, as .*selected"):
+            folder.draw(labelled(["a", "b"]), 4, before=before)
+
+    def test_a_short_draw_can_be_allowed(self, folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+        assert folder.draw(labelled(["a", "b"]), 5, may_be_short=True).height == 2
+        assert "5 rows are wanted and 2 are there, 3 are missing: all are drawn" in caplog.text
+
+    def test_nothing_to_draw_from(self, folder: Folder) -> None:
         with pytest.raises(UserError, match="has no rows to draw from"):
             folder.draw(labelled([]), 1)
 

@@ -2,7 +2,8 @@
 
 Order and choice come from the smallest keyed hashes (seed, question, occurrence), never from a shuffle: keeping more
 rows, or adding a source, keeps the rows that were kept before. Occurrences number the rows of one question, by source
-and source_row, so rows of one question are apart from each other.
+and source_row, so rows of one question are apart from each other; where different questions are counted, all rows of a
+question have the hash of the first, so a question of many rows is as likely as one of a single row.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import keyed_hash
 from openthoughts.base.tables import DRAWN, DROPPED, LABELLED, LABELS, QUESTIONS, read_table, scan_table, write_table
+from openthoughts.questions.shortfall import taken_before
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,9 @@ ALL = "all"
 
 UNLABELLED = ("drop", "last", "first", "error")
 """What happens to questions whose label failed."""
+
+Counted = Literal["rows", "questions"]
+"""What a number to keep counts: rows, or different questions, of which every row is kept."""
 
 
 def wanted(text: str, option: str) -> int | None:
@@ -52,6 +58,13 @@ def with_rank(rows: pl.DataFrame, seed: int, salt: str) -> pl.DataFrame:
     return rows.drop("occurrence").with_columns(ranks)
 
 
+def _with_first_rank(rows: pl.DataFrame, seed: int, salt: str) -> pl.DataFrame:
+    """As ``with_rank``, but every row of a question has the rank of the question's first."""
+    questions = rows.select("question_id").unique()
+    ranks = pl.Series("rank", (keyed_hash(seed, each, 0, salt) for each in questions["question_id"]), pl.UInt64)
+    return rows.join(questions.with_columns(ranks), on="question_id", how="left", nulls_equal=True)
+
+
 def _identities(table: pl.LazyFrame) -> pl.DataFrame:
     """Row number (``index``) and identity of every row of a table."""
     return table.select(IDENTITY).with_row_index("index").collect()
@@ -69,15 +82,36 @@ def _dropped(rows: pl.DataFrame, stage: str, reason: pl.Expr) -> pl.DataFrame:
     return rows.with_columns(pl.lit(stage).alias("stage"), reason.alias("reason")).sort(IDENTITY)
 
 
-def order_by_label(rows: pl.DataFrame, labels: pl.DataFrame | None, seed: int, nulls_last: bool = True) -> pl.DataFrame:
-    """Identities with ``label`` and ``error``, best first: highest label, ties by keyed hash, unlabelled at an end."""
-    ranked = with_rank(rows, seed, "select")
+def order_by_label(
+    rows: pl.DataFrame,
+    labels: pl.DataFrame | None,
+    seed: int,
+    nulls_last: bool = True,
+    counted: Counted = "rows",
+) -> pl.DataFrame:
+    """Identities with ``label`` and ``error``, best first: highest label, ties by keyed hash, unlabelled at an end.
+
+    Where ``questions`` are counted, the rows of a question stand together.
+    """
+    ranked = (_with_first_rank if counted == "questions" else with_rank)(rows, seed, "select")
     if labels is None:
         ranked = ranked.with_columns(pl.lit(None, pl.Float64).alias("label"), pl.lit(None, pl.String).alias("error"))
     else:
         values = labels.select("question_id", pl.col("value").fill_nan(None).alias("label"), "error")
         ranked = ranked.join(values, on="question_id", how="left")
     return ranked.sort("label", "rank", *IDENTITY, descending=[True] + [False] * 4, nulls_last=nulls_last)
+
+
+def _number(rows: pl.DataFrame, counted: Counted) -> int:
+    """The rows, or the different questions among them."""
+    return rows.height if counted == "rows" else rows["question_id"].n_unique()
+
+
+def _first(ordered: pl.DataFrame, count: int, counted: Counted) -> pl.DataFrame:
+    """The first ``count`` rows, or every row of the first ``count`` questions, whose rows stand together."""
+    if counted == "rows":
+        return ordered.head(count)
+    return ordered.filter(pl.col("question_id").rle_id() < count)
 
 
 def _report_unlabelled(rows: pl.DataFrame, questions: Path, unlabelled: str) -> None:
@@ -110,21 +144,23 @@ def select(
     *,
     at_least: float | None = None,
     unlabelled: str = "drop",
+    counted: Counted = "rows",
     output: Path,
     dropped: Path,
 ) -> None:
-    """Write the ``keep`` best rows of a questions table, best first, with their label.
+    """Write the ``keep`` best rows of a questions table, or every row of its ``keep`` best questions, with their label.
 
-    ``keep`` below 1 is a fraction of the table's rows (rounded up), None keeps all; ``labels`` has a value for each
-    question (none for a random selection), of which rows below ``at_least`` are dropped. ``unlabelled`` (one of
-    ``UNLABELLED``) says what becomes of rows without a label. Raises ``UserError`` when there is nothing to select
-    from, or nothing is left.
+    ``counted`` says which of the two. They are best first. ``keep`` below 1 is a fraction of the table's rows or
+    different questions (rounded up), None keeps all; ``labels`` has a value for each question (none for a random
+    selection), of which rows below ``at_least`` are dropped. ``unlabelled`` (one of ``UNLABELLED``) says what becomes
+    of rows without a label. Raises ``UserError`` when there is nothing to select from, or nothing is left.
     """
     table = scan_table(questions, QUESTIONS)
     rows = _identities(table)
     if rows.is_empty():
         raise UserError(f"{questions} has no rows to select from: look into what the stages before it dropped.")
-    ordered = order_by_label(rows, read_table(labels, LABELS) if labels else None, seed, unlabelled != "first")
+    values = read_table(labels, LABELS) if labels else None
+    ordered = order_by_label(rows, values, seed, unlabelled != "first", counted)
     if labels:
         _report_unlabelled(ordered, questions, unlabelled)
         ordered = ordered.with_columns(cause=_reason_to_drop(at_least, unlabelled))
@@ -133,10 +169,10 @@ def select(
     candidates = ordered.filter(pl.col("cause").is_null())
     if candidates.is_empty():
         raise UserError(f"no question of {questions} has a label of at least {at_least:g}: lower `at_least`.")
-    count = math.ceil(keep * rows.height) if keep is not None and keep < 1 else keep
-    if count is not None and count > candidates.height:
-        log.warning("%d rows are wanted, %d are there: all are kept", count, candidates.height)
-    kept = candidates.head(int(count)) if count is not None else candidates
+    count = math.ceil(keep * _number(rows, counted)) if keep is not None and keep < 1 else keep
+    if count is not None and count > (there := _number(candidates, counted)):
+        log.warning("%d %s are wanted, %d are there: all are kept", count, counted, there)
+    kept = _first(candidates, int(count), counted) if count is not None else candidates
     rest = pl.concat([candidates.slice(kept.height), ordered.filter(pl.col("cause").is_not_null())])
     write_table(_rows_at(table, kept.select("index", "label")), output, LABELLED)
     outdone = (
@@ -167,21 +203,47 @@ def mix(questions: Sequence[Path], seed: int, *, output: Path) -> None:
     write_table(mixed, output, LABELLED)
 
 
-def draw(questions: Path, count: int | None, seed: int, *, output: Path, dropped: Path, fill: bool = False) -> None:
+def _report_missing(
+    count: int, there: int, fill: bool, may_be_short: bool, before: Sequence[tuple[str, Sequence[Path]]]
+) -> None:
+    missing = f"{count:,} rows are wanted and {there:,} are there, {count - there:,} are missing"
+    if fill:
+        log.warning("%s: they are repeated", missing)
+        return
+    taken = taken_before(before)
+    if not may_be_short:
+        raise UserError(
+            f"{missing}. {taken}Keep more (`select.keep`), add a source or lower `draw`; or let questions be repeated "
+            "(`fill: true`) or be fewer (`short: allowed`)."
+        )
+    log.warning("%s: all are drawn. %s", missing, taken)
+
+
+def draw(
+    questions: Path,
+    count: int | None,
+    seed: int,
+    *,
+    output: Path,
+    dropped: Path,
+    fill: bool = False,
+    may_be_short: bool = False,
+    before: Sequence[tuple[str, Sequence[Path]]] = (),
+) -> None:
     """Write the ``count`` rows (all for None) of smallest keyed hash, in that order, with their ``occurrence``.
 
     Occurrences number the drawn rows of one question from 0, so a larger draw keeps the numbers of a smaller one. With
     ``fill``, where there are fewer rows they are repeated, round after round in the same order, up to ``count``;
     ``~1``, ``~2``, … after a row's ``source_row`` tell the rounds apart. Raises ``UserError`` when there is nothing to
-    draw from.
+    draw from, and when there are too few, unless the draw ``may_be_short``: it says how many are missing, and which of
+    the stages ``before`` (as of ``taken_before``) took them.
     """
     table = scan_table(questions, LABELLED)
     rows = _identities(table)
     if rows.is_empty():
         raise UserError(f"{questions} has no rows to draw from: look into what the stages before it dropped.")
     if count is not None and count > rows.height:
-        done = "they are repeated" if fill else "all are drawn"
-        log.warning("%d rows are wanted, %d are there: %s", count, rows.height, done)
+        _report_missing(count, rows.height, fill, may_be_short, before)
     ordered = with_rank(rows, seed, "draw").sort("rank", *IDENTITY)
     rounds = -(-count // rows.height) if fill and count is not None else 1
     repeated = pl.concat([ordered.with_columns(round=pl.lit(number)) for number in range(rounds)])
