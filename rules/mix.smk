@@ -87,7 +87,8 @@ rule draw_questions:
         fill=lambda wildcards: (
             "--fill" if PLAN.stage("drawn", wildcards.id).settings.get("fill") else ""
         ),
+        short=described("drawn", arguments.draw_policy),
     shell:
         "{PY} {SCRIPTS}/draw_questions.py --questions {input.questions:q} --count {params.draw} --seed {params.seed}"
-        " {params.fill}"
+        " {params.fill} {params.short}"
         " --output {output.questions:q} --dropped {output.dropped:q} > {log:q} 2>&1"

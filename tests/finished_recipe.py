@@ -213,7 +213,7 @@ def _labels(plan: Plan, stage: Stage) -> None:
 
 def _selected(plan: Plan, stage: Stage) -> None:
     given = ["--questions", *_inputs(plan, stage), "--by", stage.settings["by"], "--seed", "42"]
-    given += ["--keep", str(stage.settings["keep"])]
+    given += ["--keep", str(stage.settings["keep"]), "--count", stage.settings.get("counted", "rows")]
     labels = _inputs(plan, stage, "labels")
     _run(select_questions.main, [*given, *(["--labels", *labels] if labels else []), *_outputs(plan, stage)])
 

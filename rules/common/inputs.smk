@@ -43,6 +43,12 @@ def arguments_of(kind, function):
     return lambda wildcards: argument(function(PLAN, PLAN.stage(kind, wildcards.id)))
 
 
+def described(kind, function):
+    """Params function: as `arguments_of`, of what changes no output. As it takes `input`, it causes no rerun."""
+    lookup = arguments_of(kind, function)
+    return lambda wildcards, input: lookup(wildcards)
+
+
 def paths(role):
     """Params function: the inputs of a role as arguments; their number has no limit. It causes no rerun."""
     return lambda wildcards, input: argument(list(getattr(input, role)))

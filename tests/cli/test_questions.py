@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 
 import polars as pl
 import pytest
 
+import deduplicate
 import draw_questions
 import fetch_source
 import limit_length
@@ -121,4 +123,50 @@ def test_the_demos_catalog_can_be_fetched(tmp_path: Path) -> None:
     for section in ("sources", "benchmarks"):
         for name, entry in yaml.safe_load(Path(f"demo/catalog/{section}.yaml").read_text()).items():
             assert fetch(tmp_path, name, entry) == 0
-            assert pl.read_parquet(tmp_path / f"{name}.parquet").height == entry["rows"], name
+            table = pl.read_parquet(tmp_path / f"{name}.parquet")
+            assert table.height == entry["rows"], name
+            assert table["question_id"].n_unique() == entry.get("questions", entry["rows"]), name
+
+
+def test_a_source_of_nineteen_rows_a_question_reaches_its_draw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [f"How many ways are there to choose {number} of {number * 7} points?" for number in range(60)]
+    rows = "".join(json.dumps({"q": text}) + "\n" for text in texts for _ in range(19))
+    (tmp_path / "repeated.jsonl").write_text(rows)
+    entry = {"connector": "local", "path": str(tmp_path / "repeated.jsonl"), "column": "q"}
+    assert fetch(tmp_path, "source", entry) == 0
+    stages = ("source", "selected", "mixed", "limited", "deduplicated", "drawn")
+    for name in stages:
+        (tmp_path / name).mkdir()
+    (tmp_path / "source.parquet").rename(tmp_path / "source/questions.parquet")
+
+    def path(stage: str, file: str = "questions") -> str:
+        return str(tmp_path / stage / f"{file}.parquet")
+
+    def run(program: ModuleType, before: str, stage: str, *arguments: str) -> int:
+        dropped = [] if stage == "mixed" else ["--dropped", path(stage, "dropped")]
+        given = ["--questions", path(before), *arguments, "--output", path(stage), *dropped]
+        return int(program.main(given))
+
+    def draw(counted: str, *arguments: str) -> int:
+        keep = ["--by", "random", "--keep", "40", "--count", counted, "--seed", "3"]
+        assert run(select_questions, "source", "selected", *keep) == 0
+        assert run(mix_sources, "selected", "mixed", "--seed", "42") == 0
+        assert run(limit_length, "mixed", "limited", "--tokenizer", "qwen", "--max-tokens", "150") == 0
+        assert run(deduplicate, "limited", "deduplicated", "--level", "exact") == 0
+        capsys.readouterr()
+        return run(draw_questions, "deduplicated", "drawn", "--count", "35", "--seed", "42", *arguments)
+
+    assert draw("questions") == 0
+    assert pl.read_parquet(path("drawn"))["question_id"].n_unique() == 35
+    before = [word for name in stages[:-1] if name != "mixed" for word in ("--before", name, path(name))]
+    assert draw("rows", *before) == 1
+    error = capsys.readouterr().err
+    there = pl.read_parquet(path("deduplicated")).height
+    assert f"35 rows are wanted and {there} are there, {35 - there} are missing" in error
+    assert "1,140 rows of 60 different questions were read" in error
+    assert f"`selected` dropped 1,100 rows ({60 - there} questions): 1,100 not among the 40 kept by random" in error
+    assert f"`deduplicated` dropped {40 - there} rows (0 questions)" in error
+    assert draw("rows", *before, "--short", "allowed") == 0
+    assert pl.read_parquet(path("drawn")).height == there

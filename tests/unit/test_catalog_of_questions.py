@@ -77,10 +77,11 @@ def test_every_source_of_the_paper_is_listed() -> None:
         assert set(ranks) <= set(range(1, most + 1))
 
 
-def test_the_funnel_begins_with_the_published_numbers() -> None:
+def test_the_funnel_begins_with_the_numbers_of_the_cards_and_of_the_paper() -> None:
     rows = {name: SOURCES[name]["rows"] for name in SOURCES if "rows" in SOURCES[name]}
-    assert rows["openmath-2-math"] == 2_900_000
-    assert rows["open-code-reasoning"] + rows["stackexchange-codegolf"] == 575_000
+    assert (rows["openmath-2-math"], SOURCES["openmath-2-math"]["questions"]) == (11_402_286, 600_000)
+    assert (rows["open-code-reasoning"], SOURCES["open-code-reasoning"]["questions"]) == (735_255, 28_319)
+    assert rows["stackexchange-codegolf"] == 116_000
     assert rows["stackexchange-physics"] + rows["organic-chemistry"] == 593_000
 
 
@@ -140,6 +141,7 @@ TABLE = {"connector": "local", "domain": "math", "path": "q.csv"}
         ("sources", TABLE, "one of column, text, chat: nothing says it"),
         ("sources", {**TABLE, "column": "q", "text": "{q}"}, "one of column, text, chat: column and text say it"),
         ("sources", {**TABLE, "column": "q", "limit": -4}, "limit: "),
+        ("sources", {**TABLE, "column": "q", "rows": 5, "questions": 6}, "6 different questions cannot be in 5 rows"),
         ("sources", {"connector": "hub", "domain": "math", "parts": [{"dataset": "a/b"}]}, "nothing says it"),
         ("benchmarks", {**TABLE, "column": "q", "grader": "math"}, "graded by math, which needs a `reference`"),
         (

@@ -13,7 +13,7 @@ from openthoughts.costs.forecast import forecast
 from openthoughts.costs.spending import Spent
 from openthoughts.plan.catalog import read_catalog
 from openthoughts.plan.config import ConfigurationError, read_yaml, with_setting
-from openthoughts.plan.expectations import expected_rows
+from openthoughts.plan.expectations import expected_questions, expected_rows
 from openthoughts.plan.planner import make_plan
 from openthoughts.plan.stages import Plan
 
@@ -108,13 +108,17 @@ def test_the_funnel_is_the_published_one(default_plan: Plan) -> None:
     recipe = default_plan.recipes["openthoughts3"]
     drawn = {domain: expected_rows(stages["drawn"]) for domain, stages in recipe.domains.items()}
     assert drawn == {"math": 53_125, "code": 15_625, "science": 6_250}
-    sourced: dict[str, int] = {}
+    sourced: dict[str, tuple[int, int]] = {}
     for domain, stages in recipe.domains.items():
         clean = [selected.input("questions") for selected in stages["mixed"].inputs["questions"]]
-        sourced[domain] = sum(expected_rows(stage) or 0 for stage in clean)
-    assert sourced["math"] == 2_900_000
-    assert sourced["code"] == 575_000
-    assert sourced["science"] == 593_000
+        counted = (
+            sum(expected_rows(stage) or 0 for stage in clean),
+            sum(expected_questions(stage) or 0 for stage in clean),
+        )
+        sourced[domain] = counted
+    assert sourced["math"] == (11_402_286, 600_000)
+    assert sourced["code"] == (116_000 + 735_255, 116_000 + 28_319)
+    assert sourced["science"] == (593_000, 593_000)
 
 
 def test_more_samples_cost_more_answers_and_training_but_no_labels(default_config: dict[str, Any]) -> None:
@@ -146,7 +150,7 @@ def test_a_budget_below_the_estimate_is_warned_about(default: dict[str, Estimate
 
 def test_requests_take_the_time_that_an_account_allows(default_plan: Plan) -> None:
     hours = request_hours(default_plan.recipes["openthoughts3"].stages())
-    assert hours["gpt-4.1-mini"] == pytest.approx((2_900_000 + 593_000) / 4_000 / 60, rel=0.01)
+    assert hours["gpt-4.1-mini"] == pytest.approx((600_000 + 593_000) / 4_000 / 60, rel=0.01)
 
 
 def test_what_has_run_makes_the_estimate_narrower(default_plan: Plan) -> None:
@@ -185,7 +189,7 @@ def test_judging_every_answer_costs_a_request_each_unless_a_classifier_does_it(
 
 
 @pytest.mark.parametrize(
-    ("model", "usd"), [("text-embedding-3-small", pytest.approx(2_900_000 * 150 * 0.02e-6, rel=0.05)), ("minilm-l6", 0)]
+    ("model", "usd"), [("text-embedding-3-small", pytest.approx(600_000 * 150 * 0.02e-6, rel=0.05)), ("minilm-l6", 0)]
 )
 def test_embeddings_cost_their_texts(default_config: dict[str, Any], model: str, usd: float) -> None:
     catalog = read_catalog([ROOT / "catalog"])
@@ -196,6 +200,7 @@ def test_embeddings_cost_their_texts(default_config: dict[str, Any], model: str,
     (labels,) = [stage for stage in plan.stages() if stage.settings.get("method") == "embeddings"]
     found = estimate_stage(labels)
     assert found.usd == usd
-    assert found.requests == 2_900_000
+    assert found.requests == 600_000, "one of each different question"
     selected = plan.domains["math"]["mixed"].input("questions")
-    assert expected_rows(selected) == 725_000
+    assert expected_questions(selected) == 150_000
+    assert expected_rows(selected) == pytest.approx(0.25 * 11_402_286, abs=1)

@@ -129,7 +129,7 @@ def test_a_label_that_a_model_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(label_methods, "__path__", [*label_methods.__path__, str(tmp_path / "added")])
     config = read_yaml(ROOT / "config.yaml")
     config["catalog"] = [str(ROOT / "catalog"), str(tmp_path / "catalog")]
-    config["recipes"]["openthoughts3"]["domains"]["math"] |= yaml.safe_load(select)
+    config["recipes"]["openthoughts3"]["domains"]["math"] |= {**yaml.safe_load(select), "draw": 4}
     plan = make_plan(prepared(config), read_catalog(config["catalog"]))
     labels = [stage for stage in plan.recipes["openthoughts3"].stages() if stage.settings.get("method") == "clarity"]
     assert labels

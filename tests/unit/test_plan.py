@@ -211,7 +211,10 @@ def test_descriptions_and_serving_of_the_catalog_are_no_part_of_an_id() -> None:
     models = copy.deepcopy(dict(CATALOG.models))
     endpoint = {"base_url": "http://gpu1:8000/v1"}
     models["teacher"] = {**models["teacher"], "serving": {"tensor_parallel": 8}, "licence": "mit", "endpoint": endpoint}
-    sources = {**CATALOG.sources, "algebra": {**CATALOG.sources["algebra"], "licence": "odc-by", "rows": 5}}
+    sources = {
+        **CATALOG.sources,
+        "algebra": {**CATALOG.sources["algebra"], "licence": "odc-by", "rows": 99, "questions": 20},
+    }
     catalog = Catalog(sources, CATALOG.benchmarks, models, CATALOG.scales, CATALOG.prompts)
     assert changed_kinds(catalog=catalog) == set()
 

@@ -207,7 +207,7 @@ def test_the_readmes_ablation_shares_every_question(checkout: Checkout) -> None:
     own = {"targets": ["teachers"], "experiments": {"teachers": {"base": "openthoughts3", "vary": vary}}}
     jobs = checkout.jobs("--configfile", checkout.write_config(own))
     assert jobs["draw_questions"] == jobs["limit_length"] == 3
-    assert jobs["label_questions"] == 83
+    assert jobs["label_questions"] == 28
     assert jobs["sample_answers"] == 2 * 232
     assert jobs["train_student"] == 2
 

@@ -35,7 +35,7 @@ def config(checkout: Checkout, server: FakeServer) -> dict[str, Any]:
     config = small_config(checkout, server)
     select = blocks("A filter of questions", "yaml")[0]
     math = config["recipes"]["tiny"]["domains"]["math"]
-    config["recipes"]["tiny"]["domains"] = {"math": {**math, **yaml.safe_load(select)}}
+    config["recipes"]["tiny"]["domains"] = {"math": {**math, **yaml.safe_load(select), "draw": 4}}
     config["recipes"]["tiny"]["filter"] = {"by": "wordy", "options": {"at_least": 3}}
     return config
 

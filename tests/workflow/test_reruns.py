@@ -137,7 +137,12 @@ def test_a_changed_setting_makes_exactly_its_stages_anew(
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [("recipes.tiny.answers.answers_per_shard", 16), ("accelerator", "cpu"), ("max_failed", 0.5)],
+    [
+        ("recipes.tiny.answers.answers_per_shard", 16),
+        ("recipes.tiny.domains.math.short", "allowed"),
+        ("accelerator", "cpu"),
+        ("max_failed", 0.5),
+    ],
 )
 def test_how_a_stage_is_run_reruns_nothing(jobs: Jobs, path: str, value: Any) -> None:
     assert jobs((path, value)) == {}

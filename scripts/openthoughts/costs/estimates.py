@@ -15,6 +15,7 @@ from typing import Any
 from openthoughts.models.model import API
 from openthoughts.plan.config import Settings
 from openthoughts.plan.expectations import (
+    expected_questions,
     expected_rows,
     length_of,
     served_entry,
@@ -230,9 +231,10 @@ def _cost_of_a_request(entry: Mapping[str, Any], tokens_in: float, tokens_out: f
 
 
 def _requests(stage: Stage, asks: Inference) -> int:
-    """Requests of a stage, as far as the catalog says how many rows there are."""
+    """Requests of a stage, as far as the catalog says how many rows or different questions there are."""
     most = stage.settings.get("most") or math.inf
-    return sum(int(min(expected_rows(table) or 0, most)) * samples for table, samples in asks.requests(stage))
+    asked = expected_rows if asks.each_row else expected_questions
+    return sum(int(min(asked(table) or 0, most)) * samples for table, samples in asks.requests(stage))
 
 
 def _trained(stage: Stage, result: Estimate) -> Estimate:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from openthoughts.base.cli import LIST
 from openthoughts.plan.plan_file import content_path, write_once
-from openthoughts.plan.register import FETCHED
+from openthoughts.plan.register import DROPPING, FETCHED
 from openthoughts.plan.stages import Plan, Stage
 
 LONGEST = 300
@@ -71,13 +71,34 @@ def source_licences(plan: Plan, dataset: Stage) -> str:
 
 
 def selection_policy(plan: Plan, selected: Stage) -> list[str]:
-    """The threshold of a selection by label, and what becomes of questions without one."""
+    """What is counted, the threshold of a selection by label, and what becomes of questions without one."""
     settings = selected.settings
+    counted = ["--count", settings["counted"]] if "counted" in settings else []
     if settings["by"] == "random":
-        return []
+        return counted
     least = settings["at_least"]
     threshold = [] if least is None else ["--at-least", str(least)]
-    return ["--unlabelled", settings["unlabelled"], *threshold]
+    return [*counted, "--unlabelled", settings["unlabelled"], *threshold]
+
+
+def draw_policy(plan: Plan, drawn: Stage) -> list[str]:
+    """What becomes of a draw that comes out short, and the tables of the stages before it, which tell why."""
+    if drawn.settings["count"] is None or drawn.settings.get("fill"):
+        return []
+    levels: dict[str, list[Stage]] = {}
+    stages = list(drawn.inputs["questions"])
+    while stages:
+        for stage in stages:
+            levels.setdefault(stage.kind, []).append(stage)
+        stages = list(dict.fromkeys(each for stage in stages for each in stage.inputs.get("questions", ())))
+    words = ["--short", drawn.execution["short"]]
+    dropping = [(kind, found) for kind, found in reversed(levels.items()) if kind in DROPPING]
+    if not dropping:
+        return words
+    read = dict.fromkeys(each for stage in dropping[0][1] for each in stage.inputs["questions"])
+    for kind, found in [("source", list(read)), *dropping]:
+        words += ["--before", kind, *map(plan.path, found)]
+    return words
 
 
 def filter_evidence(plan: Plan, filtered: Stage) -> list[str]:

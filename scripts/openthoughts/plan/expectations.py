@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openthoughts.models.model import API
+from openthoughts.sources.entries import fetched_entry
 
 if TYPE_CHECKING:
     from openthoughts.plan.stages import Stage
@@ -25,24 +26,95 @@ CHECKPOINT_BYTES = 16
 """Bytes a parameter takes in a checkpoint of mixed-precision AdamW."""
 
 
-def expected_rows(stage: Stage) -> int | None:
-    """Question rows that a stage of questions is expected to give; null where the catalog does not say.
+class Counts(NamedTuple):
+    """Rows of questions, and different questions among them; null where it is not known."""
 
-    A stage that keeps a number or a fraction of its questions says so in its setting ``keep`` or ``count``, one that
-    repeats them up to that number in ``fill``, and one that takes at most so many of each input in ``most``.
+    rows: int | None
+    questions: int | None
+
+
+def counts_of(entry: Mapping[str, Any]) -> Counts:
+    """What a source or benchmark of the catalog has, at most ``limit`` of it.
+
+    Where the entry does not say how many different ``questions`` there are, each row counts as one.
+    """
+    rows, questions = entry.get("rows"), entry.get("questions")
+    limit = fetched_entry(entry).get("limit")
+    if limit is not None and (rows is None or limit < rows):
+        questions = limit if questions is None else _different(limit, Counts(rows, questions))
+        rows = limit
+    if rows is not None and entry.get("repeat_to", 0) > rows:
+        rows, questions = entry["repeat_to"], rows if questions is None else questions
+    return Counts(rows, rows if questions is None else questions)
+
+
+def _different(rows: int, among: Counts) -> int:
+    """Different questions expected in a random choice of ``rows`` among rows that repeat questions.
+
+    Each question is missed by the choice in all of its N/Q rows with a probability of about (1 - n/N) ** (N/Q).
+    """
+    if not among.rows or not among.questions or rows >= among.rows:
+        return rows if not among.questions else min(rows, among.questions)
+    missed: float = (1 - rows / among.rows) ** (among.rows / among.questions)
+    return round(among.questions * (1 - missed))
+
+
+def _summed(counts: Iterable[Counts]) -> Counts:
+    rows: int | None = 0
+    questions: int | None = 0
+    for each in counts:
+        rows = None if rows is None or each.rows is None else rows + each.rows
+        questions = None if questions is None or each.questions is None else questions + each.questions
+    return Counts(rows, questions)
+
+
+def expected(stage: Stage) -> Counts:
+    """Question rows, and different questions, that a stage of questions is expected to give.
+
+    A stage that keeps a number or a fraction says so in its setting ``keep`` (of what it has ``counted``, rows or
+    questions) or ``count``, one that repeats rows up to that number in ``fill``, and one that leaves one row of each
+    question in ``level``.
     """
     if "questions" not in stage.inputs:
-        rows = stage.execution.get("rows")
-        return None if rows is None else int(rows)
-    limit = stage.settings.get("keep", stage.settings.get("count"))
-    if stage.settings.get("fill"):
-        return int(limit)
-    inputs = [expected_rows(each) for each in stage.inputs["questions"]]
-    known = [rows for rows in inputs if rows is not None]
-    before = sum(known) if len(known) == len(inputs) else None
-    if limit is not None and limit < 1:
-        return None if before is None else math.ceil(limit * before)
-    return min((rows for rows in (limit, before) if rows is not None), default=None)
+        return counts_of(stage.execution)
+    before = _summed(map(expected, stage.inputs["questions"]))
+    settings = stage.settings
+    if settings.get("level", "none") != "none":
+        return Counts(before.questions, before.questions)
+    limit = settings.get("keep", settings.get("count"))
+    if limit is None:
+        return before
+    if settings.get("counted") == "questions":
+        return _of_questions(limit, before)
+    if limit < 1:
+        if before.rows is None:
+            return before
+        limit = math.ceil(limit * before.rows)
+    if before.rows is not None and limit >= before.rows:
+        return Counts(int(limit) if settings.get("fill") else before.rows, before.questions)
+    if before.rows is None or before.questions is None:
+        return Counts(int(limit), int(limit))
+    together = settings.get("by", "random") != "random"  # the rows of a question have one label
+    share = math.ceil(limit * before.questions / before.rows)
+    return Counts(int(limit), share if together else _different(int(limit), before))
+
+
+def _of_questions(limit: float, before: Counts) -> Counts:
+    """Every row of a number or a fraction of the different questions."""
+    if before.questions is None or not before.questions:
+        return before if limit < 1 else Counts(int(limit), int(limit))
+    kept = min(math.ceil(limit * before.questions) if limit < 1 else int(limit), before.questions)
+    return Counts(math.ceil(kept * (before.rows or kept) / before.questions), kept)
+
+
+def expected_rows(stage: Stage) -> int | None:
+    """Question rows that a stage of questions is expected to give; null where the catalog does not say."""
+    return expected(stage).rows
+
+
+def expected_questions(stage: Stage) -> int | None:
+    """Different questions that a stage of questions is expected to give; null where the catalog does not say."""
+    return expected(stage).questions
 
 
 def sources_without_rows(stage: Stage, rows: int | None = None) -> Iterator[str]:
@@ -52,7 +124,7 @@ def sources_without_rows(stage: Stage, rows: int | None = None) -> Iterator[str]
     """
     if rows is not None:
         return
-    if "questions" not in stage.inputs and stage.execution.get("rows") is None:
+    if "questions" not in stage.inputs and counts_of(stage.execution).rows is None:
         yield stage.settings["name"]
     for each in stage.inputs.get("questions", ()):
         yield from sources_without_rows(each)

@@ -109,6 +109,8 @@ class Inference:
     """Where shards lie below the stage's folder; null where one job asks for everything."""
     file: str = "completions.parquet"
     """What a single job writes."""
+    each_row: bool = False
+    """Asks about every row of a table, not once about each different question."""
     embeds: bool = False
     """Asks for embeddings, which a local model gives without the completion store."""
     client_mb: int = 8_000
@@ -181,13 +183,19 @@ DIRECTING = Inference(
     embeds=True,
 )
 ANSWERING = Inference(
-    "sample_answers", (QUESTIONS, MODEL), ("samples", "sampling", "seed"), tokens=answered, folder="shards"
+    "sample_answers",
+    (QUESTIONS, MODEL),
+    ("samples", "sampling", "seed"),
+    tokens=answered,
+    folder="shards",
+    each_row=True,
 )
 VERIFYING = Inference(
     "verify_answers",
     (QUESTIONS, Input("answers", "answers"), MODEL),
     tokens=bounded(1500, 300),  # a rubric with question and answer; the reasons with the verdict
     requests=each_answer,
+    each_row=True,
 )
 EVALUATING = Inference(
     "sample_evaluation", (MODEL, Input("", "benchmarks")), tokens=evaluated, requests=each_task, folder=None

@@ -16,6 +16,7 @@ from openthoughts.models.tokenizer_names import QWEN, is_tokenizer
 from openthoughts.plan.arms import arm_evaluation, arm_overrides, arm_recipe, colliding_arms, curve_points
 from openthoughts.plan.catalog import Catalog, grader_problems, read_catalog
 from openthoughts.plan.config import ConfigurationError, Settings
+from openthoughts.plan.count_problems import count_problems
 from openthoughts.plan.prompt_problems import prompt_problems, unknown
 from openthoughts.plan.settings.answers import Filter
 from openthoughts.plan.settings.configuration import Configuration
@@ -312,7 +313,7 @@ def domain_problems(where: str, block: Domain, catalog: Catalog) -> list[str]:
                 f"{where}.{section}.tokenizer: there is no tokenizer {tokenizer!r}{did_you_mean(tokenizer, known)}"
             )
     select = block.select
-    problems += keep_problems(f"{where}.select.keep", select.keep, len(block.mixed_sources()))
+    problems += count_problems(where, block, catalog)
     problems += label_problems(f"{where}.select", select, catalog)
     teacher_name = block.answers.teacher
     if teacher_name is None:
@@ -346,17 +347,6 @@ def label_problems(where: str, select: Select, catalog: Catalog) -> list[str]:
     if method.needs_prompt and select.prompt is None:
         problems.append(f"{where}: the key 'prompt' is missing: {select.by} needs a rubric")
     return problems
-
-
-def keep_problems(path: str, keep: float | None, sources: int) -> list[str]:
-    """Why a number or fraction of questions cannot be kept of so many sources."""
-    if keep is None or keep < 1:
-        return []
-    if keep != int(keep):
-        return [f"{path}: {keep:g} is neither a whole number of questions nor a fraction below 1"]
-    if keep < sources:
-        return [f"{path}: {keep:g} questions cannot be shared by {sources} sources: keep more"]
-    return []
 
 
 def example_problems(where: str, block: Select | Filter, catalog: Catalog) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from openthoughts.plan.expectations import expected_questions
 from openthoughts.plan.parts.builder import Builder, needed
 from openthoughts.plan.parts.examples import plan_classifier, plan_direction
 from openthoughts.plan.parts.sources import plan_clean
@@ -17,9 +18,10 @@ from openthoughts.questions.labels import METHODS
 def plan_questions(build: Builder, name: str, block: Domain) -> dict[str, Stage]:
     """The stages of a domain's questions, from its mixed sources to those that are drawn."""
     sources = block.mixed_sources()
-    shares = [_share(block.select.keep, len(sources), place) for place in range(len(sources))]
+    shares = block.shares()
+    counted = block.counted()
     selected = [
-        plan_selected(build, source, plan_clean(build, source, block.decontaminate), block.select, share)
+        plan_selected(build, source, plan_clean(build, source, block.decontaminate), block.select, share, counted)
         for source, share in zip(sources, shares, strict=True)
     ]
     mixed = build.add("mixed", name, {"seed": block.mix_seed}, {"questions": selected})
@@ -30,15 +32,14 @@ def plan_questions(build: Builder, name: str, block: Domain) -> dict[str, Stage]
     draw: dict[str, Any] = {"count": block.drawn_count(), "seed": block.draw_seed}
     if block.fill and draw["count"] is not None:
         draw["fill"] = True
-    drawn = build.add("drawn", name, draw, {"questions": [deduplicated]})
+    drawn = build.add("drawn", name, draw, {"questions": [deduplicated]}, {"short": block.short})
     return {"mixed": mixed, "limited": limited, "deduplicated": deduplicated, "drawn": drawn}
 
 
 def plan_labels(build: Builder, source: str, clean: Stage, select: Select) -> Stage:
     """One label per question of a source."""
     method = select.by
-    rows = clean.execution.get("rows") or 1
-    shards = max(1, math.ceil(rows / select.questions_per_shard))
+    shards = max(1, math.ceil((expected_questions(clean) or 1) / select.questions_per_shard))
     chosen = METHODS[method]
     inputs: dict[str, list[Stage]] = {"questions": [clean]}
     if chosen.asks is not None:
@@ -60,10 +61,12 @@ def plan_labels(build: Builder, source: str, clean: Stage, select: Select) -> St
     return build.add("labels", source, settings, inputs, {"prompt": path, "shards": shards})
 
 
-def plan_selected(build: Builder, source: str, clean: Stage, select: Select, keep: float | None) -> Stage:
-    """The best questions of a source."""
+def plan_selected(build: Builder, source: str, clean: Stage, select: Select, keep: float | None, counted: str) -> Stage:
+    """The best questions of a source: ``keep`` of what is ``counted``, rows or (different) questions."""
     inputs = {"questions": [clean]}
     settings: dict[str, Any] = {"by": select.by, "keep": keep}
+    if keep is not None and counted != "rows":
+        settings["counted"] = counted
     if select.by == "random":
         settings["seed"] = select.seed
     else:
@@ -83,11 +86,3 @@ def plan_limited(build: Builder, name: str, mixed: Stage, block: Domain) -> Stag
             inputs["model"] = [build.model(teacher)]
     settings = {"max_tokens": block.limit.max_tokens, "tokenizer": tokenizer}
     return build.add("limited", name, settings, inputs)
-
-
-def _share(keep: float | None, parts: int, place: int) -> float | None:
-    """What source ``place`` of ``parts`` keeps: its part of a number (parts differ by at most one), or a fraction."""
-    if keep is None or keep < 1:
-        return keep
-    total = int(keep)
-    return total // parts + (place < total % parts)

@@ -6,7 +6,7 @@ import math
 
 from openthoughts.inference.sampling import WritingSampling
 from openthoughts.plan.config import Settings
-from openthoughts.plan.expectations import expected_rows
+from openthoughts.plan.expectations import expected_questions
 from openthoughts.plan.parts.builder import Builder
 from openthoughts.plan.settings.questions import Decontaminate
 from openthoughts.plan.stages import Stage
@@ -33,8 +33,8 @@ def plan_written(build: Builder, name: str, step: str, entry: Settings, question
         "sampling": WritingSampling.model_validate(entry.get("sampling", {})).identity(),
         "seed": entry.get("seed", 42),
     }
-    rows = sum(expected_rows(stage) or 0 for stage in questions)
-    shards = max(1, math.ceil(rows / entry.get("questions_per_shard", 50_000)))
+    texts = sum(expected_questions(stage) or 0 for stage in questions)
+    shards = max(1, math.ceil(texts / entry.get("questions_per_shard", 50_000)))
     inputs = {"questions": questions, "model": [build.model(entry["model"])]}
     return build.add("written", name, settings, inputs, {**entry, "prompt": path, "shards": shards})
 

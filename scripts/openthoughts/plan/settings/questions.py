@@ -99,7 +99,8 @@ class Select(Options):
     keep: Annotated[float, Field(gt=0)] | None = Field(
         None,
         description="Questions kept in the domain, shared equally between its sources; below 1 the share kept of each "
-        "source; null keeps all.",
+        "source; null keeps all. Different questions with every row of each, but rows where `deduplicate.level` is "
+        "none.",
     )
     at_least: float | None = Field(
         None, description="Keep only questions with at least this label; null sets no threshold."

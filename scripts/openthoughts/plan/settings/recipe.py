@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -30,11 +30,17 @@ class Domain(Options):
     limit: Limit = Field(Limit(), description="How long a question may be.")
     deduplicate: Deduplicate = Field(Deduplicate(), description="Which repeated questions are dropped.")
     draw: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Questions drawn from what is left; null takes all."
+        None,
+        description="Questions drawn from what is left, rows where `deduplicate.level` is none; null takes all.",
     )
     fill: bool = Field(
         False,
         description="Whether questions are repeated where there are fewer than `draw` (the paper's source ablations).",
+    )
+    short: Literal["fails", "allowed"] = execution_only(
+        "fails",
+        description="What happens where there are fewer questions than `keep` or `draw` ask for: the dry run tells it "
+        "where the catalog does, and a short draw ends the run and says which stage took how many; or all are taken.",
     )
     draw_seed: int = Field(42, description="Seed of the draw.")
     decontaminate: Decontaminate = Field(
@@ -47,6 +53,18 @@ class Domain(Options):
     def mixed_sources(self) -> tuple[str, ...]:
         """The sources that are mixed."""
         return self.sources[: self.top]
+
+    def counted(self) -> Literal["rows", "questions"]:
+        """What `keep` counts: different questions where repeated ones are dropped after it, else rows."""
+        return "rows" if self.deduplicate.level == "none" else "questions"
+
+    def shares(self) -> list[float | None]:
+        """What each mixed source keeps: its part of a number (parts differ by at most one), or a fraction."""
+        keep, parts = self.select.keep, len(self.mixed_sources())
+        if keep is None or keep < 1:
+            return [keep] * parts
+        total = int(keep)
+        return [total // parts + (place < total % parts) for place in range(parts)]
 
     def drawn_count(self) -> int | None:
         """Questions drawn: as many as give the filter's ``candidates``, else ``draw``."""

@@ -37,6 +37,9 @@ class Connector(Options):
     homepage: str | None = execution_only(None, description="Address of their page.")
     rank: int | None = execution_only(None, description="Place in the paper's ranking of its domain's sources.")
     rows: NonNegativeInt | None = execution_only(None, description="Rows expected.")
+    questions: NonNegativeInt | None = execution_only(
+        None, description="Different questions expected among the rows, where some are there in several."
+    )
     verified: Any = execution_only(None, description="Whether the entry has been compared with its dataset.")
     note: str | None = execution_only(None, description="What else is known.")
     published: Any = execution_only(None, description="Published figures.")
@@ -55,6 +58,13 @@ class Connector(Options):
     judge: Any = execution_only(
         None, "evaluations", description="Who judges the answers, where the grader asks a judge."
     )
+
+    @model_validator(mode="after")
+    def _with_a_row_per_question(self) -> Self:
+        if self.rows is not None and self.questions is not None and self.questions > self.rows:
+            sentence = f"{self.questions} different questions cannot be in {self.rows} rows: lower `questions`"
+            raise PydanticCustomError("questions", "{sentence}", {"sentence": sentence})
+        return self
 
     package: ClassVar[str | None] = None
     """The installed package whose version the questions are of."""
