@@ -29,7 +29,8 @@ def expected_rows(stage: Stage) -> int | None:
     """Question rows that a stage of questions is expected to give; null where the catalog does not say.
 
     A stage that keeps a number or a fraction of its questions says so in its setting ``keep`` or ``count``, one that
-    repeats them up to that number in ``fill``, and one that takes at most so many of each input in ``most``.
+    repeats them up to that number in ``fill``, one that takes at most so many of each input in ``most``, and one that
+    looks at a share of a source in ``share`` and ``least``.
     """
     if "questions" not in stage.inputs:
         rows = stage.execution.get("rows")
@@ -40,6 +41,8 @@ def expected_rows(stage: Stage) -> int | None:
     inputs = [expected_rows(each) for each in stage.inputs["questions"]]
     known = [rows for rows in inputs if rows is not None]
     before = sum(known) if len(known) == len(inputs) else None
+    if "share" in stage.settings and before is not None:
+        return min(before, max(stage.settings["least"], math.ceil(stage.settings["share"] * before)))
     if limit is not None and limit < 1:
         return None if before is None else math.ceil(limit * before)
     return min((rows for rows in (limit, before) if rows is not None), default=None)

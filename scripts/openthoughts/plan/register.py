@@ -203,6 +203,7 @@ JUDGING = Inference(
 
 KINDS: Mapping[str, Kind] = {
     "source": Kind("sources", label="sourced", fetched="question sources"),
+    "thinned": Kind("thinned", label="thinned", drops=True),
     "written": Kind("written", label="written", asks=(WRITING,)),
     "clean": Kind("clean", label="decontaminated", drops=True),
     "classifier": Kind("classifiers", "classifier.bin", gigabytes=classifier_gigabytes),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from openthoughts.plan.expectations import expected_rows
 from openthoughts.plan.parts.builder import Builder, needed
 from openthoughts.plan.parts.examples import plan_classifier, plan_direction
 from openthoughts.plan.parts.sources import plan_clean
@@ -19,7 +20,7 @@ def plan_questions(build: Builder, name: str, block: Domain) -> dict[str, Stage]
     sources = block.mixed_sources()
     shares = [_share(block.select.keep, len(sources), place) for place in range(len(sources))]
     selected = [
-        plan_selected(build, source, plan_clean(build, source, block.decontaminate), block.select, share)
+        plan_selected(build, source, plan_clean(build, source, block.decontaminate, block.thin), block.select, share)
         for source, share in zip(sources, shares, strict=True)
     ]
     mixed = build.add("mixed", name, {"seed": block.mix_seed}, {"questions": selected})
@@ -37,7 +38,7 @@ def plan_questions(build: Builder, name: str, block: Domain) -> dict[str, Stage]
 def plan_labels(build: Builder, source: str, clean: Stage, select: Select) -> Stage:
     """One label per question of a source."""
     method = select.by
-    rows = clean.execution.get("rows") or 1
+    rows = expected_rows(clean) or 1
     shards = max(1, math.ceil(rows / select.questions_per_shard))
     chosen = METHODS[method]
     inputs: dict[str, list[Stage]] = {"questions": [clean]}
