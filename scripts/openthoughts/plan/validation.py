@@ -11,6 +11,7 @@ from openthoughts.answers.filters import FILTERS
 from openthoughts.base.cli import UserError
 from openthoughts.base.options import Options, checked, did_you_mean, repaired
 from openthoughts.base.options import problems as option_problems
+from openthoughts.models.model import API
 from openthoughts.models.tokenizer_names import QWEN, is_tokenizer
 from openthoughts.plan.arms import arm_evaluation, arm_overrides, arm_recipe, colliding_arms, curve_points
 from openthoughts.plan.catalog import Catalog, grader_problems, read_catalog
@@ -37,8 +38,9 @@ def configured(config: Settings) -> tuple[Configuration, Catalog]:
         raise ConfigurationError(problems)
     try:
         catalog = read_catalog(rest.catalog)
-    except ConfigurationError as error:
-        raise ConfigurationError([*problems, *error.problems]) from None
+    except UserError as error:
+        found = error.problems if isinstance(error, ConfigurationError) else [str(error).rstrip(".")]
+        raise ConfigurationError([*problems, *found]) from None
     return validated(config, catalog), catalog
 
 
@@ -151,19 +153,24 @@ def _where_varied(experiment: Experiment, arm: str, overrides: Mapping[str, Any]
     """A problem of an arm's recipe, `.PATH: …`, at the dotted path of the experiment that it comes from."""
     place, _, told = sentence.removeprefix(".").partition(": ")
     unknown_key = re.match(r"unknown key '([^']+)'", told)
-    path = ".".join(filter(None, (place, unknown_key and unknown_key[1])))
-    causes = [each for each in overrides if path == each or path.startswith(f"{each}.")]
-    if not causes:
+    keys = [*place.split("."), *([unknown_key[1]] if unknown_key else [])]
+    cause = max(overrides, key=lambda each: _shared(each.split("."), keys), default="")
+    if not _shared(cause.split("."), keys):
         return f"arms.{arm}{sentence}"
-    cause = max(causes, key=len)
     named = [
         name
         for name, settings in experiment.arms.items()
         if settings and cause in settings and (arm == name or arm.startswith(f"{name}-"))
     ]
     section = f"arms.{max(named, key=len)}" if named else "vary" if cause in experiment.vary else "set"
-    within = place.removeprefix(cause).strip(".") if place.startswith(cause) else ""
-    return f"{section}.{'.'.join(filter(None, (cause, within)))}: {told}"
+    if not f"{place}.".startswith(f"{cause}."):
+        return f"{section}.{cause}: {told}" if unknown_key else f"{section}.{cause}: {place}: {told}"
+    return f"{section}.{place}: {told}"
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many keys two paths begin with together."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def comparison_problems(where: str, experiment: Experiment, catalog: Catalog) -> list[str]:
@@ -208,9 +215,11 @@ def recipe_problems(where: str, recipe: Recipe, catalog: Catalog, licences: Sequ
     if training:
         problems += unknown(f"{where}.training.student", "model", training.student, catalog.models)
         problems += unknown(f"{where}.training.scale", "scale", training.scale, catalog.scales)
-        student = catalog.models.get(training.student)
-        for key in ("template", "max_model_len"):
-            if student is not None and key not in student:
+        student = catalog.models.get(training.student, {})
+        if student.get("kind") == API:
+            problems.append(f"{where}.training.student: {training.student} is hosted: name a model with weights")
+        for key in ("template", "max_model_len") if student and student["kind"] != API else ():
+            if key not in student:
                 problems.append(f"{where}.training.student: the catalog's entry has no `{key}` to train with: add one")
         if training.scale in catalog.scales:
             problems += scale_problems(f"{where}.training", training, catalog)
