@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -60,7 +61,7 @@ def thinned(folder: Path, share: float, least: int = 1, seed: int = 42) -> tuple
 
 class TestTheChoice:
     def test_all_rows_of_the_questions_below_the_share_stay_in_their_order(self, tmp_path: Path) -> None:
-        kept, dropped = thinned(tmp_path, 0.25)
+        kept, _ = thinned(tmp_path, 0.25)
         source = pl.read_parquet(tmp_path / "source.parquet")
         below = {one for one in source["question_id"] if keyed_hash(42, one, salt="thin") / 2**64 < 0.25}
         assert kept.equals(source.filter(pl.col("question_id").is_in(list(below))))
@@ -83,7 +84,7 @@ class TestTheChoice:
 
     def test_a_larger_share_keeps_what_a_smaller_one_kept(self, tmp_path: Path) -> None:
         shares = [set(thinned(tmp_path, share)[0]["source_row"]) for share in (0.01, 0.1, 0.5, 1)]
-        assert all(smaller < larger for smaller, larger in zip(shares, shares[1:], strict=False))
+        assert all(smaller < larger for smaller, larger in itertools.pairwise(shares))
         assert len(shares[-1]) == pl.read_parquet(tmp_path / "source.parquet").height
 
     def test_a_small_source_keeps_the_least_number_and_no_more_than_it_has(self, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class Connector(Options):
     licence: str | None = execution_only(None, description="Licence of the questions.")
     homepage: str | None = execution_only(None, description="Address of their page.")
     rank: int | None = execution_only(None, description="Place in the paper's ranking of its domain's sources.")
-    rows: NonNegativeInt | None = execution_only(None, description="Rows expected.")
+    rows: NonNegativeInt | None = execution_only(None, description="Rows expected, where they cannot be counted.")
     verified: Any = execution_only(None, description="Whether the entry has been compared with its dataset.")
     note: str | None = execution_only(None, description="What else is known.")
     published: Any = execution_only(None, description="Published figures.")
@@ -76,6 +76,11 @@ class Connector(Options):
 
         Raises ``UserError`` where it cannot be found out.
         """
+        return None
+
+    @classmethod
+    def counted(cls, entry: Mapping[str, Any]) -> int | None:
+        """Rows that an entry reads, as far as they can be told in a moment and without a network; null elsewhere."""
         return None
 
     @classmethod
