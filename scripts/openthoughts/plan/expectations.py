@@ -42,7 +42,7 @@ def expected_rows(stage: Stage) -> int | None:
     known = [rows for rows in inputs if rows is not None]
     before = sum(known) if len(known) == len(inputs) else None
     if "share" in stage.settings and before is not None:
-        return min(before, max(stage.settings["least"], math.ceil(stage.settings["share"] * before)))
+        return min(before, int(max(stage.settings["least"], math.ceil(stage.settings["share"] * before))))
     if limit is not None and limit < 1:
         return None if before is None else math.ceil(limit * before)
     return min((rows for rows in (limit, before) if rows is not None), default=None)

@@ -32,7 +32,7 @@ def kept_questions(questions: pl.Series, share: float, least: int, seed: int) ->
     """
     hashes = pl.Series("hash", [keyed_hash(seed, one, salt="thin") for one in questions], dtype=pl.UInt64)
     ranked = pl.DataFrame({"question_id": questions, "hash": hashes}).sort("hash", "question_id")
-    below = (ranked["hash"] < int(share * HASHES)).sum() if share < 1 else ranked.height
+    below = int((ranked["hash"] < int(share * HASHES)).sum()) if share < 1 else ranked.height
     return ranked["question_id"].head(max(below, least))
 
 

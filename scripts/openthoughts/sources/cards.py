@@ -56,4 +56,4 @@ def _card_info(dataset: str, commit: str) -> Any:
         card = DatasetCard(Path(path).read_text(encoding="utf-8"), ignore_metadata_errors=True)
     except (ValueError, TypeError, yaml.YAMLError):
         return None
-    return card.data.to_dict().get("dataset_info")
+    return card.data.get("dataset_info")

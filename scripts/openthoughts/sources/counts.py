@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from openthoughts.sources.formats import FORMATS as FORMATS
 from openthoughts.sources.formats import format_of as format_of
@@ -56,7 +56,8 @@ def _counted(path: Path, size: int, modified: int, kind: str | None) -> int | No
             return _headed(path, kind)
         if kind not in ("jsonl", "json", "csv", "tsv"):
             return None
-        with path.open("rb") as raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
+        with path.open("rb") as raw:
+            file = cast(IO[bytes], gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw)
             rows, whole = _json_items(file) if kind == "json" else _lines(file, kind)
             return rows if whole or not raw.tell() else round(rows * size / raw.tell())
     except (OSError, EOFError, ValueError, RecursionError, csv.Error):
@@ -72,7 +73,7 @@ def _headed(path: Path, kind: str) -> int | None:
 
             return int(parquet.read_metadata(path).num_rows)
         with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
-            return sum(batch.num_rows for batch in stream)
+            return sum(int(batch.num_rows) for batch in stream)
     except pa.ArrowException:
         return None
 

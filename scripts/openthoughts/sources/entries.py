@@ -57,7 +57,7 @@ def counted_rows(entry: Mapping[str, Any], noted: int | None = None) -> int | No
     rows = noted if rows is None else rows
     if not rows:
         return rows
-    return max(min(rows, entry.get("limit", rows)), entry.get("repeat_to", 0))
+    return int(max(min(rows, entry.get("limit", rows)), entry.get("repeat_to", 0)))
 
 
 def entry_problems(entry: Mapping[str, Any], path: str = "") -> list[str]:

@@ -17,20 +17,17 @@ import yaml
 from pydantic import ValidationError
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.files import write_text
 from openthoughts.base.options import suggestion
-from openthoughts.base.tables import write_text
 from openthoughts.models.architecture import Architecture
 from openthoughts.sources import cards, hub
 from openthoughts.sources.connectors import CONNECTORS
 from openthoughts.sources.entries import counted_rows, fetched_entry
+from openthoughts.sources.noted import ARCHITECTURES, NOTED_ROWS
 
 log = logging.getLogger(__name__)
 
 Pins = dict[str, dict[str, Any]]
-ARCHITECTURES = "architectures"
-NOTED_ROWS = {"source": "source_rows", "benchmark": "benchmark_rows"}
-"""Kind -> the section of the lock with the rows of its entries."""
-
 FAR_OFF = 1.5
 """Factor from which on the ``rows`` of the catalog are said to differ from those of a dataset."""
 

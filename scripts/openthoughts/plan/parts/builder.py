@@ -17,7 +17,7 @@ from openthoughts.plan.register import KINDS
 from openthoughts.plan.stages import Stage
 from openthoughts.sources.connectors import DESCRIPTIVE
 from openthoughts.sources.entries import counted_rows, fetched_entry
-from openthoughts.sources.lock import ARCHITECTURES, NOTED_ROWS
+from openthoughts.sources.noted import ARCHITECTURES, NOTED_ROWS
 
 NOT_FETCHED = DESCRIPTIVE | {"price", "serving", "endpoint", "parameters", "architecture", "template", "tokenizer"}
 """Keys of catalog entries that never change what is fetched, so they are not part of an id."""
