@@ -39,6 +39,14 @@ def test_a_share_is_one_job_for_each_source(checkout: Checkout, config: dict[str
     assert "thin_source" not in checkout.jobs("--configfile", checkout.write_config(whole))
 
 
+def test_the_default_recipe_has_a_pilot(checkout: Checkout) -> None:
+    whole, pilot = checkout.jobs(), checkout.jobs("--config", "size=pilot")
+    assert pilot["thin_source"] == 5
+    assert set(pilot) == {*whole, "thin_source"}
+    assert pilot["label_questions"] < whole["label_questions"] / 10
+    assert pilot["sample_answers"] < whole["sample_answers"] / 10
+
+
 @pytest.mark.slow
 def test_only_what_is_looked_at_is_asked_about_and_the_rest_is_counted_and_explained(
     checkout: Checkout, config: dict[str, Any], teacher: FakeServer

@@ -42,11 +42,11 @@ def thin(questions: Path, share: float, least: int, seed: int, *, output: Path, 
     The dropped table has the others' rows. Raises ``UserError`` where the table is missing or damaged.
     """
     different = scan_table(questions, QUESTIONS).select("question_id").unique().collect(engine="streaming")
-    kept = kept_questions(different["question_id"], share, least, seed)
+    kept = frozenset(kept_questions(different["question_id"], share, least, seed))
     reason = pl.lit(f"not among the {len(kept)} questions looked at")
     with TableWriter(output, QUESTIONS) as looked_at, TableWriter(dropped, DROPPED) as left_out:
         for batch in read_batches(questions, QUESTIONS, rows=BATCH_ROWS):
-            is_kept = batch["question_id"].is_in(kept.implode())
+            is_kept = pl.Series([one in kept for one in batch["question_id"]], dtype=pl.Boolean)
             looked_at.write(batch.filter(is_kept))
             left_out.write(batch.filter(~is_kept).with_columns(stage=pl.lit(STAGE), reason=reason))
     log.info(
