@@ -57,7 +57,7 @@ def spent(
     for path, embeds in answer_tables(folder, shards):
         result += _embedded(path) if embeds else _completed(path)
     if price is not None:
-        result.usd = Price(**price).of(result.input_tokens, result.output_tokens)
+        result.usd = Price.model_validate(price).of(result.input_tokens, result.output_tokens)
     engines = engine_programs()
     for rule, seconds in job_seconds(usage, folder.name):
         result += Spent(jobs=1, hours=seconds / 3600, gpu_hours=gpus * seconds / 3600 if rule in engines else 0.0)
