@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from openthoughts.costs.sharing import Together
 from openthoughts.models.model import API
 from openthoughts.plan.config import Settings
 from openthoughts.plan.expectations import (
@@ -37,6 +38,13 @@ COPIES_OF_AN_ANSWER = 5
 
 QUANTITIES = ("requests", "input_tokens", "output_tokens", "usd", "gpu_hours", "disk_gb")
 """What may be unknown of a stage."""
+
+
+BOUGHT = (
+    *("input_tokens", "output_tokens", "usd", "usd_batch", "gpu_hours", "usd_low", "usd_high"),
+    *("gpu_hours_low", "gpu_hours_high", "asking_gpu_hours"),
+)
+"""What comes with the requests of a stage."""
 
 
 @dataclass
@@ -68,6 +76,14 @@ class Estimate:
                 setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
         return self
 
+    def bought(self, share: float) -> Estimate:
+        """The same with a share of the requests; jobs and disk stay."""
+        if share == 1.0:
+            return self
+        return replace(
+            self, **{name: share * getattr(self, name) for name in BOUGHT}, requests=round(share * self.requests)
+        )
+
     def lacks(self, missing: str, *quantities: str) -> None:
         """Note that quantities are only known in part, as something is missing."""
         for quantity in quantities:
@@ -75,11 +91,12 @@ class Estimate:
 
 
 def estimate(stages: Iterable[Stage]) -> dict[str, Estimate]:
-    """Kind of stage -> what all stages of the kind take, in the order the data flows; each stage counts once."""
+    """Kind of stage -> what all stages of the kind take, in the order the data flows; each request counts once."""
     totals: dict[str, Estimate] = {}
+    together = Together()
     for stage in dict.fromkeys(stages):
         totals.setdefault(stage.kind, Estimate())
-        totals[stage.kind] += estimate_stage(stage)
+        totals[stage.kind] += estimate_stage(stage).bought(together.add(stage))
     return totals
 
 
