@@ -5,22 +5,17 @@ from __future__ import annotations
 import math
 
 from openthoughts.costs.estimates import Estimate, estimate_stage
+from openthoughts.costs.measured import ERRORS, FEWEST, Measured
 from openthoughts.costs.spending import Spent
 from openthoughts.plan.stages import Stage
 
-FEWEST = 30
-"""Answers from which lengths and speeds are taken; with fewer the catalog's estimate stands."""
 
-ERRORS = 2.0
-"""Standard errors on either side that a range spans."""
-
-
-def forecast(stage: Stage, took: Spent) -> Estimate:
+def forecast(stage: Stage, took: Spent, measured: Measured | None = None) -> Estimate:
     """The estimate of a stage, scaled to what its answers so far took; its own where too few have been measured.
 
     The range spans two standard errors of the mean length of an answer; GPU-hours vary with it.
     """
-    planned = estimate_stage(stage)
+    planned = estimate_stage(stage, measured)
     if took.requests < FEWEST or not planned.requests:
         return planned
     scale = planned.requests / took.requests
