@@ -52,7 +52,7 @@ def measure(plan: Plan, store: Path, gpu: str | None) -> Measured:
             except (pl.exceptions.PolarsError, OSError, ValueError):
                 unread += 1
     if unread:
-        measured.notes.append(f"{counted(unread, 'table')} of answers could not be read and are not measured.")
+        measured.notes.append(f"not measured, as it could not be read: {counted(unread, 'table')} of answers.")
     measured.speeds = speeds(store, gpu)
     if (store / "store.json").exists():
         read_store(plan, store, measured)
