@@ -199,10 +199,18 @@ def test_the_store_says_lengths_where_no_shard_is_finished(tmp_path: Path) -> No
                 about = {"messages": f"{number:064x}", "response_schema": schema, "sampling": sampling}
                 store.append(
                     {
-                        **{"key": f"{number:030x}{length:x}", "model_id": model_partition(model.key()), "text": "x"},
-                        **{"model": "qwq-32b", "question_id": f"{number:032x}", "sample": 0, "seed": 0},
-                        **{"finish_reason": "stop", "prompt_tokens": 7, "completion_tokens": length},
-                        **{"request": json.dumps(about, sort_keys=True, separators=(",", ":")), "answered_at": number},
+                        "key": f"{number:030x}{length:x}",
+                        "model_id": model_partition(model.key()),
+                        "text": "x",
+                        "model": "qwq-32b",
+                        "question_id": f"{number:032x}",
+                        "sample": 0,
+                        "seed": 0,
+                        "finish_reason": "stop",
+                        "prompt_tokens": 7,
+                        "completion_tokens": length,
+                        "request": json.dumps(about, sort_keys=True, separators=(",", ":")),
+                        "answered_at": number,
                     }
                 )
     found = measure(plan, tmp_path / "store", "h100").length(math)

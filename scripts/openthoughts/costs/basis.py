@@ -1,4 +1,4 @@
-"""What estimates rest on: of each model and kind of use, the length of answers and the speed, and where they are from."""
+"""What estimates rest on: the length of answers and the speed of each model, by use, and where they are from."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _lines(stage: Stage, measured: Measured, gpu: str | None) -> Iterator[str]:
     figure = measured.length(stage)
     if stage.kind == "answers" and figure and figure.of_its_kind:
         use = about(stage)
-    whose = base_name(stage) + (", students" if "model" in stage.input("model").inputs else "")
+    whose = f"{'students of ' if 'model' in stage.input('model').inputs else ''}{base_name(stage)}"
     tokens = _length(stage, measured)
     parts = [tokens, *_speed(stage, measured, gpu)]
     yield f"{', '.join(filter(None, (whose, use)))}: {', '.join(parts)}"

@@ -10,14 +10,16 @@ from openthoughts.costs.spending import Spent
 from openthoughts.plan.stages import Stage
 
 
-def forecast(stage: Stage, took: Spent, measured: Measured | None = None) -> Estimate:
+def forecast(stage: Stage, took: Spent, measured: Measured | None = None, share: float = 1.0) -> Estimate:
     """The estimate of a stage, scaled to what its answers so far took; its own where too few have been measured.
+
+    ``share`` is that of its requests which no other stage buys; the time of its jobs is without them already.
 
     The range spans two standard errors of the mean length of an answer; GPU-hours vary with it.
     """
     planned = estimate_stage(stage, measured)
     if took.requests < FEWEST or not planned.requests:
-        return planned
+        return planned.bought(share)
     scale = planned.requests / took.requests
     spread = ERRORS * took.length_deviation / max(1.0, took.output_tokens / took.requests) / math.sqrt(took.requests)
     result = Estimate(
@@ -25,8 +27,8 @@ def forecast(stage: Stage, took: Spent, measured: Measured | None = None) -> Est
         requests=planned.requests,
         input_tokens=scale * took.input_tokens,
         output_tokens=scale * took.output_tokens,
-        usd=scale * took.usd,
-        gpu_hours=scale * took.gpu_hours or planned.gpu_hours,
+        usd=share * scale * took.usd,
+        gpu_hours=scale * took.gpu_hours or share * planned.gpu_hours,
         disk_gb=planned.disk_gb,
         unknown=planned.unknown,
     )

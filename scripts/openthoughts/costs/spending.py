@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import polars as pl
@@ -37,6 +37,11 @@ class Spent:
             return 0.0
         mean = self.output_tokens / self.requests
         return math.sqrt(max(0.0, self.squared_tokens / self.requests - mean**2))
+
+    def bought(self, share: float) -> Spent:
+        """The same with a share of the tokens and dollars: what other stages have asked for is not spent again."""
+        tokens = (round(share * self.input_tokens), round(share * self.output_tokens))
+        return replace(self, input_tokens=tokens[0], output_tokens=tokens[1], usd=share * self.usd)
 
     def __iadd__(self, other: Spent) -> Spent:
         for each in fields(self):
