@@ -105,7 +105,7 @@ def test_what_ran_changes_the_plan_of_an_arm_that_did_not(
     plan = plan_of(own)
     before = told(own, capsys)
     assert "qwq-32b: 14,800 tokens per answer (catalog)" in before
-    server.faults.append(Fault(body={**_answer(500)}))
+    server.faults.append(Fault(body=_answer(500)))
     stages = with_inputs(plan, server, monkeypatch)
     few = [stage for stage in stages if stage.settings["samples"] == 1]
     answer(plan, few, tmp_path / "store")

@@ -15,9 +15,9 @@ USES = {
     "answers": "",
     "labels": "labels by {about}",
     "assessed": "verdicts on answers",
-    "written": "writing of {about}",
+    "written": "writing",
     "evaluation": "evaluation",
-    "judged": "judging of {about}",
+    "judged": "judging",
 }
 """Kinds of use in words."""
 
@@ -48,7 +48,7 @@ def _length(stage: Stage, measured: Measured) -> str:
     if tokens is None:
         return "unknown tokens per answer"
     in_catalog = stage.kind in ("answers", "evaluation") and answer_tokens(stage) is not None
-    return f"{tokens:,.0f} tokens per answer ({'catalog' if in_catalog else f'usual for {stage.kind}'})"
+    return f"{tokens:,.0f} tokens per answer ({'catalog' if in_catalog else 'usual length'})"
 
 
 def _speed(stage: Stage, measured: Measured, gpu: str | None) -> Iterator[str]:

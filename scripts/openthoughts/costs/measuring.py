@@ -65,18 +65,17 @@ def lengths_of(path: Path, parts: int) -> Lengths:
 
 
 def _lengths(answers: pl.LazyFrame, parts: int) -> Lengths:
-    (row,) = answers.select(*_SUMS).collect().iter_rows()
-    return Lengths(*row, parts)
+    return Lengths(**answers.select(*_SUMS).collect().row(0, named=True), parts=parts)
 
 
 _SUMS = (
-    pl.len(),
-    pl.col("prompt_tokens").sum(),
-    pl.col("completion_tokens").sum(),
+    pl.len().alias("answers"),
+    pl.col("prompt_tokens").sum().alias("input_tokens"),
+    pl.col("completion_tokens").sum().alias("output_tokens"),
     pl.col("completion_tokens").cast(pl.Float64).pow(2).sum().alias("squared"),
-    (pl.col("finish_reason") == "length").sum(),
+    (pl.col("finish_reason") == "length").sum().alias("cut"),
 )
-"""The first fields of ``Lengths``."""
+"""The fields of ``Lengths`` that are sums over answers."""
 
 
 def earlier_stages(plan: Plan) -> Iterator[Stage]:

@@ -23,8 +23,11 @@ from openthoughts.plan.register import KINDS, inference
 from openthoughts.plan.stages import Stage
 from openthoughts.questions.labels import METHODS
 
-SIZES = frozenset({"count", "keep"})
-"""Settings of a stage that say how many of its questions it keeps, in an order that does not depend on them."""
+NESTED = frozenset({"thinned", "selected", "drawn"})
+"""Kinds of stages that keep the first questions of an order."""
+
+SIZES = frozenset({"count", "keep", "share", "least"})
+"""Their settings that say how many; the order does not depend on them."""
 
 MOST_TABLES = 256
 """Tables of questions that are compared with each other; what is beyond them is counted in full."""
@@ -187,7 +190,7 @@ def _root(table: Stage) -> Hashable:
 
 def _series(table: Stage) -> Hashable:
     """What tables have in common of which the smaller is always part of the larger."""
-    if table.kind not in ("selected", "drawn"):
+    if table.kind not in NESTED:
         return table
     settings = {name: value for name, value in table.settings.items() if name not in SIZES}
     inputs = tuple((role, stages) for role, stages in sorted(table.inputs.items()))
