@@ -150,7 +150,11 @@ def test_a_speed_counts_for_the_same_model_gpus_and_use(
     if speed is not None:
         told = estimate_stage(math, measured)
         assert told.gpu_hours == pytest.approx(4 * told.output_tokens / 500 / 3600), "an engine has four"
-        assert measure(plan, tmp_path / "store", None).speed(math) is None, "no GPU is planned on"
+        without = measure(plan, tmp_path / "store", None)
+        assert without.speed(math) is None
+        assert without.notes == ["not used, as the configuration names no `gpu`: speeds on NVIDIA H100 80GB HBM3."]
+    if noted.get("gpu") == "NVIDIA H100 PCIe":
+        assert measured.notes == ["not used, as the plan is for h100: speeds on NVIDIA H100 PCIe."]
 
 
 def test_the_range_is_narrow_only_where_length_and_speed_are_of_the_kind(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_published_figures_name_arms_and_panels_that_are_there() -> None:
 
 
 def costs(path: Path, size: str) -> list[str]:
-    """Arms, requests, dollars and GPU-hours of a file as the documentation writes them; a plus is "at least", ? unknown."""
+    """Arms, requests, dollars and GPU-hours of a file as the documentation writes them; + is "at least", ? unknown."""
     _, plan = planned(path, size, "h100")
     recipes = [stage for recipe in plan.recipes.values() for stage in recipe.stages()]
     stages = [*recipes, *(stage for experiment in plan.experiments.values() for stage in experiment.stages())]

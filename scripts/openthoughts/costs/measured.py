@@ -110,7 +110,7 @@ class Measured:
     def length(self, stage: Stage) -> Figure | None:
         """Tokens of a request of a stage; null where too few were measured."""
         asks = inference(stage)
-        if asks is None or asks.embeds or not (self.lengths or self.stored):
+        if asks is None or asks.embeds or "sampling" not in stage.settings or not (self.lengths or self.stored):
             return None
         model, limit = model_of(stage), stage.settings["sampling"]["max_tokens"]
         own = _usable(self.lengths.get((model, stage.kind, about(stage)), {}), limit)
@@ -195,6 +195,6 @@ def asking_stages(stages: Iterable[Stage]) -> list[Stage]:
     found = []
     for stage in dict.fromkeys(stages):
         asks = inference(stage)
-        if asks is not None and not asks.embeds:
+        if asks is not None and not asks.embeds and "sampling" in stage.settings:
             found.append(stage)
     return found

@@ -53,7 +53,7 @@ def measure(plan: Plan, store: Path, gpu: str | None) -> Measured:
                 unread += 1
     if unread:
         measured.notes.append(f"not measured, as it could not be read: {counted(unread, 'table')} of answers.")
-    measured.speeds = speeds(store, gpu)
+    read_speeds(store, gpu, measured)
     if (store / "store.json").exists():
         read_store(plan, store, measured)
     return measured
@@ -110,14 +110,21 @@ def _stages_of(path: Path) -> list[Stage]:
     return list(known.values())
 
 
-def speeds(store: Path, gpu: str | None) -> dict[tuple[str, str, int], Speed]:
-    """What engines gave on a GPU, by model, structured output and GPUs of an engine."""
-    found: dict[tuple[str, str, int], Speed] = {}
-    for use in used_by_all(store) if gpu else ():
-        if use.gpus and use.answers and is_gpu(gpu or "", use.gpu):
-            key = (use.model, use.about, use.gpus)
-            found[key] = found.get(key, Speed()) + Speed(use.answers, use.output_tokens, use.seconds, 1)
-    return found
+def read_speeds(store: Path, gpu: str | None, measured: Measured) -> None:
+    """Measure what engines gave on a GPU; a note says on which others something was measured."""
+    others: dict[str, int] = {}
+    for use in used_by_all(store):
+        if not use.gpus or not use.answers:
+            continue
+        if gpu is None or not is_gpu(gpu, use.gpu):
+            others[use.gpu] = others.get(use.gpu, 0) + use.answers
+            continue
+        key = (use.model, use.about, use.gpus)
+        measured.speeds[key] = measured.speeds.get(key, Speed()) + Speed(use.answers, use.output_tokens, use.seconds, 1)
+    planned = f"the plan is for {gpu}" if gpu else "the configuration names no `gpu`"
+    for name, answers in sorted(others.items()):
+        if answers >= FEWEST:
+            measured.notes.append(f"not used, as {planned}: speeds on {name or 'GPUs of unknown name'}.")
 
 
 def read_store(plan: Plan, store: Path, measured: Measured) -> None:

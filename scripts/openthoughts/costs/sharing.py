@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import NamedTuple
 
 from openthoughts.base.hashing import canonical_json
@@ -28,6 +29,9 @@ NESTED = frozenset({"thinned", "selected", "drawn"})
 
 SIZES = frozenset({"count", "keep", "share", "least"})
 """Their settings that say how many; the order does not depend on them."""
+
+SHARED = frozenset({"answers", "labels", "written", "assessed", "evaluation", "judged"})
+"""Kinds of stages of which it is known here what decides an answer; others share nothing."""
 
 MOST_TABLES = 256
 """Tables of questions that are compared with each other; what is beyond them is counted in full."""
@@ -202,9 +206,9 @@ def wanted_by(stage: Stage) -> Iterator[Wanted]:
     asks = inference(stage)
     if asks is None:
         return
-    forms: Iterator[Hashable] = iter(_forms(stage))
+    forms: Iterator[Hashable] = _forms(stage) if stage.kind in SHARED and not asks.embeds else repeat(None)
     for table, samples in asks.requests(stage):
-        yield Wanted(None if asks.embeds or stage.settings.get("most") else next(forms), table, samples)
+        yield Wanted(next(forms), table, samples)
 
 
 def _forms(stage: Stage) -> Iterator[Hashable]:
