@@ -36,7 +36,7 @@ from openthoughts.plan.register import inference
 from openthoughts.plan.stages import ExperimentPlan, Plan, Stage
 
 if TYPE_CHECKING:
-    from openthoughts.costs.remaining import Left
+    from openthoughts.costs.remaining import End, Left
 
 
 @command
@@ -222,7 +222,7 @@ def show_spent(
     if not results.is_dir():
         return []
     from openthoughts.costs.forecast import forecast
-    from openthoughts.costs.remaining import answers_there, left_of
+    from openthoughts.costs.remaining import answers_there, ends, left_of
     from openthoughts.costs.spending import Spent, price_of, spent
     from openthoughts.plan.shards import asked_shards
 
@@ -248,23 +248,24 @@ def show_spent(
         rows.append(_spent_row(kind, wanted, expected, so_far, known))
     if rows:
         _print_spent(rows)
-        show_left(left_of(plan, stages, there, measured), store)
+    left = left_of(plan, stages, there, measured)
+    coming = ends(left, store)
+    if rows or coming:
+        show_left(left, coming)
     show_tokenized(results / stage.folder / "statistics.json" for stage in stages if stage.kind == "tokenized")
     return rows
 
 
-def show_left(left: Left, store: Path) -> None:
+def show_left(left: Left, coming: Iterable[End]) -> None:
     """Print what is left to be asked and computed, and when models that answer now are done."""
-    from openthoughts.costs.remaining import ends
-
     unknown = left.whole.unknown
     requests = _cell(left.whole.requests, ",d", "requests" in unknown)
     usd = _cell(left.whole.usd, ",.2f", "usd" in unknown)
     hours = _cell(left.whole.gpu_hours, ",.1f", "gpu_hours" in unknown)
     print(f"left: {requests} requests, {usd} dollars, {hours} GPU-hours")
-    for name, (lately, rest, end) in ends(left, store).items():
-        when = f"{datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M} UTC"
-        print(f"{name}: {lately:,} answers in the last hour; at that speed the {rest:,} left are there by {when}.")
+    for end in coming:
+        when = f"{datetime.fromtimestamp(end.when, UTC):%Y-%m-%d %H:%M} UTC"
+        print(f"{end.model}: {end.rests_on}; at that speed the {end.requests:,} left are there by {when}.")
 
 
 def show_tokenized(files: Iterable[Path]) -> None:

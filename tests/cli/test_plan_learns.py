@@ -20,6 +20,8 @@ from openthoughts.plan.config import read_config
 from openthoughts.plan.planner import make_plan
 from openthoughts.plan.shards import asked_shards
 from openthoughts.plan.stages import Plan, Stage
+from openthoughts.store.gpu_hours import GpuMeter, used_by_all
+from openthoughts.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = {"math": 24, "code": 9, "science": 6}
@@ -131,14 +133,42 @@ def test_a_run_in_progress_is_told_with_its_end(
     few = [stage for stage in stages if stage.settings["samples"] == 1]
     answer(plan, few, tmp_path / "store")
     now = datetime.now(UTC)
-    found = re.search(
-        r"qwq-32b: (\d+) answers in the last hour; .* the (\d+) left are there by (.*) UTC", told(own, capsys)
-    )
+    found = SENTENCE.search(told(own, capsys))
     assert found
-    lately, left = int(found[1]), int(found[2])
-    assert (lately, left) == (39, 3 * 39), "what both arms want is there for both"
-    end = datetime.strptime(found[3], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
-    assert abs(end - now - timedelta(hours=3)) < timedelta(minutes=2)
+    assert found[1] == "39 answers in the last 1 minute"
+    assert int(found[2]) == 3 * 39, "what both arms want is there for both"
+    assert abs(end_of(found) - now - timedelta(minutes=3)) < timedelta(minutes=2)
     later = time.time() + 2 * 3600
     monkeypatch.setattr(time, "time", lambda: later)
-    assert "in the last hour" not in told(own, capsys), "nothing runs"
+    assert "are there by" not in told(own, capsys), "nothing runs"
+
+
+def test_engines_that_have_nothing_in_the_store_yet_say_when_a_run_ends(
+    own: Path, tmp_path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_inputs(plan_of(own), server, monkeypatch)
+    assert "are there by" not in told(own, capsys)
+    with Store(tmp_path / "store") as store:
+        meter = GpuMeter(store, "qwq-32b", grace=20.0)
+        with meter.running(4):
+            meter.asking()
+            began = time.monotonic()
+            time.sleep(0.5)
+            meter.answered(20, 500)
+            took = time.monotonic() - began
+            while not used_by_all(store.folder)[0].output_tokens:
+                time.sleep(0.1)
+            now = datetime.now(UTC)
+            found = SENTENCE.search(told(own, capsys))
+        assert found
+        assert found[1].startswith("1 engine at ")
+        assert int(found[2]) == 4 * 39
+        assert abs(end_of(found) - now - timedelta(seconds=4 * 39 * 14_800 * took / 500)) < timedelta(minutes=5)
+        assert "are there by" not in told(own, capsys), "the engine has ended"
+
+
+SENTENCE = re.compile(r"qwq-32b: (.*); at that speed the (\d+) left are there by (.*) UTC")
+
+
+def end_of(found: re.Match[str]) -> datetime:
+    return datetime.strptime(found[3], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)

@@ -9,20 +9,26 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from openthoughts.asking.programs import program
 from openthoughts.base.cli import UserError
 from openthoughts.costs.estimates import Estimate, estimate_stage
-from openthoughts.costs.measured import Measured
+from openthoughts.costs.measured import Measured, counted
 from openthoughts.costs.sharing import Together
 from openthoughts.models.model import Model
 from openthoughts.plan.register import inference
 from openthoughts.plan.shards import Shard
 from openthoughts.plan.stages import Plan, Stage
+from openthoughts.store.gpu_hours import used_by_all
 from openthoughts.store.reading import StoreReader
 from openthoughts.store.usage import Usage
 
 HOUR = 3600.0
+"""Seconds of answers from which a speed is taken."""
+
+SHORTEST = 60.0
+"""Seconds from which on; answers are seen in the store about a minute after they came."""
 
 
 def answers_there(shards: Iterable[Shard], store: Path) -> dict[Stage, int]:
@@ -56,6 +62,18 @@ class Left:
     whole: Estimate = field(default_factory=Estimate)
     requests: dict[str, int] = field(default_factory=dict)
     """Name of each model -> requests to it that are left, as far as they are known."""
+    tokens: dict[str, float] = field(default_factory=dict)
+    """Name of each model -> tokens of the answers to them."""
+
+
+class End(NamedTuple):
+    """When the requests to a model are done, and what that rests on."""
+
+    model: str
+    requests: int
+    when: float
+    """Seconds since 1970."""
+    rests_on: str
 
 
 def left_of(plan: Plan, stages: Iterable[Stage], there: Mapping[Stage, int], measured: Measured) -> Left:
@@ -72,6 +90,7 @@ def left_of(plan: Plan, stages: Iterable[Stage], there: Mapping[Stage, int], mea
         left.whole += rest
         if rest.requests and (name := model_name(plan, stage)):
             left.requests[name] = left.requests.get(name, 0) + rest.requests
+            left.tokens[name] = left.tokens.get(name, 0.0) + rest.output_tokens
     return left
 
 
@@ -84,18 +103,27 @@ def model_name(plan: Plan, stage: Stage) -> str | None:
     return Model.read(path).name if path.is_file() else None
 
 
-def ends(left: Left, store: Path, now: float | None = None) -> dict[str, tuple[int, int, float]]:
-    """Name of each model that answered within the last hour -> answers of that hour, requests left, time of their end.
+def ends(left: Left, store: Path, now: float | None = None) -> list[End]:
+    """When the requests to each model are done that is asked now.
 
-    The time (seconds since 1970) is that at which the requests are done at the last hour's speed.
+    At the speed of the answers of the last hour, since the first of them; where none is in the store yet, at that of
+    the engines that run.
     """
     now = time.time() if now is None else now
     lately = StoreReader(store).answered_since(now - HOUR) if (store / "store.json").exists() else {}
-    return {
-        name: (lately[name], requests, now + HOUR * requests / lately[name])
-        for name, requests in left.requests.items()
-        if lately.get(name)
-    }
+    found = []
+    for name, requests in left.requests.items():
+        engines = [use for use in used_by_all(store) if use.model == name and use.reserved and use.seconds]
+        speed = sum(use.output_tokens / use.seconds for use in engines)
+        if name in lately:
+            answers, first = lately[name]
+            span = max(SHORTEST, now - first)
+            on = f"{answers:,} answers in the last {counted(round(span / 60), 'minute')}"
+            found.append(End(name, requests, now + span * requests / answers, on))
+        elif speed:
+            on = f"{counted(len(engines), 'engine')} at {speed:,.0f} tokens/s together"
+            found.append(End(name, requests, now + left.tokens[name] / speed, on))
+    return found
 
 
 def write_stored(shard: Shard, store: Path, max_failed: float) -> str:

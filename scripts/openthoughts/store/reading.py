@@ -90,18 +90,19 @@ class StoreReader:
             extra_columns="ignore",
         )
 
-    def answered_since(self, when: float) -> dict[str, int]:
-        """Name of each model -> requests to it that were answered since a time (seconds since 1970), as far as folded.
+    def answered_since(self, when: float) -> dict[str, tuple[int, float]]:
+        """Name of each model -> requests to it that were answered since a time, and when the first of them was.
 
-        Files that were written before are not read.
+        Times are in seconds since 1970. What is not yet folded is not there. Files written before are not read.
         """
         files = self.files()
         if not files.is_empty():
             files = files.filter(pl.col("modification_time").dt.epoch("ms") >= int(1000 * when))
         if files.is_empty():
             return {}
-        lately = self._rows_of(files).filter(pl.col("answered_at") >= int(1e6 * when)).select("model", "key").unique()
-        return dict(lately.group_by("model").len().collect().iter_rows())
+        lately = self._rows_of(files).filter(pl.col("answered_at") >= int(1e6 * when))
+        of_model = lately.group_by("model").agg(pl.col("key").n_unique(), pl.col("answered_at").min() / 1e6)
+        return {name: (count, first) for name, count, first in of_model.collect().iter_rows()}
 
     def index(self, model_id: str, first: str, last: str) -> pl.DataFrame:
         """What is there for a range of questions, without the texts: key, failed, size. One row per key."""
