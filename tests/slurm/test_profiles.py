@@ -89,5 +89,5 @@ def test_the_profiles_say_the_same_but_for_what_short_jobs_need(checkout: Checko
         path = Path(checkout.folder / "profiles" / name / "config.yaml")
         return [line for line in path.read_text().splitlines() if "# SITE" in line]
 
-    assert len(sites("slurm")) == 5
+    assert len(sites("slurm")) == 6
     assert sites("slurm") == sites("slurm-short")

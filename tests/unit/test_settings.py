@@ -157,11 +157,32 @@ def test_mistakes_of_an_experiment_are_told_once_and_together(catalog: Catalog) 
         plot: line
     """
     assert [line.removeprefix("experiments.abl.") for line in mistakes(catalog, text)] == [
-        "arms.a-1-large.answers: unknown key 'sample' (did you mean samples?)",
-        "arms.a-1-large.training: unknown key 'sclae' (did you mean scale?)",
         "compare_to: there is no arm 'foo' (known: a-1-large, a-4-large)",
         "plot: 'line' is not one of the choices (known: bars, curve, matrix)",
+        "vary.answers.sample: unknown key 'sample' (did you mean samples?)",
         "vary.filter: 'none' should be of type list",
+        "vary.training.sclae: unknown key 'sclae' (did you mean scale?)",
+    ]
+
+
+def test_a_mistake_of_an_arm_is_told_where_the_experiment_has_it(catalog: Catalog) -> None:
+    text = """
+    recipes: {openthoughts3: {answers: {teacher: qwq32b}}}
+    experiments:
+      abl:
+        base: openthoughts3
+        set: {decontaminate.benchmarks: [aime26]}
+        vary: {filter: [{by: none}, {by: langth}]}
+        arms: {a: {training.scale: larg}, a-b: {training.student: qwen3, domains.math.draw: -1}}
+    """
+    told = [line.partition(" (")[0] for line in mistakes(catalog, text)]
+    assert told == [
+        "experiments.abl.arms.a-b.domains.math.draw: -1 is less than the minimum of 1",
+        "experiments.abl.arms.a-b.training.student: the catalog has no model 'qwen3'",
+        "experiments.abl.arms.a.training.scale: the catalog has no scale 'larg'",
+        "experiments.abl.set.decontaminate.benchmarks.0: the catalog has no benchmark 'aime26'",
+        "experiments.abl.vary.filter.by: 'langth' is not one of the choices",
+        "recipes.openthoughts3.answers.teacher: the catalog has no model 'qwq32b'",
     ]
 
 

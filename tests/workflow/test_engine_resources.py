@@ -11,7 +11,7 @@ from tests.workflow.conftest import Checkout
 DOCUMENTS = {
     "domain": "math",
     "connector": "written",
-    "documents": {"connector": "local", "path": "documents.jsonl"},
+    "documents": {"connector": "local", "path": "documents.jsonl", "column": "question"},
     "model": "qwq-32b",
     "licence": "cc0-1.0",
 }

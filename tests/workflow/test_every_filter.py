@@ -100,7 +100,7 @@ def config(checkout: Checkout, oracle: FakeServer) -> dict[str, Any]:
     (own / "roads.jsonl").write_text(json.dumps({"q": "How many roads must a man walk down?"}) + "\n")
     entry = {"connector": "local", "domain": "math", "column": "q", "rows": 12}
     sources = {name: {**entry, "path": f"own/{name}.jsonl", "reference": "a"} for name in ("sums", "tales")}
-    roads = {"roads": {**entry, "path": "own/roads.jsonl", "rows": 1, "grader": "math"}}
+    roads = {"roads": {**entry, "path": "own/roads.jsonl", "rows": 1, "grader": "none"}}
     model = {
         "kind": "api",
         "api_model": "fake-model",

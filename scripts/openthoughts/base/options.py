@@ -5,6 +5,7 @@ Validation, defaults, ids, JSON schemas and the reference pages are all read fro
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import re
 import types
@@ -17,6 +18,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 Path = tuple[str | int, ...]
+
+REPEATED = "repeated"
+"""The error of a list that has an entry twice; its context has the ``place`` of the second."""
 
 
 def execution_only(default: Any = PydanticUndefined, part_of: str = "", **more: Any) -> Any:
@@ -220,7 +224,8 @@ def _sentences(error: ValidationError, model: type[BaseModel], value: Any, root:
         elif kind == "missing":
             found.append((place, f"{name}: the key '{each['loc'][-1]}' is missing"))
         else:
-            found.append((place, f"{name}: {_wrong(each, held)}"))
+            wrong = (*place, each["ctx"]["place"]) if kind == REPEATED else place
+            found.append((wrong, f"{name}: {_wrong(each, held)}"))
     deeper = {place for place, _ in found} | set(wanted)
     for place, kinds in wanted.items():
         if len(set(kinds)) < len(kinds) or not any(other[: len(place)] == place != other for other in deeper):
@@ -233,7 +238,14 @@ def _mistyped(place: Path, root: str, value: Any, kinds: Sequence[str]) -> str:
     held = _place(value, place)[1]
     numeric = {"integer", "number"} & set(kinds) and isinstance(held, str)
     hint = " (YAML reads 1e-5 as text: write 1.0e-5)" if numeric and re.fullmatch(r"[\d.+-]+[eE][\d+-]+", held) else ""
-    return f"{name}: {held!r} should be of type {' or '.join(dict.fromkeys(kinds))}{hint}"
+    return f"{name}: {_as_yaml(held)} should be of type {' or '.join(dict.fromkeys(kinds))}{hint}"
+
+
+def _as_yaml(value: Any) -> str:
+    """A value as its file has it, texts in quotes."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return value.isoformat() if isinstance(value, datetime.date) else repr(value)
 
 
 def _wrong(each: Mapping[str, Any], held: Any) -> str:
@@ -241,7 +253,7 @@ def _wrong(each: Mapping[str, Any], held: Any) -> str:
     kind, context = each["type"], each.get("ctx", {})
     if kind in {"literal_error", "enum"}:
         choices = re.findall(r"'([^']*)'", context["expected"])
-        return f"{held!r} is not one of the choices{did_you_mean(held, choices)}"
+        return f"{_as_yaml(held)} is not one of the choices{did_you_mean(held, choices)}"
     if kind in BOUNDS:
         key, words = BOUNDS[kind]
         limit = context[key]

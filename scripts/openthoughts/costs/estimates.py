@@ -173,13 +173,18 @@ def budget_warnings(whole: Estimate, budget: Mapping[str, float | None]) -> list
     told = []
     usd, hours = budget.get("usd"), budget.get("gpu_hours")
     if usd is not None and whole.usd > usd:
-        told.append(f"about ${whole.usd:,.0f} are expected, the budget is ${usd:,.0f}: asking stops there.")
+        told.append(f"about {dollars(whole.usd)} are expected, the budget is {dollars(usd)}: asking stops there.")
     if hours is not None and whole.asking_gpu_hours > hours:
         told.append(
             f"about {whole.asking_gpu_hours:,.0f} GPU-hours of asking are expected, the budget is {hours:,.0f}: "
             "asking stops there."
         )
     return told
+
+
+def dollars(usd: float) -> str:
+    """An amount in words, with cents where they matter."""
+    return f"${usd:,.0f}" if usd >= 100 else f"${usd:,.2f}"
 
 
 def _estimated(stage: Stage, measured: Measured) -> Estimate:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
+from openthoughts.models.price import Price
 from openthoughts.plan.register import engine_programs, kind_in
 from openthoughts.plan.stages import Stage
-from openthoughts.store.budget import Price
 from openthoughts.store.usage import Usage
 
 

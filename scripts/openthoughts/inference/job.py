@@ -15,7 +15,7 @@ from openthoughts.inference.sampling import Sampling
 from openthoughts.inference.structured import ResponseSchema
 from openthoughts.inference.vllm import EngineSettings, add_engine_arguments
 from openthoughts.models.model import Model
-from openthoughts.store.budget import Price
+from openthoughts.models.price import Price
 from openthoughts.store.keys import KeyMaker, model_partition
 
 NOT_SAMPLED = Sampling(temperature=0.0, max_tokens=1)

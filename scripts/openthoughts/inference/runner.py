@@ -25,7 +25,8 @@ from openthoughts.inference.job import Asking
 from openthoughts.inference.progress import Progress
 from openthoughts.inference.prompts import Messages
 from openthoughts.inference.protocol import Answer, FatalError, Request, remedy
-from openthoughts.store.budget import Budget, Price
+from openthoughts.models.price import Price
+from openthoughts.store.budget import Budget
 from openthoughts.store.gpu_hours import GpuMeter
 from openthoughts.store.rows import dumps
 from openthoughts.store.store import FOLD_SECONDS, Store

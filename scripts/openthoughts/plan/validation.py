@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from openthoughts.answers.filters import FILTERS
 from openthoughts.base.cli import UserError
-from openthoughts.base.options import checked, did_you_mean, repaired
+from openthoughts.base.options import Options, checked, did_you_mean, repaired
 from openthoughts.base.options import problems as option_problems
+from openthoughts.models.model import API
 from openthoughts.models.tokenizer_names import QWEN, is_tokenizer
 from openthoughts.plan.arms import arm_evaluation, arm_overrides, arm_recipe, colliding_arms, curve_points
 from openthoughts.plan.catalog import Catalog, grader_problems, read_catalog
@@ -26,6 +27,8 @@ from openthoughts.questions.labels import METHODS
 from openthoughts.sources.entries import written_prompt, written_steps
 from openthoughts.training.scales import SettingError
 
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
 
 def configured(config: Settings) -> tuple[Configuration, Catalog]:
     """A configuration as a model, with its catalog. ``ConfigurationError`` lists every problem of both."""
@@ -35,23 +38,30 @@ def configured(config: Settings) -> tuple[Configuration, Catalog]:
         raise ConfigurationError(problems)
     try:
         catalog = read_catalog(rest.catalog)
-    except ConfigurationError as error:
-        raise ConfigurationError([*problems, *error.problems]) from None
+    except UserError as error:
+        found = error.problems if isinstance(error, ConfigurationError) else [str(error).rstrip(".")]
+        raise ConfigurationError([*problems, *found]) from None
     return validated(config, catalog), catalog
 
 
 def validated(config: Settings, catalog: Catalog) -> Configuration:
     """The configuration as a model. ``ConfigurationError`` lists every problem found, those with the catalog too."""
-    whole, problems = checked(Configuration, config)
-    if whole is not None:
-        problems = reference_problems(whole, catalog)
-    else:
-        rest, left_out = repaired(Configuration, config)
-        named = re.compile(f"[`'](?:{'|'.join(map(re.escape, sorted(left_out)))})[`']")
-        problems += [each for each in reference_problems(rest, catalog) if not named.search(each)] if rest else []
+    whole, problems = _checked(Configuration, config, "", lambda each: reference_problems(each, catalog))
     if problems or whole is None:
         raise ConfigurationError(problems)
     return whole
+
+
+def _checked(
+    model: type[AnyOptions], settings: Any, where: str, look: Callable[[AnyOptions], list[str]]
+) -> tuple[AnyOptions | None, list[str]]:
+    """Settings as a model, and every problem: those of their types, and those that ``look`` finds in the rest."""
+    whole, problems = checked(model, settings, where)
+    if whole is not None:
+        return whole, look(whole)
+    rest, left_out = repaired(model, settings)
+    named = re.compile(f"[`'](?:{'|'.join(map(re.escape, sorted(left_out)))})[`']")
+    return None, problems + [each for each in (look(rest) if rest else ()) if not named.search(each)]
 
 
 def checked_configuration(config: Settings) -> Configuration:
@@ -117,25 +127,50 @@ def experiment_problems(
 def arm_problems(
     where: str, experiment: Experiment, base: Recipe, catalog: Catalog, licences: Sequence[str] | None
 ) -> list[str]:
-    """Problems of the recipes of an experiment's arms; what an earlier arm has, too, is reported once."""
+    """Problems of the recipes of an experiment's arms, each once, where the experiment says what is wrong.
+
+    What the base recipe has, too, is told of the base recipe.
+    """
     problems: list[str] = []
     written = base.written()
     tried: set[str] = set()
-    told: set[str] = set()
+    told = {problem.removeprefix("base") for problem in recipe_problems("base", base, catalog, licences)}
     for number, (arm, overrides) in enumerate(arm_overrides(experiment).items()):
         new = {f"{path}={value!r}" for path, value in overrides.items()} - tried
         tried |= new
         if not new and number:
             continue
         settings = arm_recipe(experiment, written, overrides)
-        recipe, broken = checked(Recipe, settings, arm)
-        if recipe is not None:
-            broken = recipe_problems(arm, recipe, catalog, licences)
+        _, broken = _checked(Recipe, settings, "arm", lambda each: recipe_problems("arm", each, catalog, licences))
         for problem in broken:
-            if (sentence := problem.removeprefix(arm)) not in told:
+            if (sentence := problem.removeprefix("arm")) not in told:
                 told.add(sentence)
-                problems.append(f"{where}.arms.{arm}{sentence}")
+                problems.append(f"{where}.{_where_varied(experiment, arm, overrides, sentence)}")
     return problems
+
+
+def _where_varied(experiment: Experiment, arm: str, overrides: Mapping[str, Any], sentence: str) -> str:
+    """A problem of an arm's recipe, `.PATH: …`, at the dotted path of the experiment that it comes from."""
+    place, _, told = sentence.removeprefix(".").partition(": ")
+    unknown_key = re.match(r"unknown key '([^']+)'", told)
+    keys = [*place.split("."), *([unknown_key[1]] if unknown_key else [])]
+    cause = max(overrides, key=lambda each: _shared(each.split("."), keys), default="")
+    if not _shared(cause.split("."), keys):
+        return f"arms.{arm}{sentence}"
+    named = [
+        name
+        for name, settings in experiment.arms.items()
+        if settings and cause in settings and (arm == name or arm.startswith(f"{name}-"))
+    ]
+    section = f"arms.{max(named, key=len)}" if named else "vary" if cause in experiment.vary else "set"
+    if not f"{place}.".startswith(f"{cause}."):
+        return f"{section}.{cause}: {told}" if unknown_key else f"{section}.{cause}: {place}: {told}"
+    return f"{section}.{place}: {told}"
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many keys two paths begin with together."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def comparison_problems(where: str, experiment: Experiment, catalog: Catalog) -> list[str]:
@@ -180,9 +215,11 @@ def recipe_problems(where: str, recipe: Recipe, catalog: Catalog, licences: Sequ
     if training:
         problems += unknown(f"{where}.training.student", "model", training.student, catalog.models)
         problems += unknown(f"{where}.training.scale", "scale", training.scale, catalog.scales)
-        student = catalog.models.get(training.student)
-        for key in ("template", "max_model_len"):
-            if student is not None and key not in student:
+        student = catalog.models.get(training.student, {})
+        if student.get("kind") == API:
+            problems.append(f"{where}.training.student: {training.student} is hosted: name a model with weights")
+        for key in ("template", "max_model_len") if student and student["kind"] != API else ():
+            if key not in student:
                 problems.append(f"{where}.training.student: the catalog's entry has no `{key}` to train with: add one")
         if training.scale in catalog.scales:
             problems += scale_problems(f"{where}.training", training, catalog)

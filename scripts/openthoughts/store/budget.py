@@ -13,42 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from openthoughts.base.cli import UserError
 from openthoughts.base.files import replace_text
 from openthoughts.store.journal import segments
 from openthoughts.store.leases import KNOWN_DEAD_SECONDS, is_present
 from openthoughts.store.store import Store
 
-MILLION = 1e6
 TINY = 1e-9
 GRANTS = 20
 """A client asks for a twentieth of what is left at a time, or for what one request may cost."""
-
-
-class Price(BaseModel):
-    """Dollars per million tokens, as in the catalog; ``batch`` is the factor of the Batch API."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
-    batch: float = Field(default=1.0, ge=0)
-    as_of: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Price | None:
-        """Read the JSON of ``--price``; None for an empty one."""
-        try:
-            return cls(**json.loads(text)) if text else None
-        except (ValidationError, ValueError, TypeError) as error:
-            raise UserError(f'--price must be like {{"input": 0.15, "output": 0.6}}, not {text!r}.') from error
-
-    def of(self, prompt_tokens: int, completion_tokens: int, in_batch: bool = False) -> float:
-        """Dollars of so many tokens."""
-        whole = (prompt_tokens * self.input + completion_tokens * self.output) / MILLION
-        return whole * self.batch if in_batch else whole
 
 
 class ExhaustedError(Exception):

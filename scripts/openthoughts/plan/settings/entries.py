@@ -11,6 +11,7 @@ from openthoughts.base.options import Options, execution_only
 from openthoughts.inference.sampling import JudgeSampling, WritingSampling
 from openthoughts.models.architecture import Architecture
 from openthoughts.models.performance import Gpu
+from openthoughts.models.price import Price
 from openthoughts.models.request_form import RequestForm
 from openthoughts.plan.settings.fields import Name
 from openthoughts.sources.connectors import Connector
@@ -74,15 +75,6 @@ class Endpoint(Options):
     base_url: str = execution_only(description="Its address.")
     api_key_variable: str | None = execution_only(None, description="Environment variable that holds its key.")
     api_model: str | None = execution_only(None, description="The model's name there.")
-
-
-class Price(Options):
-    """US dollars per million tokens; batch is the factor of the batch mode."""
-
-    input: float = execution_only(description="Price of a million input tokens.")
-    output: float = execution_only(description="Price of a million output tokens.")
-    batch: float = execution_only(1.0, description="Factor of the Batch API.")
-    as_of: str | None = execution_only(None, description="When the price was looked up, such as 2026-11.")
 
 
 class Model(Options):

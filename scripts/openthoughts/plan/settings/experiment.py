@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from openthoughts.base.options import Options, execution_only
-from openthoughts.plan.settings.fields import Name, Names
+from openthoughts.plan.settings.fields import Name, Names, Unique
 
 
 class Experiment(Options):
@@ -37,10 +37,10 @@ class Experiment(Options):
         None, description="The arm that the others are compared with; null compares with the first."
     )
     draws: int = Field(1, ge=1, description="Independent draws of questions (the error of the data).")
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] | None = Field(
+    seeds: Annotated[tuple[int, ...], Unique(), Field(min_length=1)] | None = Field(
         None, description="Training seeds, each a repetition of every arm; null takes the recipe's own."
     )
-    benchmarks: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+    benchmarks: Annotated[tuple[str, ...], Unique(), Field(min_length=1)] | None = Field(
         None, description="Benchmarks, where they differ from the recipe's."
     )
     evaluation: dict[str, Any] = Field(

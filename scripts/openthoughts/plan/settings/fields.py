@@ -9,7 +9,7 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from openthoughts.base.options import did_you_mean
+from openthoughts.base.options import REPEATED, did_you_mean
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 """A name that can be part of a file's."""
@@ -52,9 +52,10 @@ class OneOf:
 
 
 def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    for value in values:
-        if values.count(value) > 1:
-            raise PydanticCustomError("repeated", "{sentence}", {"sentence": f"{value!r} is twice: leave one out"})
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            told = {"sentence": f"{value!r} is twice: leave one out", "place": place}
+            raise PydanticCustomError(REPEATED, "{sentence}", told)
     return values
 
 

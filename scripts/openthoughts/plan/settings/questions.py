@@ -8,14 +8,14 @@ from pydantic import Discriminator, Field, Tag
 
 from openthoughts.base.options import Options, execution_only, unless_default
 from openthoughts.inference.sampling import Sampling
-from openthoughts.plan.settings.fields import OneOf
+from openthoughts.plan.settings.fields import Names, OneOf, Unique
 from openthoughts.questions.labels import METHODS
 
 
 class Decontaminate(Options):
     """Drop questions that are similar to, or share an n-gram with, a benchmark question."""
 
-    benchmarks: tuple[str, ...] | None = Field(
+    benchmarks: Names | None = Field(
         None,
         description="Benchmarks of the catalog to compare with (needed); an empty list drops nothing. Independent "
         "of what is evaluated.",
@@ -58,10 +58,10 @@ AnyExample = Annotated[
 class Examples(Options):
     """What good and bad look like, for the filters fasttext and embeddings."""
 
-    positives: tuple[AnyExample, ...] = Field(
+    positives: Annotated[tuple[AnyExample, ...], Unique()] = Field(
         min_length=1, description="Sources of the catalog whose texts are good examples."
     )
-    negatives: tuple[AnyExample, ...] = Field(
+    negatives: Annotated[tuple[AnyExample, ...], Unique()] = Field(
         min_length=1, description="Sources of the catalog whose texts are bad examples."
     )
     most: Annotated[int, Field(ge=1)] | None = Field(
