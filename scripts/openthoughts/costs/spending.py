@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -50,7 +51,7 @@ class Spent:
 
 
 def spent(
-    folder: Path, usage: Path, price: Mapping[str, float] | None = None, gpus: float = 0, shards: int | None = None
+    folder: Path, usage: Path, price: Mapping[str, Any] | None = None, gpus: float = 0, shards: int | None = None
 ) -> Spent:
     """What the stage in ``folder`` has taken so far; its finished shards count where the stage is not done.
 
@@ -109,9 +110,9 @@ def job_seconds(usage: Path, identity: str) -> Iterator[tuple[str, float]]:
                     yield rule, float(json.loads(line)["s"])
 
 
-def price_of(stage: Stage) -> Mapping[str, float] | None:
+def price_of(stage: Stage) -> Mapping[str, Any] | None:
     """The catalog's price of the hosted model that a stage asks; null for a local one, or where it has none."""
     if "model" not in stage.inputs:
         return None
-    price: Mapping[str, float] | None = stage.input("model").execution.get("price")
+    price: Mapping[str, Any] | None = stage.input("model").execution.get("price")
     return price
