@@ -38,3 +38,26 @@ use rule fetch_source as fetch_benchmark with:
         domain=setting("benchmark", "entry", "domain"),
         entry=setting("benchmark", "entry"),
         revision=revision_flag("benchmark"),
+
+
+rule thin_source:
+    "Keep a share of a source's questions, before anything is asked about them."
+    input:
+        questions=files("thinned", "questions"),
+    output:
+        questions="<results>/thinned/{id}/questions.parquet",
+        dropped="<results>/thinned/{id}/dropped.parquet",
+    log:
+        "<logs>/thin_source/{id}.log",
+    benchmark:
+        "<usage>/thin_source/{id}.jsonl"
+    resources:
+        **growing(memory=4000, minutes=60),
+    params:
+        share=setting("thinned", "share"),
+        least=setting("thinned", "least"),
+        seed=setting("thinned", "seed"),
+    shell:
+        "{PY} {SCRIPTS}/thin_source.py --questions {input.questions:q} --share {params.share}"
+        " --least {params.least} --seed {params.seed}"
+        " --output {output.questions:q} --dropped {output.dropped:q} > {log:q} 2>&1"

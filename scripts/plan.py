@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openthoughts.base.cli import command
 from openthoughts.base.tables import write_text
 from openthoughts.base.terminal import print_table
+from openthoughts.costs.basis import basis
 from openthoughts.costs.estimates import (
     Estimate,
     budget_warnings,
@@ -27,9 +29,14 @@ from openthoughts.costs.estimates import (
     rows_of_table,
     total,
 )
+from openthoughts.costs.measured import Measured
+from openthoughts.costs.sharing import Together
 from openthoughts.plan.plan_file import add_plan_arguments, configured
 from openthoughts.plan.register import inference
 from openthoughts.plan.stages import ExperimentPlan, Plan, Stage
+
+if TYPE_CHECKING:
+    from openthoughts.costs.remaining import End, Left
 
 
 @command
@@ -43,24 +50,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     of = configured(options)
     config, plan = of.config, of.plan
 
+    measured = measured_so_far(plan, of.store, of.settings.gpu)
     table: list[dict[str, Any]] = []
     for name, recipe in plan.recipes.items():
-        table += show(f"recipe {name}", recipe.stages(), by_name([recipe], config["recipes"]))
+        table += show(f"recipe {name}", recipe.stages(), by_name([recipe], config["recipes"]), measured)
     for experiment in plan.experiments.values():
-        show_arms(experiment)
+        show_arms(experiment, measured)
     everything = list(dict.fromkeys(_all_stages(plan)))
     named = by_name(plan.recipes.values(), config["recipes"], len(plan.experiments))
     if plan.experiments or len(plan.recipes) > 1:
-        table += show("everything", everything, named)
-    whole = total(estimate(everything).values())
-    show_ranges(whole, everything, options.gpus, of.settings.gpu)
-    table += show_spent(plan, everything, of.store, of.accelerator)
+        table += show("everything", everything, named, measured)
+    whole = total(estimate(everything, measured).values())
+    show_ranges(whole, everything, options.gpus, of.settings.gpu, measured)
+    show_basis(everything, measured, of.settings.gpu)
+    table += show_spent(plan, everything, of.store, of.accelerator, measured)
     for warning in (*budget_warnings(whole, of.settings.budget.model_dump()), *plan.warnings):
         print(f"warning: {warning}")
     show_unknown(whole)
     if options.output:
         write_table(table, options.output)
     return 0
+
+
+def measured_so_far(plan: Plan, store: Path, gpu: str | None) -> Measured:
+    """What has run, below the results and in the store."""
+    if not (Path(plan.results).is_dir() or store.is_dir()):
+        return Measured()
+    from openthoughts.costs.measuring import measure
+
+    return measure(plan, store, gpu)
 
 
 def _all_stages(plan: Plan) -> Iterable[Stage]:
@@ -70,13 +88,16 @@ def _all_stages(plan: Plan) -> Iterable[Stage]:
         yield from experiment.stages()
 
 
-def show(title: str, stages: Iterable[Stage], named: Estimate) -> list[dict[str, Any]]:
+def show(title: str, stages: Iterable[Stage], named: Estimate, measured: Measured) -> list[dict[str, Any]]:
     """Print the stages that cost something, and the sum; returns the rows of all."""
-    estimates = {**estimate(stages), "by name": named}
+    stages = list(stages)
+    estimates = {**estimate(stages, measured), "by name": named}
     rows = [{"what": title, **row} for row in rows_of_table(estimates)]
     print(f"\n{title}")
     heads = ["stage", "jobs", "requests", "tokens in", "tokens out", "$ live", "$ batch", "GPU-hours", "disk GB"]
     print_table(heads, (_cells(row) for row in rows if any(row[name] or name in row["unknown"] for name in TOLD)))
+    if kinds := uncertain(stages):
+        print(f"at most: {', '.join(kinds)} of one source may share questions, how many is not known.")
     return rows
 
 
@@ -139,24 +160,33 @@ REMEDIES = {
 """What gives what is missing."""
 
 
-def show_arms(experiment: ExperimentPlan) -> None:
-    """Print what each arm shares with the arms before it and what it adds."""
+def uncertain(stages: Iterable[Stage]) -> list[str]:
+    """The kinds of stages that may share more requests than is known."""
+    together = Together()
+    for stage in stages:
+        together.add(stage)
+    return together.uncertain()
+
+
+def show_arms(experiment: ExperimentPlan, measured: Measured) -> None:
+    """Print what each arm shares with the arms before it and what it adds; a request of both counts once."""
     print(f"\nexperiment {experiment.name}: what each arm adds to those before it")
     if experiment.about:
         print(experiment.about)
     rows: list[list[str]] = []
     seen: set[Stage] = set()
+    together = Together()
     for arm in experiment.evaluations:
         stages = experiment.arm_stages(arm)
         new = [stage for stage in stages if stage not in seen]
-        added = total(estimate_stage(stage) for stage in new)
+        added = total(estimate_stage(stage, measured).bought(together.add(stage)) for stage in new)
         counts = [len(stages) - len(new), len(new), added.jobs, added.requests, round(added.output_tokens)]
         rows.append([arm, *(f"{count:,}" for count in counts), f"{added.usd:,.2f}", f"{added.gpu_hours:,.1f}"])
         seen |= set(new)
     print_table(["arm", "shared", "adds", "jobs", "requests", "tokens out", "$ live", "GPU-hours"], rows)
 
 
-def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int, gpu: str | None) -> None:
+def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int, gpu: str | None, measured: Measured) -> None:
     """Print how far dollars and GPU-hours may lie from the estimate, and the time that limits and GPUs leave."""
     print("\nThe jobs are those that a dry run lists, except its target (`all`).")
     if whole.usd:
@@ -166,8 +196,15 @@ def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int, gpu: str | 
         print(f"{whole.gpu_hours_low:,.0f} to {whole.gpu_hours_high:,.0f} GPU-hours{of}: ", end="")
         low, high = whole.gpu_hours_low / gpus, whole.gpu_hours_high / gpus
         print(f"{low:,.1f} to {high:,.1f} hours on {gpus} GPUs that are never idle.")
-    for model, hours in request_hours(stages).items():
+    for model, hours in request_hours(stages, measured).items():
         print(f"{hours:,.1f} hours of requests to {model}, at the limits of its `serving`.")
+
+
+def show_basis(stages: Sequence[Stage], measured: Measured, gpu: str | None) -> None:
+    """Print on which lengths and speeds the figures rest."""
+    if lines := basis(stages, measured, gpu):
+        print("\nwhat this rests on")
+        print("\n".join((*lines, *measured.notes)))
 
 
 def price_dates(stages: Iterable[Stage]) -> list[str]:
@@ -177,17 +214,21 @@ def price_dates(stages: Iterable[Stage]) -> list[str]:
     return [f"{name}: {price.get('as_of') or 'no date'}" for name, price in sorted(prices.items())]
 
 
-def show_spent(plan: Plan, stages: Sequence[Stage], store: Path, accelerator: str) -> list[dict[str, Any]]:
-    """Print what is there and spent, for each kind of stage that has run in part or in full; returns the rows."""
+def show_spent(
+    plan: Plan, stages: Sequence[Stage], store: Path, accelerator: str, measured: Measured
+) -> list[dict[str, Any]]:
+    """Print what is there, spent and left, for each kind of stage that has run in part or in full; returns the rows."""
     results = Path(plan.results)
     if not results.is_dir():
         return []
     from openthoughts.costs.forecast import forecast
-    from openthoughts.costs.remaining import answers_there
+    from openthoughts.costs.remaining import answers_there, ends, left_of
     from openthoughts.costs.spending import Spent, price_of, spent
     from openthoughts.plan.shards import asked_shards
 
     there = answers_there((shard for shard in asked_shards(plan) if shard.stage in set(stages)), store)
+    together = Together()
+    shares = {stage: together.add(stage) for stage in stages}
     by_kind: dict[str, Spent] = {}
     took: dict[Stage, Spent] = {}
     for stage in stages:
@@ -195,20 +236,36 @@ def show_spent(plan: Plan, stages: Sequence[Stage], store: Path, accelerator: st
         shards = stage.execution.get("shards")
         took[stage] = spent(results / stage.folder, results / "usage", price_of(stage), gpus, shards)
         by_kind.setdefault(stage.kind, Spent())
-        by_kind[stage.kind] += took[stage]
+        by_kind[stage.kind] += took[stage].bought(shares[stage])
     rows = []
-    planned = estimate(stages)
     for kind, so_far in by_kind.items():
         of_kind = [stage for stage in stages if stage.kind == kind]
         known = sum(there.get(stage, 0) for stage in of_kind)
         if not so_far.jobs and not known:
             continue
-        expected = total(forecast(stage, took[stage]) for stage in of_kind)
-        rows.append(_spent_row(kind, planned[kind], expected, so_far, known))
+        wanted = total(estimate_stage(stage, measured) for stage in of_kind)
+        expected = total(forecast(stage, took[stage], measured, shares[stage]) for stage in of_kind)
+        rows.append(_spent_row(kind, wanted, expected, so_far, known))
     if rows:
         _print_spent(rows)
+    left = left_of(plan, stages, there, measured)
+    coming = ends(left, store)
+    if rows or coming:
+        show_left(left, coming)
     show_tokenized(results / stage.folder / "statistics.json" for stage in stages if stage.kind == "tokenized")
     return rows
+
+
+def show_left(left: Left, coming: Iterable[End]) -> None:
+    """Print what is left to be asked and computed, and when models that answer now are done."""
+    unknown = left.whole.unknown
+    requests = _cell(left.whole.requests, ",d", "requests" in unknown)
+    usd = _cell(left.whole.usd, ",.2f", "usd" in unknown)
+    hours = _cell(left.whole.gpu_hours, ",.1f", "gpu_hours" in unknown)
+    print(f"left: {requests} requests, {usd} dollars, {hours} GPU-hours")
+    for end in coming:
+        when = f"{datetime.fromtimestamp(end.when, UTC):%Y-%m-%d %H:%M} UTC"
+        print(f"{end.model}: {end.rests_on}; at that speed the {end.requests:,} left are there by {when}.")
 
 
 def show_tokenized(files: Iterable[Path]) -> None:

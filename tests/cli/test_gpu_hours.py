@@ -19,7 +19,9 @@ from scripts import embed_questions, sample_answers
 from tests.asking_helpers import asking_arguments, write_model, write_questions
 from tests.fake_openai import MODEL
 
+from openthoughts.base import gpus
 from openthoughts.base.cli import UserError
+from openthoughts.plan.catalog import read_catalog
 from openthoughts.store import gpu_hours
 from openthoughts.store.gpu_hours import used_by_all
 from openthoughts.store.store import Store
@@ -71,6 +73,55 @@ def test_an_engine_is_counted_by_its_gpus(tmp_path: Path, model: Path) -> None:
     before = used(tmp_path)
     assert sample_answers.main(arguments(tmp_path, model)) == 0
     assert used(tmp_path) == before, "no engine is started for a shard that is in the store"
+
+
+NVIDIA_SMI = """#!/bin/sh
+echo NVIDIA H100 80GB HBM3
+echo NVIDIA H100 80GB HBM3
+"""
+
+
+def test_what_an_engine_gave_is_noted_without_its_start(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "smi").mkdir()
+    program = tmp_path / "smi" / "nvidia-smi"
+    program.write_text(NVIDIA_SMI)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    gpus.gpu_name.cache_clear()
+    engine = tmp_path / "bin" / "vllm"
+    engine.write_text(ENGINE.replace("import os, sys, threading", "import os, sys, threading, time; time.sleep(2)"))
+    write_questions(tmp_path / "drawn.parquet", [f"Question {number}?" for number in range(40)])
+    assert sample_answers.main(arguments(tmp_path, model)) == 0
+    gpus.gpu_name.cache_clear()
+    (use,) = used_by_all(tmp_path / "store")
+    table = pl.read_parquet(tmp_path / "answers.parquet")
+    assert (use.gpu, use.gpus, use.answers, use.about) == ("NVIDIA H100 80GB HBM3", 4, 40, "")
+    assert use.output_tokens == table["completion_tokens"].sum()
+    assert use.input_tokens == table["prompt_tokens"].sum()
+    assert 40 / 8 * 0.2 <= use.seconds <= use.hours * 3600 / 4 - 2, "eight at a time, 0.2 s each"
+
+
+@pytest.mark.parametrize(
+    ("told", "entries"),
+    [
+        ("NVIDIA H100 80GB HBM3", ["h100"]),
+        ("NVIDIA H100 PCIe", ["h100-pcie"]),
+        ("NVIDIA H100 NVL", ["h100-nvl"]),
+        ("NVIDIA H200", ["h200"]),
+        ("NVIDIA A100-SXM4-80GB", ["a100-80"]),
+        ("NVIDIA A100-SXM4-40GB", ["a100-40"]),
+        ("NVIDIA A100 80GB PCIe", ["a100-80-pcie"]),
+        ("NVIDIA B200", ["b200"]),
+        ("NVIDIA L40S", ["l40s"]),
+        ("NVIDIA GeForce RTX 4090", ["rtx-4090"]),
+        ("Tesla T4", []),
+        ("", []),
+    ],
+)
+def test_a_driver_s_name_is_that_of_one_gpu_of_the_catalog(told: str, entries: list[str]) -> None:
+    assert [name for name in read_catalog([ROOT / "catalog"]).gpus if gpus.is_gpu(name, told)] == entries
 
 
 def test_asking_stops_before_the_budget_is_passed(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,6 +82,12 @@ def test_rows_and_different_questions_are_followed_through_every_stage() -> None
 COUNTED = ("source", "clean", "selected", "mixed", "limited", "deduplicated", "drawn")
 
 
+def test_a_share_of_a_source_is_one_of_its_different_questions() -> None:
+    found = stages(thin={"share": 0.2, "least": 9}, select__keep=10, draw=10)
+    assert expected(found["thinned"]) == (380, 20)
+    assert estimate_stage(found["labels"]).requests == 20
+
+
 def test_where_nothing_deduplicates_rows_are_counted() -> None:
     found = stages(deduplicate__level="none")
     assert "counted" not in found["selected"].settings, "ids stay"
@@ -140,8 +149,15 @@ def test_the_program_that_draws_is_told_of_every_stage_before() -> None:
     words = arguments.draw_policy(made, made.recipes["small"].domains["math"]["drawn"])
     assert words[:2] == ["--short", "fails"]
     told = " ".join(words[2:]).split("--before ")[1:]
-    assert [each.split()[0] for each in told] == ["source", "clean", "selected", "limited", "deduplicated"]
+    assert [each.split()[0] for each in told] == ["read", "clean", "selected", "limited", "deduplicated"]
     assert [len(each.split()) - 1 for each in told] == [2, 2, 2, 1, 1]
+    thinned = plan(thin={"share": 0.5, "least": 60})
+    words = arguments.draw_policy(thinned, thinned.recipes["small"].domains["math"]["drawn"])
+    assert [after for word, after in itertools.pairwise(words) if word == "--before"][:3] == [
+        "read",
+        "thinned",
+        "clean",
+    ]
     allowed = plan(short="allowed")
     assert arguments.draw_policy(allowed, allowed.recipes["small"].domains["math"]["drawn"])[:2] == [
         "--short",
@@ -160,6 +176,7 @@ def test_whether_a_draw_may_be_short_is_part_of_no_id() -> None:
     [
         ({"draw": 51}, "draw", "51 different questions are to be drawn of at most 50 that are kept"),
         ({"select__keep": None, "draw": 101}, "draw", "101 different questions are to be drawn of at most 100"),
+        ({"thin": {"share": 0.2, "least": 9}, "select__keep": None, "draw": 21}, "draw", "21 different questions are"),
         ({"select__keep": 0.1, "draw": 11}, "draw", "11 different questions are to be drawn of at most 10"),
         ({"select__keep": 101}, "select.keep", "101 different questions are to be kept, and repeated has 100"),
         (
@@ -219,6 +236,16 @@ WRITTEN = {"connector": "written", "domain": "math", "documents": {**PLAIN, "lim
 )
 def test_the_most_that_a_source_can_give(entry: dict[str, Any], most: int | None) -> None:
     assert most_of(entry, "rows") == most
+
+
+def test_the_rows_of_a_file_are_counted_where_the_entry_does_not_say(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("q\na\nb\nc\n")
+    own = {"connector": "local", "domain": "math", "path": str(tmp_path / "own.csv"), "column": "q"}
+    catalog = replace(CATALOG, sources={**CATALOG.sources, "own": own})
+    config = with_setting(with_setting(CONFIG, f"{MATH}.sources", ["own"]), f"{MATH}.select.keep", None)
+    with pytest.raises(ConfigurationError, match="50 different questions are to be drawn of at most 3"):
+        make_plan(config, catalog)
+    assert make_plan(with_setting(config, f"{MATH}.draw", 3), catalog)
 
 
 def test_it_is_told_with_every_other_mistake() -> None:

@@ -446,7 +446,9 @@ class TestLicences:
     def test_an_arm_that_brings_in_a_source_is_a_problem(self) -> None:
         alone = ("recipes.small.domains", {"math": CONFIG["recipes"]["small"]["domains"]["math"]})
         vary = {"base": "small", "vary": {"domains.math.top": [1, 2]}}
-        with pytest.raises(ConfigurationError, match=r"experiments\.e\.arms\..*geometry \(unknown\)"):
+        with pytest.raises(
+            ConfigurationError, match=r"experiments\.e\.vary\.domains\.math\.top: .*geometry \(unknown\)"
+        ):
             plan(
                 alone,
                 ("recipes.small.domains.math.top", 1),
@@ -511,7 +513,7 @@ class TestExperiments:
             ({"plot": "curve"}, "experiments.x.x: it belongs to `plot: curve`"),
             ({"plot": "curve", "x": "filter.by", "vary": {"filter.by": ["none"]}}, "sets no number at filter.by"),
             ({"published": "figure-9"}, "the catalog has no figures 'figure-9'"),
-            ({"base": None}, "experiments.x.base: None should be of type string"),
+            ({"base": None}, "experiments.x.base: null should be of type string"),
             ({"evaluation": {"sample": 3}}, "unknown key 'sample' (did you mean samples?)"),
         ],
     )  # fmt: skip

@@ -236,7 +236,7 @@ class TestLocal:
         [
             ({"column": "qq"}, "has no column 'qq' (did you mean q?): its columns are a, id, kind, q."),
             ({"path": "nowhere"}, "nowhere is neither a file nor a folder"),
-            ({"text": "{q}"}, "exactly one of column, chat, text"),
+            ({"text": "{q}"}, "said by one of column, text, chat: column and text say it"),
             ({"where": "kind ="}, "the condition 'kind =' cannot be read"),
             ({"format": "parquet"}, "is not a whole Parquet file"),
         ],

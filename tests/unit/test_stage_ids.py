@@ -29,6 +29,7 @@ def configurations() -> Iterator[tuple[str, list[Path], str]]:
         if path.name != "base.yaml":
             for size in ("paper", "small", "demo"):
                 yield f"{path.stem}@{size}", [ROOT / "config.yaml", path], size
+    yield "default@pilot", [ROOT / "config.yaml"], "pilot"
 
 
 def planned_ids(files: list[Path], size: str) -> list[str]:

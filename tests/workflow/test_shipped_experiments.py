@@ -27,8 +27,8 @@ ABLATIONS = ("sources", "mixing", "question-filters", "dedup-samples", "answer-f
 """Ablations that the paper made for each domain."""
 
 
-def planned(path: Path, size: str) -> tuple[Mapping[str, Any], Plan]:
-    config = read_config([ROOT / "config.yaml", path], json.dumps({"size": size}))
+def planned(path: Path, size: str, gpu: str | None = None) -> tuple[Mapping[str, Any], Plan]:
+    config = read_config([ROOT / "config.yaml", path], json.dumps({"size": size, "gpu": gpu}))
     return config, make_plan(config, read_catalog(config["catalog"]))
 
 
@@ -95,14 +95,16 @@ def test_published_figures_name_arms_and_panels_that_are_there() -> None:
 
 
 def costs(path: Path, size: str) -> list[str]:
-    """Arms, requests, dollars and GPU-hours of a file as the documentation writes them."""
-    _, plan = planned(path, size)
+    """Arms, requests, dollars and GPU-hours of a file as the documentation writes them; + is "at least", ? unknown."""
+    _, plan = planned(path, size, "h100")
     recipes = [stage for recipe in plan.recipes.values() for stage in recipe.stages()]
     stages = [*recipes, *(stage for experiment in plan.experiments.values() for stage in experiment.stages())]
     whole = total(estimate(dict.fromkeys(stages)).values())
     arms = sum(len(experiment.evaluations) for experiment in plan.experiments.values())
     requests = f"{whole.requests / 1e6:.1f}M" if whole.requests >= 1e6 else f"{whole.requests / 1e3:.0f}k"
-    return [str(arms), requests, f"{whole.usd:,.0f}", f"{whole.gpu_hours:,.0f}"]
+    told = {"requests": requests, "usd": f"{whole.usd:,.0f}", "gpu_hours": f"{whole.gpu_hours:,.0f}"}
+    partly = {quantity: "?" if text == "0" else f"{text}+" for quantity, text in told.items()}
+    return [str(arms), *(partly[quantity] if quantity in whole.unknown else text for quantity, text in told.items())]
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from openthoughts.costs.measured import ERRORS, OTHERS, Measured, Speed
+from openthoughts.costs.sharing import Together
 from openthoughts.models.model import API
 from openthoughts.plan.config import Settings
 from openthoughts.plan.expectations import (
@@ -38,6 +40,13 @@ COPIES_OF_AN_ANSWER = 5
 
 QUANTITIES = ("requests", "input_tokens", "output_tokens", "usd", "gpu_hours", "disk_gb")
 """What may be unknown of a stage."""
+
+
+BOUGHT = (
+    *("input_tokens", "output_tokens", "usd", "usd_batch", "gpu_hours", "usd_low", "usd_high"),
+    *("gpu_hours_low", "gpu_hours_high", "asking_gpu_hours"),
+)
+"""What comes with the requests of a stage."""
 
 
 @dataclass
@@ -69,18 +78,30 @@ class Estimate:
                 setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
         return self
 
+    def bought(self, share: float) -> Estimate:
+        """The same with a share of the requests; jobs and disk stay."""
+        if share == 1.0:
+            return self
+        return replace(
+            self, **{name: share * getattr(self, name) for name in BOUGHT}, requests=round(share * self.requests)
+        )
+
     def lacks(self, missing: str, *quantities: str) -> None:
         """Note that quantities are only known in part, as something is missing."""
         for quantity in quantities:
             self.unknown.setdefault(quantity, set()).add(missing)
 
 
-def estimate(stages: Iterable[Stage]) -> dict[str, Estimate]:
-    """Kind of stage -> what all stages of the kind take, in the order the data flows; each stage counts once."""
+def estimate(stages: Iterable[Stage], measured: Measured | None = None) -> dict[str, Estimate]:
+    """Kind of stage -> what all stages of the kind take, in the order the data flows; each request counts once.
+
+    ``measured``: what has run, whose lengths and speeds come before the catalog's.
+    """
     totals: dict[str, Estimate] = {}
+    together = Together()
     for stage in dict.fromkeys(stages):
         totals.setdefault(stage.kind, Estimate())
-        totals[stage.kind] += estimate_stage(stage)
+        totals[stage.kind] += estimate_stage(stage, measured).bought(together.add(stage))
     return totals
 
 
@@ -92,15 +113,27 @@ def total(estimates: Iterable[Estimate]) -> Estimate:
     return result
 
 
-def estimate_stage(stage: Stage) -> Estimate:
+def estimate_stage(stage: Stage, measured: Measured | None = None) -> Estimate:
     """What one stage takes, with its range."""
-    result = _estimated(stage)
-    low, high = KINDS[stage.kind].spread
+    measured = measured or Measured()
+    result = _estimated(stage, measured)
+    low, high = measured_spread(stage, measured) or KINDS[stage.kind].spread
     result.usd_low, result.usd_high = low * result.usd, high * max(result.usd, result.usd_high)
     result.gpu_hours_low = low * result.gpu_hours
     result.gpu_hours_high = high * max(result.gpu_hours, result.gpu_hours_high)
     result.asking_gpu_hours = 0.0 if KINDS[stage.kind].trained_by else result.gpu_hours
     return result
+
+
+def measured_spread(stage: Stage, measured: Measured) -> tuple[float, float] | None:
+    """How far a stage may lie from what was measured, as factors; null where its costs do not rest on that alone."""
+    figure = measured.length(stage)
+    if figure is None or not figure.of_its_kind:
+        return None
+    if served_entry(stage.input("model"))["kind"] != API and measured.speed(stage) is None:
+        return None
+    spread = min(1.0, OTHERS + ERRORS * figure.error)
+    return 1 - spread, 1 + spread
 
 
 def plots_of(recipe: RecipePlan) -> list[str]:
@@ -155,20 +188,21 @@ def dollars(usd: float) -> str:
     return f"${usd:,.0f}" if usd >= 100 else f"${usd:,.2f}"
 
 
-def _estimated(stage: Stage) -> Estimate:
+def _estimated(stage: Stage, measured: Measured) -> Estimate:
     kind = KINDS[stage.kind]
     asks = inference(stage)
-    result = _asked(stage, asks) if asks else Estimate()
+    result = _asked(stage, asks, measured) if asks else Estimate()
     result.jobs = stage.execution["shards"] + 1 if kind.asks and "shards" in stage.execution else kind.jobs
-    result.disk_gb += kind.gigabytes(stage)
-    return _trained(stage, result) if kind.trained_by else result
+    result.disk_gb += kind.gigabytes(stage, measured.answer_tokens)
+    return _trained(stage, result, measured) if kind.trained_by else result
 
 
-def request_hours(stages: Iterable[Stage]) -> dict[str, float]:
+def request_hours(stages: Iterable[Stage], measured: Measured | None = None) -> dict[str, float]:
     """Hosted model -> hours that its requests take at the account's limits (requests and tokens per minute)."""
     hours: dict[str, float] = {}
+    together = Together()
     for stage in dict.fromkeys(stages):
-        each = estimate_stage(stage)
+        each = estimate_stage(stage, measured).bought(together.add(stage))
         if "model" not in stage.inputs or not each.requests:
             continue
         model = stage.input("model")
@@ -191,7 +225,7 @@ def held_gpus(stage: Stage) -> int:
     return engine_gpus(served_entry(stage.input("model"))) if inference(stage) else 0
 
 
-def _asked(stage: Stage, asks: Inference) -> Estimate:
+def _asked(stage: Stage, asks: Inference, measured: Measured) -> Estimate:
     """Requests and tokens, dollars of a hosted model or GPU-hours of a local one, and the disk of the answers.
 
     The high ends are those of the longest answers where their length is not known.
@@ -203,14 +237,16 @@ def _asked(stage: Stage, asks: Inference) -> Estimate:
     for table, _ in asks.requests(stage):
         for name in sources_without_rows(table, expected_rows(table)):
             result.lacks(f"rows of {name}", "requests", "input_tokens", "output_tokens", cost, "disk_gb")
-    tokens_in, tokens_out = asks.tokens(stage)
+    figure = measured.length(stage)
+    tokens_in, tokens_out = figure[:2] if figure else asks.tokens(stage)
+    speed = None if asks.embeds else measured.speed(stage)
     if tokens_out is None:
         result.lacks(length_of(model), "output_tokens", cost, "disk_gb")
     result.input_tokens = result.requests * tokens_in
     result.output_tokens = result.requests * (tokens_out or 0.0)
     result.disk_gb = result.output_tokens * BYTES_PER_TOKEN * COMPRESSED * COPIES_OF_AN_ANSWER / 1e9
     most_out = stage.settings["sampling"]["max_tokens"] if tokens_out is None else tokens_out
-    ends = [_cost_of_a_request(entry, tokens_in, out) for out in (tokens_out or 0.0, most_out)]
+    ends = [_cost_of_a_request(entry, tokens_in, out, speed) for out in (tokens_out or 0.0, most_out)]
     if ends[0] is None or ends[1] is None:
         name = model.settings.get("name", model.id)
         result.lacks(f"price of {name}" if cost == "usd" else missing_of_speed(name, entry), cost)
@@ -221,10 +257,12 @@ def _asked(stage: Stage, asks: Inference) -> Estimate:
     return result
 
 
-def _cost_of_a_request(entry: Mapping[str, Any], tokens_in: float, tokens_out: float) -> float | None:
+def _cost_of_a_request(
+    entry: Mapping[str, Any], tokens_in: float, tokens_out: float, speed: Speed | None
+) -> float | None:
     """Dollars of a hosted model, GPU-hours of a local one; None where price or speed is not known."""
     if entry["kind"] != API:
-        seconds = engine_seconds(entry, tokens_in, tokens_out)
+        seconds = tokens_out / speed.tokens_per_second if speed else engine_seconds(entry, tokens_in, tokens_out)
         return None if seconds is None else seconds * engine_gpus(entry) / 3600
     price = entry.get("price")
     return None if price is None else float(tokens_in * price["input"] + tokens_out * price["output"]) / 1e6
@@ -237,10 +275,10 @@ def _requests(stage: Stage, asks: Inference) -> int:
     return sum(int(min(asked(table) or 0, most)) * samples for table, samples in asks.requests(stage))
 
 
-def _trained(stage: Stage, result: Estimate) -> Estimate:
+def _trained(stage: Stage, result: Estimate, measured: Measured) -> Estimate:
     """GPU-hours of a training (``openthoughts.models.performance.training_flops``)."""
     model = stage.input("model")
-    tokens = trained_tokens(stage)
+    tokens = trained_tokens(stage, measured.answer_tokens)
     for missing in tokens.missing:
         result.lacks(missing, "gpu_hours")
     seconds = student_seconds(model.execution, stage.settings["settings"]["cutoff"])

@@ -5,24 +5,21 @@ from __future__ import annotations
 import math
 
 from openthoughts.costs.estimates import Estimate, estimate_stage
+from openthoughts.costs.measured import ERRORS, FEWEST, Measured
 from openthoughts.costs.spending import Spent
 from openthoughts.plan.stages import Stage
 
-FEWEST = 30
-"""Answers from which lengths and speeds are taken; with fewer the catalog's estimate stands."""
 
-ERRORS = 2.0
-"""Standard errors on either side that a range spans."""
-
-
-def forecast(stage: Stage, took: Spent) -> Estimate:
+def forecast(stage: Stage, took: Spent, measured: Measured | None = None, share: float = 1.0) -> Estimate:
     """The estimate of a stage, scaled to what its answers so far took; its own where too few have been measured.
+
+    ``share`` is that of its requests which no other stage buys; the time of its jobs is without them already.
 
     The range spans two standard errors of the mean length of an answer; GPU-hours vary with it.
     """
-    planned = estimate_stage(stage)
+    planned = estimate_stage(stage, measured)
     if took.requests < FEWEST or not planned.requests:
-        return planned
+        return planned.bought(share)
     scale = planned.requests / took.requests
     spread = ERRORS * took.length_deviation / max(1.0, took.output_tokens / took.requests) / math.sqrt(took.requests)
     result = Estimate(
@@ -30,8 +27,8 @@ def forecast(stage: Stage, took: Spent) -> Estimate:
         requests=planned.requests,
         input_tokens=scale * took.input_tokens,
         output_tokens=scale * took.output_tokens,
-        usd=scale * took.usd,
-        gpu_hours=scale * took.gpu_hours or planned.gpu_hours,
+        usd=share * scale * took.usd,
+        gpu_hours=scale * took.gpu_hours or share * planned.gpu_hours,
         disk_gb=planned.disk_gb,
         unknown=planned.unknown,
     )

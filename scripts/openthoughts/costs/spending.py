@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -38,6 +39,11 @@ class Spent:
         mean = self.output_tokens / self.requests
         return math.sqrt(max(0.0, self.squared_tokens / self.requests - mean**2))
 
+    def bought(self, share: float) -> Spent:
+        """The same with a share of the tokens and dollars: what other stages have asked for is not spent again."""
+        tokens = (round(share * self.input_tokens), round(share * self.output_tokens))
+        return replace(self, input_tokens=tokens[0], output_tokens=tokens[1], usd=share * self.usd)
+
     def __iadd__(self, other: Spent) -> Spent:
         for each in fields(self):
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
@@ -45,7 +51,7 @@ class Spent:
 
 
 def spent(
-    folder: Path, usage: Path, price: Mapping[str, float] | None = None, gpus: float = 0, shards: int | None = None
+    folder: Path, usage: Path, price: Mapping[str, Any] | None = None, gpus: float = 0, shards: int | None = None
 ) -> Spent:
     """What the stage in ``folder`` has taken so far; its finished shards count where the stage is not done.
 
@@ -57,7 +63,7 @@ def spent(
     for path, embeds in answer_tables(folder, shards):
         result += _embedded(path) if embeds else _completed(path)
     if price is not None:
-        result.usd = Price(**price).of(result.input_tokens, result.output_tokens)
+        result.usd = Price.model_validate(price).of(result.input_tokens, result.output_tokens)
     engines = engine_programs()
     for rule, seconds in job_seconds(usage, folder.name):
         result += Spent(jobs=1, hours=seconds / 3600, gpu_hours=gpus * seconds / 3600 if rule in engines else 0.0)
@@ -104,9 +110,9 @@ def job_seconds(usage: Path, identity: str) -> Iterator[tuple[str, float]]:
                     yield rule, float(json.loads(line)["s"])
 
 
-def price_of(stage: Stage) -> Mapping[str, float] | None:
+def price_of(stage: Stage) -> Mapping[str, Any] | None:
     """The catalog's price of the hosted model that a stage asks; null for a local one, or where it has none."""
     if "model" not in stage.inputs:
         return None
-    price: Mapping[str, float] | None = stage.input("model").execution.get("price")
+    price: Mapping[str, Any] | None = stage.input("model").execution.get("price")
     return price

@@ -182,7 +182,8 @@ def _ask_missing(shard: Shard, tally: Tally) -> None:
     asking, store = shard.asking, shard.store
     progress = Progress(total=tally.total, cached=tally.total - tally.missing)
     log.info("%d of %d answers are in the store, asking for the rest", progress.cached, progress.total)
-    meter = GpuMeter(store, asking.model.name, asking.budget_gpu_hours, asking.grace)
+    about = asking.schema.name if asking.schema else ""
+    meter = GpuMeter(store, asking.model.name, asking.budget_gpu_hours, asking.grace, about)
     try:
         with engine(asking.model, asking.engine, meter.running) as endpoint:
             Round(asking, store, endpoint, progress, tally.proven, meter).ask(shard.missing())

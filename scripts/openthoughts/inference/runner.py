@@ -65,6 +65,7 @@ class Round:
     def ask(self, requests: Iterator[Request]) -> None:
         """Ask everything. Raises ``UserError`` where the round cannot go on; what was answered is in the journal."""
         requests = self._readable(requests)
+        self._meter.asking()
         if self._asking.in_batches:
             self._ask_in_batches(requests)
         else:
@@ -111,6 +112,7 @@ class Round:
                 "answered_at": time.time_ns() // 1000,
             }
         )
+        self._meter.answered(answer.prompt_tokens or 0, answer.completion_tokens or 0)
         self._progress.add(answer.error is not None, answer.completion_tokens or 0, usd)
 
     async def _ask_live(self, requests: Iterator[Request]) -> None:

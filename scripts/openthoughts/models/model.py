@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.files import write_text
 from openthoughts.base.hashing import digest, file_sha256
-from openthoughts.base.tables import write_text
 from openthoughts.models.chat_templates import opening, read_chat_template, special_texts, special_tokens
 from openthoughts.models.request_form import RequestForm
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from openthoughts.base.cli import LIST
 from openthoughts.plan.plan_file import content_path, write_once
-from openthoughts.plan.register import DROPPING, FETCHED
+from openthoughts.plan.register import DROPPING, FETCHED, inference
 from openthoughts.plan.stages import Plan, Stage
 
 LONGEST = 300
@@ -90,15 +90,25 @@ def draw_policy(plan: Plan, drawn: Stage) -> list[str]:
     while stages:
         for stage in stages:
             levels.setdefault(stage.kind, []).append(stage)
-        stages = list(dict.fromkeys(each for stage in stages for each in stage.inputs.get("questions", ())))
-    words = ["--short", drawn.execution["short"]]
-    dropping = [(kind, found) for kind, found in reversed(levels.items()) if kind in DROPPING]
-    if not dropping:
-        return words
-    read = dict.fromkeys(each for stage in dropping[0][1] for each in stage.inputs["questions"])
-    for kind, found in [("source", list(read)), *dropping]:
-        words += ["--before", kind, *map(plan.path, found)]
+        stages = list(dict.fromkeys(each for stage in stages for each in _made_of(stage)))
+    origins = _origins(drawn)
+    words = ["--short", drawn.execution["short"], "--before", "read", *map(plan.path, origins)]
+    for kind, found in reversed(levels.items()):
+        every_origin = {each for one in found for each in _origins(one)} == set(origins)
+        if kind in DROPPING and every_origin:
+            words += ["--before", kind, *map(plan.path, found)]
     return words
+
+
+def _made_of(stage: Stage) -> tuple[Stage, ...]:
+    """The stages of questions that a stage is made of; none where a model writes its questions."""
+    return () if inference(stage) else stage.inputs.get("questions", ())
+
+
+def _origins(stage: Stage) -> dict[Stage, None]:
+    """The stages where the questions of a stage come from, each once, in order."""
+    before = _made_of(stage)
+    return dict.fromkeys(each for one in before for each in _origins(one)) if before else {stage: None}
 
 
 def filter_evidence(plan: Plan, filtered: Stage) -> list[str]:

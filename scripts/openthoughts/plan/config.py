@@ -110,11 +110,21 @@ def _sized(whole: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(changes, Mapping):
         raise UserError(f"sizes.{size} is {changes!r}: give a mapping of what the size changes.")
     changes = dict(changes)
-    share = changes.pop("questions", 1)
-    if isinstance(share, bool) or not isinstance(share, int | float) or share <= 0:
-        raise UserError(f"sizes.{size}.questions is {share!r}: give a share above 0, such as 0.1.")
+    questions = _size_share(changes, size, "questions")
+    sources = _size_share(changes, size, "sources")
+    if sources > 1:
+        raise UserError(f"sizes.{size}.sources is {sources!r}: give a share of at most 1, such as 0.1.")
     sized = merged(whole, changes)
-    return {key: _scaled(value, share) if key in SCALED else value for key, value in sized.items()}
+    scaled = {key: _scaled(value, questions) if key in SCALED else value for key, value in sized.items()}
+    return scaled if sources == 1 else _with_thinned_sources(scaled, sources)
+
+
+def _size_share(changes: dict[str, Any], size: str, key: str) -> float:
+    """A share that a size names, which is taken out of its ``changes``; 1 where it names none."""
+    share = changes.pop(key, 1)
+    if isinstance(share, bool) or not isinstance(share, int | float) or share <= 0:
+        raise UserError(f"sizes.{size}.{key} is {share!r}: give a share above 0, such as 0.1.")
+    return share
 
 
 SCALED = ("recipes", "experiments")
@@ -131,6 +141,28 @@ def _scaled(value: Any, share: float, name: str = "") -> Any:
         return [_scaled(item, share, name) for item in value]
     counted = name.rpartition(".")[2] in COUNTS and isinstance(value, int) and not isinstance(value, bool)
     return min(value, max(FEWEST, round(value * share))) if counted else value
+
+
+def _with_thinned_sources(whole: dict[str, Any], share: float) -> dict[str, Any]:
+    """A configuration in which every recipe, and what experiments and domains set, takes this share of its sources."""
+    thinned = {key: _thinned(value, share) if key in SCALED else value for key, value in whole.items()}
+    recipes = thinned.get("recipes")
+    if isinstance(recipes, Mapping):
+        thinned["recipes"] = {
+            name: merged({"thin": {"share": share}}, recipe) if isinstance(recipe, Mapping) else recipe
+            for name, recipe in recipes.items()
+        }
+    return thinned
+
+
+def _thinned(value: Any, share: float, path: str = "") -> Any:
+    """A part of a configuration with every ``thin: {share: ...}`` multiplied; ``path``: the (dotted) keys above it."""
+    if isinstance(value, Mapping):
+        return {key: _thinned(item, share, f"{path}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_thinned(item, share, path) for item in value]
+    named = path.endswith(".thin.share") and isinstance(value, int | float) and not isinstance(value, bool)
+    return value * share if named else value
 
 
 def _with_included(config: Mapping[str, Any], opened: tuple[str, ...]) -> dict[str, Any]:

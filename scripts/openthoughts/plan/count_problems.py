@@ -8,8 +8,13 @@ from typing import Any
 
 from openthoughts.plan.catalog import Catalog
 from openthoughts.plan.config import Settings
+from openthoughts.plan.settings.questions import Thin
 from openthoughts.plan.settings.recipe import Domain
-from openthoughts.sources.entries import fetched_entry, written_steps
+from openthoughts.sources.entries import counted_rows, fetched_entry, written_steps
+from openthoughts.sources.noted import NOTED_ROWS
+
+WHOLE = Thin()
+"""All of a source."""
 
 UNITS = {"rows": "rows", "questions": "different questions"}
 
@@ -38,7 +43,7 @@ def count_problems(where: str, block: Domain, catalog: Catalog) -> list[str]:
         return []
     counted = block.counted()
     unit = UNITS[counted]
-    has = [most_of(catalog.sources.get(source, {}), counted) for source in block.mixed_sources()]
+    has = [most_of(known_entry(catalog, source), counted, block.thin) for source in block.mixed_sources()]
     shares = block.shares()
     few = [
         f"{source} has {most:,}"
@@ -60,15 +65,27 @@ def count_problems(where: str, block: Domain, catalog: Catalog) -> list[str]:
     return problems
 
 
-def most_of(entry: Settings, counted: str) -> int | None:
-    """The most rows or different questions that an entry of the catalog can give; null where it does not say."""
+def known_entry(catalog: Catalog, source: str) -> Settings:
+    """The entry of a source, with the rows that can be counted or that the lock has noted."""
+    entry = catalog.sources.get(source, {})
+    if not entry or "rows" in entry:
+        return entry
+    rows = counted_rows(entry, catalog.lock.get(NOTED_ROWS["source"], {}).get(source))
+    return entry if rows is None else {**entry, "rows": rows}
+
+
+def most_of(entry: Settings, counted: str, thin: Thin = WHOLE) -> int | None:
+    """The most rows or different questions that an entry can give, thinned or whole; null where it does not say."""
     read = fetched_entry(entry)
     known = [read.get("limit"), entry.get("rows"), entry.get("questions") if counted == "questions" else None]
     told: list[int] = [each for each in known if each is not None]
     if not told or "passage" in read:
         return None
     repeated_to: int = read.get("repeat_to", 0) if counted == "rows" else 0
-    return max(min(told), repeated_to) * math.prod(len(steps) for steps in written_steps(entry))
+    most = max(min(told), repeated_to)
+    if counted == "questions":
+        most = min(most, max(thin.least, math.ceil(thin.share * most)))
+    return most * math.prod(len(steps) for steps in written_steps(entry))
 
 
 def _kept(shares: Sequence[float | None], has: Sequence[int | None]) -> int | None:

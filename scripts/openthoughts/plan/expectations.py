@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -72,8 +72,8 @@ def expected(stage: Stage) -> Counts:
     """Question rows, and different questions, that a stage of questions is expected to give.
 
     A stage that keeps a number or a fraction says so in its setting ``keep`` (of what it has ``counted``, rows or
-    questions) or ``count``, one that repeats rows up to that number in ``fill``, and one that leaves one row of each
-    question in ``level``.
+    questions) or ``count``, one that repeats rows up to that number in ``fill``, one that leaves one row of each
+    question in ``level``, and one that looks at a share of the different questions in ``share`` and ``least``.
     """
     if "questions" not in stage.inputs:
         return counts_of(stage.execution)
@@ -81,6 +81,8 @@ def expected(stage: Stage) -> Counts:
     settings = stage.settings
     if settings.get("level", "none") != "none":
         return Counts(before.questions, before.questions)
+    if "share" in settings and before.questions:
+        return _of_questions(max(settings["least"], math.ceil(settings["share"] * before.questions)), before)
     limit = settings.get("keep", settings.get("count"))
     if limit is None:
         return before
@@ -163,7 +165,11 @@ class Tokens:
         return Tokens(min(most, factor * self.expected), min(most, factor * self.most), self.missing)
 
 
-def dataset_tokens(dataset: Stage, cutoff: int) -> Tokens:
+Length = Callable[["Stage"], "float | None"]
+"""Tokens of one of the answers of a stage; null where they are not known."""
+
+
+def dataset_tokens(dataset: Stage, cutoff: int, length_of_answers: Length = answer_tokens) -> Tokens:
     """Expected tokens of a dataset, each row cut at ``cutoff``."""
     tokens = Tokens()
     for filtered in dataset.inputs["answers"]:
@@ -171,7 +177,7 @@ def dataset_tokens(dataset: Stage, cutoff: int) -> Tokens:
         rows = expected_rows(answers.input("questions"))
         tokens.missing |= {f"rows of {name}" for name in sources_without_rows(answers.input("questions"), rows)}
         kept = min((rows or 0) * answers.settings["samples"], filtered.settings["options"].get("keep") or math.inf)
-        length = answer_tokens(answers)
+        length = length_of_answers(answers)
         if length is None:
             tokens.missing.add(length_of(answers.input("model")))
         tokens.expected += kept * min(cutoff, QUESTION_TOKENS + (length or 0.0))
@@ -180,10 +186,10 @@ def dataset_tokens(dataset: Stage, cutoff: int) -> Tokens:
     return tokens
 
 
-def trained_tokens(student: Stage) -> Tokens:
+def trained_tokens(student: Stage, length_of_answers: Length = answer_tokens) -> Tokens:
     """Tokens that a training goes through."""
     scale = student.settings["settings"]
-    tokens = dataset_tokens(student.input("tokenized").input("dataset"), scale["cutoff"])
+    tokens = dataset_tokens(student.input("tokenized").input("dataset"), scale["cutoff"], length_of_answers)
     if scale.get("epochs") is not None:
         return tokens.times(scale["epochs"])
     if scale.get("max_steps") is not None:
@@ -191,24 +197,25 @@ def trained_tokens(student: Stage) -> Tokens:
     return tokens
 
 
-def classifier_gigabytes(stage: Stage) -> float:
+def classifier_gigabytes(stage: Stage, _: Length = answer_tokens) -> float:
     """Disk of a fastText classifier: its vectors."""
     parameters = stage.settings["parameters"]
     return float(4 * parameters["bucket"] * parameters["dim"] / 1e9)
 
 
-def model_gigabytes(stage: Stage) -> float:
+def model_gigabytes(stage: Stage, _: Length = answer_tokens) -> float:
     """Disk of a model's weights in bfloat16; nothing for a hosted one."""
     if stage.execution.get("kind") == API:
         return 0.0
     return float(2 * stage.execution.get("parameters", 0.0) / 1e9)
 
 
-def tokenized_gigabytes(stage: Stage) -> float:
+def tokenized_gigabytes(stage: Stage, length_of_answers: Length = answer_tokens) -> float:
     """Disk of tokenised training data."""
-    return dataset_tokens(stage.input("dataset"), stage.settings["cutoff"]).expected * TOKENIZED_BYTES / 1e9
+    tokens = dataset_tokens(stage.input("dataset"), stage.settings["cutoff"], length_of_answers)
+    return tokens.expected * TOKENIZED_BYTES / 1e9
 
 
-def training_gigabytes(stage: Stage) -> float:
+def training_gigabytes(stage: Stage, _: Length = answer_tokens) -> float:
     """Disk of a student's weights and of one checkpoint."""
     return float((2 + CHECKPOINT_BYTES) * stage.input("model").execution.get("parameters", 0.0) / 1e9)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from openthoughts.plan.expectations import (
     EVALUATION_TOKENS,
     QUESTION_TOKENS,
+    Length,
     answer_tokens,
     classifier_gigabytes,
     model_gigabytes,
@@ -148,8 +149,8 @@ class Kind:
     """The program that trains a model, on the GPUs of the stage's ``execution``."""
     jobs: int = 1
     """Jobs of a stage that has no shards."""
-    gigabytes: Callable[[Stage], float] = lambda stage: 0.0
-    """Disk that a stage takes, beside the answers that it asks for."""
+    gigabytes: Callable[[Stage, Length], float] = lambda stage, length: 0.0
+    """Disk that a stage takes, beside the answers that it asks for; given are the lengths of answers, too."""
     spread: tuple[float, float] = (0.9, 2.2)
     """How far dollars and GPU-hours may lie below and above the estimate, as factors.
 
@@ -211,6 +212,7 @@ JUDGING = Inference(
 
 KINDS: Mapping[str, Kind] = {
     "source": Kind("sources", label="sourced", fetched="question sources"),
+    "thinned": Kind("thinned", label="thinned", drops=True),
     "written": Kind("written", label="written", asks=(WRITING,)),
     "clean": Kind("clean", label="decontaminated", drops=True),
     "classifier": Kind("classifiers", "classifier.bin", gigabytes=classifier_gigabytes),

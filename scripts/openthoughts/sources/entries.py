@@ -44,6 +44,22 @@ def needs_pin(entry: Mapping[str, Any]) -> bool:
     return connector.is_locked(entry) if connector else bool(entry.get("kind") == "hub")
 
 
+def counted_rows(entry: Mapping[str, Any], noted: int | None = None) -> int | None:
+    """Rows of questions, or of documents, that are fetched of a catalog entry; null where only the fetch can tell.
+
+    They are counted where that takes a moment; elsewhere ``noted`` is how many the lock says that the dataset has.
+    """
+    entry = fetched_entry(entry)
+    connector = CONNECTORS.get(entry.get("connector", ""))
+    if connector is None or "passage" in entry:
+        return None
+    rows = connector.counted(entry)
+    rows = noted if rows is None else rows
+    if not rows:
+        return rows
+    return int(max(min(rows, entry.get("limit", rows)), entry.get("repeat_to", 0)))
+
+
 def entry_problems(entry: Mapping[str, Any], path: str = "") -> list[str]:
     """Everything that is wrong with an entry, one sentence each after its place; empty when nothing is."""
     return _checked(entry, path)[1]

@@ -18,26 +18,9 @@ import pyarrow.parquet as pq
 from openthoughts.base.cli import UserError
 from openthoughts.base.streams import batched
 from openthoughts.sources.columns import check_columns
+from openthoughts.sources.formats import FORMATS, format_of
 from openthoughts.sources.rows import BATCH_ROWS
 from openthoughts.sources.text import valid_text
-
-FORMATS = {
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".zip": "zip",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "tsv",
-}
-"""File name suffix -> format. All but Parquet may be compressed with gzip (``.gz``)."""
-
-
-def format_of(path: Path) -> str | None:
-    """The format of a file by its name, None for a file of no known format."""
-    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    return FORMATS.get(suffix.lower())
 
 
 def valid_values(value: Any) -> Any:

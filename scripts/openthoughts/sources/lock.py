@@ -2,7 +2,8 @@
 
 ``lock.yaml`` maps ``sources``, ``benchmarks`` and ``models`` to names, and a name to ``{revision: …}``: a commit,
 several (``DATASET@COMMIT`` joined by commas) where an entry reads several datasets, or the SHA-256 of a file.
-``architectures`` holds what the ``config.json`` of models of the hub says of their cost, at the commit; it is no pin.
+``architectures`` holds what the ``config.json`` of models of the hub says of their cost, at the commit, ``source_rows``
+and ``benchmark_rows`` how many rows the cards of datasets of the hub give the splits that are read; they are no pins.
 """
 
 from __future__ import annotations
@@ -16,17 +17,20 @@ import yaml
 from pydantic import ValidationError
 
 from openthoughts.base.cli import UserError
+from openthoughts.base.files import write_text
 from openthoughts.base.options import suggestion
-from openthoughts.base.tables import write_text
 from openthoughts.models.architecture import Architecture
-from openthoughts.sources import hub
+from openthoughts.sources import cards, hub
 from openthoughts.sources.connectors import CONNECTORS
-from openthoughts.sources.entries import fetched_entry
+from openthoughts.sources.entries import counted_rows, fetched_entry
+from openthoughts.sources.noted import ARCHITECTURES, NOTED_ROWS
 
 log = logging.getLogger(__name__)
 
-Pins = dict[str, dict[str, dict[str, Any]]]
-ARCHITECTURES = "architectures"
+Pins = dict[str, dict[str, Any]]
+FAR_OFF = 1.5
+"""Factor from which on the ``rows`` of the catalog are said to differ from those of a dataset."""
+
 Entry = Mapping[str, Any]
 
 HEAD = (
@@ -78,6 +82,32 @@ def note_architectures(pins: Pins, models: Mapping[str, Entry], update: bool) ->
             log.warning("models %s: its config.json does not say how fast it is: GPU-hours stay unknown", name)
 
 
+def note_rows(pins: Pins, kind: str, entries: Mapping[str, Entry], renewed: Iterable[str]) -> None:
+    """Note how many rows the pinned datasets of the hub have by their cards, and tell where the catalog is far off.
+
+    Asked are those that are pinned anew (``renewed``) and those whose rows nothing says yet. A card that says nothing
+    or cannot be had leaves them unknown.
+    """
+    noted = pins.setdefault(NOTED_ROWS[kind], {})
+    for name, entry in sorted(entries.items()):
+        fetched, pin = fetched_entry(entry), pins.get(f"{kind}s", {}).get(name)
+        if pin is None or fetched.get("connector") != "hub":
+            continue
+        if name in renewed or (name not in noted and "rows" not in entry):
+            noted.pop(name, None)
+            try:
+                rows = cards.told_rows(fetched, pin["revision"])
+            except UserError as error:
+                log.warning("%ss %s: its rows stay unknown: %s", kind, name, error)
+                continue
+            noted |= {} if rows is None else {name: rows}
+        rows, said = counted_rows(entry, noted.get(name)), entry.get("rows")
+        is_same = entry is fetched and "where" not in entry
+        if rows and said and is_same and max(rows, said) > FAR_OFF * min(rows, said):
+            told = f"the catalog says {said:,} rows, the card of its dataset {rows:,}: correct `rows`"
+            log.warning("%ss %s: %s", kind, name, told)
+
+
 def selected(section: str, entries: Mapping[str, Entry], names: Iterable[str] | None) -> dict[str, Entry]:
     """The entries of these names, all for None. Raises ``UserError`` for a name that the catalog does not have."""
     if names is None:
@@ -95,6 +125,7 @@ def lock(wanted: Mapping[str, Mapping[str, Entry]], path: Path, update: bool) ->
     ``UserError`` with the names of those that cannot be pinned, after the others.
     """
     pins, new = read_lock(path), 0
+    renewed: dict[str, set[str]] = {}
     failed: list[str] = []
     for section, entries in sorted(wanted.items()):
         known = pins.setdefault(section, {})
@@ -110,9 +141,12 @@ def lock(wanted: Mapping[str, Mapping[str, Entry]], path: Path, update: bool) ->
             if pin is not None and known.get(name) != pin:
                 log.info("%s %s: %s", section, name, pin["revision"])
                 known[name] = pin
+                renewed.setdefault(section, set()).add(name)
                 new += 1
                 write_lock(pins, path)
     note_architectures(pins, wanted.get("models", {}), update)
+    for kind in NOTED_ROWS:
+        note_rows(pins, kind, wanted.get(f"{kind}s", {}), renewed.get(f"{kind}s", ()))
     write_lock(pins, path)
     if failed:
         raise UserError(f"not pinned: {', '.join(failed)}: the log says why; fix their entries and lock again.")

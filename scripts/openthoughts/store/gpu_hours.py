@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from openthoughts.base.cli import UserError
 from openthoughts.base.files import replace_text
+from openthoughts.base.gpus import gpu_name
 from openthoughts.base.processes import StopReason
 from openthoughts.store.leases import KNOWN_DEAD_SECONDS, is_present
 from openthoughts.store.store import Store
@@ -31,24 +32,39 @@ log = logging.getLogger(__name__)
 
 
 class Use(NamedTuple):
-    """What the engines of one client have used, and what it still may need to finish what is in flight (GPU-hours)."""
+    """What the engines of one client have used, and what it still may need to finish what is in flight (GPU-hours).
+
+    What they gave for it is what speeds are measured by.
+    """
 
     model: str
     hours: float
     reserved: float
+    gpu: str = ""
+    """The driver's name of the GPUs; empty where it is not known."""
+    gpus: int = 0
+    """GPUs of one engine; 0 where an earlier version did not note it."""
+    about: str = ""
+    """Name of the structured output that was asked for; empty for free text."""
+    seconds: float = 0.0
+    """From the first request to the last answer: without the engine's start."""
+    answers: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
 
 
 class GpuMeter:
     """Counts one client's GPU-hours against a cap (GPU-hours of all clients of the store; 0 is none)."""
 
-    def __init__(self, store: Store, model: str, cap: float = 0.0, grace: float = 0.0) -> None:
-        """``grace`` is the time (s) that answers in flight get once the asking stops."""
+    def __init__(self, store: Store, model: str, cap: float = 0.0, grace: float = 0.0, about: str = "") -> None:
+        """``grace`` is the time (s) that answers in flight get once the asking stops; ``about`` as in ``Use``."""
         self._store = store
-        self._model = model
+        self._use = Use(model, 0.0, 0.0, about=about)
         self._grace = grace
         self._ended = threading.Event()
         self._path = store.folder / FOLDER / f"{store.writer}.json"
-        self._before = 0.0
+        self._asked_at: float | None = None
+        self._before = self._use
         self.cap = cap
         self.is_used_up = False
         """Whether the cap leaves no more than what is needed to finish what is in flight."""
@@ -63,6 +79,8 @@ class GpuMeter:
             yield lambda: None
             return
         self._before = self._read_before()
+        self._use = self._before._replace(gpu=gpu_name(), gpus=gpus)
+        self._asked_at = None
         self._enter(gpus)
         self._ended.clear()
         began = time.monotonic()
@@ -74,6 +92,20 @@ class GpuMeter:
             self._ended.set()
             beat.join()
             self._write(gpus * (time.monotonic() - began) / 3600, 0.0)
+
+    def asking(self) -> None:
+        """The first request is sent now."""
+        self._asked_at = time.monotonic()
+
+    def answered(self, input_tokens: int, output_tokens: int) -> None:
+        """Count an answer of the engine."""
+        use = self._use
+        self._use = use._replace(
+            seconds=self._before.seconds + time.monotonic() - (self._asked_at or time.monotonic()),
+            answers=use.answers + 1,
+            input_tokens=use.input_tokens + input_tokens,
+            output_tokens=use.output_tokens + output_tokens,
+        )
 
     def _enter(self, gpus: int) -> None:
         """Reserve what an engine needs at least. Raises ``UserError`` where the cap leaves less."""
@@ -110,13 +142,14 @@ class GpuMeter:
             uses = used_by_all(self._store.folder)
             self.is_used_up = more + sum(use.hours + use.reserved for use in uses) >= self.cap
 
-    def _read_before(self) -> float:
+    def _read_before(self) -> Use:
         """What engines that this client ran earlier have used: hours add up in its one file."""
-        return float(json.loads(self._path.read_text())["hours"]) if self._path.exists() else 0.0
+        return Use(**json.loads(self._path.read_text())) if self._path.exists() else self._use
 
     def _write(self, hours: float, reserved: float) -> None:
         self._path.parent.mkdir(exist_ok=True)
-        replace_text(json.dumps(Use(self._model, self._before + hours, reserved)._asdict()), self._path)
+        use = self._use._replace(hours=self._before.hours + hours, reserved=reserved)
+        replace_text(json.dumps(use._asdict()), self._path)
 
 
 def used_by_all(store: Path) -> list[Use]:

@@ -75,6 +75,10 @@ class StoreReader:
             )
         if files.is_empty():
             return None
+        return self._rows_of(files).filter(pl.col("question_id").is_between(pl.lit(first), pl.lit(last)))
+
+    def _rows_of(self, files: pl.DataFrame) -> pl.LazyFrame:
+        """The rows of some files, without the partition columns."""
         paths = [self.table_folder / path for path in files.get_column("path").sort()]
         schema = {name: dtype for name, dtype in ROWS.items() if name not in ("model_id", "bucket")}
         return pl.scan_parquet(
@@ -84,7 +88,21 @@ class StoreReader:
             schema=schema,
             missing_columns="insert",
             extra_columns="ignore",
-        ).filter(pl.col("question_id").is_between(pl.lit(first), pl.lit(last)))
+        )
+
+    def answered_since(self, when: float) -> dict[str, tuple[int, float]]:
+        """Name of each model -> requests to it that were answered since a time, and when the first of them was.
+
+        Times are in seconds since 1970. What is not yet folded is not there. Files written before are not read.
+        """
+        files = self.files()
+        if not files.is_empty():
+            files = files.filter(pl.col("modification_time").dt.epoch("ms") >= int(1000 * when))
+        if files.is_empty():
+            return {}
+        lately = self._rows_of(files).filter(pl.col("answered_at") >= int(1e6 * when))
+        of_model = lately.group_by("model").agg(pl.col("key").n_unique(), pl.col("answered_at").min() / 1e6)
+        return {name: (count, first) for name, count, first in of_model.collect().iter_rows()}
 
     def index(self, model_id: str, first: str, last: str) -> pl.DataFrame:
         """What is there for a range of questions, without the texts: key, failed, size. One row per key."""

@@ -16,8 +16,8 @@ from openthoughts.plan.config import Settings
 from openthoughts.plan.register import KINDS
 from openthoughts.plan.stages import Stage
 from openthoughts.sources.connectors import DESCRIPTIVE
-from openthoughts.sources.entries import fetched_entry
-from openthoughts.sources.lock import ARCHITECTURES
+from openthoughts.sources.entries import counted_rows, fetched_entry
+from openthoughts.sources.noted import ARCHITECTURES, NOTED_ROWS
 
 NOT_FETCHED = DESCRIPTIVE | {"price", "serving", "endpoint", "parameters", "architecture", "template", "tokenizer"}
 """Keys of catalog entries that never change what is fetched, so they are not part of an id."""
@@ -79,8 +79,14 @@ class Builder:
         return known
 
     def execution(self, kind: str, name: str) -> Settings:
-        """The whole entry of the catalog; a model's with its architecture, where it is known, and the planned GPU."""
+        """The whole entry of the catalog; a model's with its architecture, where it is known, and the planned GPU.
+
+        That of a source or benchmark without ``rows`` has those that can be counted, or that the lock has noted.
+        """
         entry: dict[str, Any] = dict(getattr(self.catalog, f"{kind}s")[name])
+        if kind in NOTED_ROWS and "rows" not in entry:
+            rows = counted_rows(entry, self.catalog.lock.get(NOTED_ROWS[kind], {}).get(name))
+            entry |= {} if rows is None else {"rows": rows}
         if kind == "model" and entry["kind"] != API:
             if "architecture" not in entry and (known := known_architecture(name, entry, self.catalog.lock)):
                 entry["architecture"] = known

@@ -21,7 +21,9 @@ def plan_questions(build: Builder, name: str, block: Domain) -> dict[str, Stage]
     shares = block.shares()
     counted = block.counted()
     selected = [
-        plan_selected(build, source, plan_clean(build, source, block.decontaminate), block.select, share, counted)
+        plan_selected(
+            build, source, plan_clean(build, source, block.decontaminate, block.thin), block.select, share, counted
+        )
         for source, share in zip(sources, shares, strict=True)
     ]
     mixed = build.add("mixed", name, {"seed": block.mix_seed}, {"questions": selected})

@@ -32,7 +32,8 @@ class Size(Options):
 
     model_config = ConfigDict(extra="allow")
 
-    questions: float = Field(1.0, gt=0, description="Share of the questions.")
+    questions: float = Field(1.0, gt=0, description="Share of the questions that are kept, drawn and answered.")
+    sources: float = Field(1.0, gt=0, le=1, description="Share of the sources' questions that are looked at.")
 
 
 class Configuration(Options):
@@ -53,7 +54,7 @@ class Configuration(Options):
         default_factory=dict,
         description="Sizes by name, each with what it changes, in the form of a configuration. `questions` in it is a "
         "factor for every whole `keep`, `draw` and `candidates` of recipes and experiments; at least "
-        "4 remain.",
+        "4 remain. `sources` is one for `thin.share` of every recipe.",
     )
     set: dict[str, Any] = execution_only(
         default_factory=dict,

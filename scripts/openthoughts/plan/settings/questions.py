@@ -12,6 +12,22 @@ from openthoughts.plan.settings.fields import Names, OneOf, Unique
 from openthoughts.questions.labels import METHODS
 
 
+class Thin(Options):
+    """Look at a share of each source's questions, chosen at random before anything is asked about them."""
+
+    share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of a source's different questions; 1 looks at all. A larger share keeps what a smaller one "
+        "kept. Of a source that a model writes it is a share of its documents.",
+    )
+    least: int = Field(
+        1000, ge=1, description="Different questions that a source keeps at least, where it has so many."
+    )
+    seed: int = Field(42, description="Seed of the choice.")
+
+
 class Decontaminate(Options):
     """Drop questions that are similar to, or share an n-gram with, a benchmark question."""
 

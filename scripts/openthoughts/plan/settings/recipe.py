@@ -11,10 +11,10 @@ from openthoughts.base.options import Options, execution_only
 from openthoughts.plan.config import merged
 from openthoughts.plan.settings.answers import Answers, Filter, Measure
 from openthoughts.plan.settings.fields import Name, Names
-from openthoughts.plan.settings.questions import Decontaminate, Deduplicate, Limit, Select
+from openthoughts.plan.settings.questions import Decontaminate, Deduplicate, Limit, Select, Thin
 from openthoughts.plan.settings.student import Evaluation, Publish, Training
 
-SHARED = ("decontaminate", "limit", "answers", "filter", "measure")
+SHARED = ("thin", "decontaminate", "limit", "answers", "filter", "measure")
 """Blocks of a recipe that a domain may set for itself."""
 
 
@@ -25,6 +25,7 @@ class Domain(Options):
     top: Annotated[int, Field(ge=1)] | None = Field(
         None, description="How many sources are mixed, from the first; null mixes all."
     )
+    thin: Thin = Field(Thin(), description="What share of each source is looked at.")
     select: Select = Field(description="How the questions of a source are ranked and how many are kept.")
     mix_seed: int = Field(42, description="Seed of the mixed order.")
     limit: Limit = Field(Limit(), description="How long a question may be.")
@@ -75,6 +76,7 @@ class Domain(Options):
 class Recipe(Options):
     """From sources to a scored student. What a domain sets itself overrides what stands here."""
 
+    thin: Thin = Field(Thin(), description="What share of each source is looked at, in every domain.")
     decontaminate: Decontaminate = Field(
         description="What is dropped for its similarity to benchmarks, in every domain."
     )

@@ -15,6 +15,9 @@ WIDTH, FLOW_WIDTH = 360.0, 318.0
 ROW, BAR, GAP = 74.0, 9.0, 5.0
 DROPPED = "#b9b9b9"
 
+THINNED = "thinned"
+"""The level that stands in the place of the sources where only a share of them is looked at."""
+
 Thread = tuple[str, str]
 """Domain and source of the questions that flow together."""
 
@@ -38,6 +41,7 @@ def sankey(funnel: Sequence[Mapping[str, Any]]) -> Markup:
     shapes: list[Markup] = []
     above: Mapping[Thread, Segment] = {}
     levels = [level for level in LEVELS if kept[level] or dropped[level]]
+    thinned = sum(sum(row["dropped"].values()) for row in funnel if row["stage"] == THINNED)
     for row, level in enumerate(levels):
         y = 26 + ROW * row
         bars, gone = _segments(threads, kept[level], dropped[level], scale)
@@ -49,7 +53,8 @@ def sankey(funnel: Sequence[Mapping[str, Any]]) -> Markup:
                 shapes.append(_ribbon(start.x + bars[thread].width, gone[thread], y, DROPPED, 0.35))
             shapes.append(_bar(bars[thread], y, colour))
             shapes.append(_bar(gone[thread], y, DROPPED))
-        shapes.append(_label(LEVELS[level], sum(kept[level].values()), sum(dropped[level].values()), y))
+        name, lost = (THINNED, thinned) if level == "source" and thinned else (level, sum(dropped[level].values()))
+        shapes.append(_label(LEVELS[name], sum(kept[level].values()), lost, y))
         above = bars
     height = 26 + ROW * (len(levels) - 1) + BAR + 8
     legend = Markup("").join(
@@ -69,14 +74,16 @@ def _threads(
 ) -> tuple[dict[str, dict[Thread, int]], dict[str, dict[Thread, int]]]:
     """Rows kept and dropped at each level by thread, without what a draw repeats: no level is wider than the one above.
 
-    What is sourced is what the first level was given.
+    What is sourced is what the first level was given: of thinned sources what is left of them, so that a flow of a
+    hundredth can be seen.
     """
-    first = next((level for level in DROPPING if any(row["stage"] == level for row in funnel)), None)
+    flow = [level for level in DROPPING if level != THINNED]
+    first = next((level for level in flow if any(row["stage"] == level for row in funnel)), None)
     kept: dict[str, dict[Thread, int]] = {level: {} for level in LEVELS}
     dropped: dict[str, dict[Thread, int]] = {level: {} for level in LEVELS}
     for row in funnel:
         level, thread = row["stage"], (row["domain"], row["source"])
-        if level not in LEVELS or row["source"] is None or level == "source":
+        if level not in flow or row["source"] is None:
             continue
         kept[level][thread] = row["rows"] - row.get("repeated", 0)
         dropped[level][thread] = sum(row["dropped"].values())

@@ -36,7 +36,7 @@ class Connector(Options):
     licence: str | None = execution_only(None, description="Licence of the questions.")
     homepage: str | None = execution_only(None, description="Address of their page.")
     rank: int | None = execution_only(None, description="Place in the paper's ranking of its domain's sources.")
-    rows: NonNegativeInt | None = execution_only(None, description="Rows expected.")
+    rows: NonNegativeInt | None = execution_only(None, description="Rows expected, where they cannot be counted.")
     questions: NonNegativeInt | None = execution_only(
         None, description="Different questions expected among the rows, where some are there in several."
     )
@@ -86,6 +86,11 @@ class Connector(Options):
 
         Raises ``UserError`` where it cannot be found out.
         """
+        return None
+
+    @classmethod
+    def counted(cls, entry: Mapping[str, Any]) -> int | None:
+        """Rows that an entry reads, as far as they can be told in a moment and without a network; null elsewhere."""
         return None
 
     @classmethod

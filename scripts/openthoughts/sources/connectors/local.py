@@ -15,6 +15,8 @@ from pydantic import Field
 from openthoughts.base.cli import UserError
 from openthoughts.base.places import located
 from openthoughts.sources.connectors import LocalPath, TableKeys
+from openthoughts.sources.counts import rows_of
+from openthoughts.sources.formats import format_of
 from openthoughts.sources.rows import Entry
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 def local_files(entry: Entry) -> list[Path]:
     """The files an entry reads, in their order. Raises ``UserError`` when there is none."""
-    from openthoughts.sources.files import format_of
-
     path = located(entry["path"])
     if path.is_file():
         return [path]
@@ -53,6 +53,14 @@ class Local(TableKeys):
     """Files of this machine."""
 
     path: LocalPath = Field(description="A file, or a folder of them.")
+
+    @classmethod
+    def counted(cls, entry: Entry) -> int | None:
+        """The rows of its files; null where they cannot be read or are archives."""
+        try:
+            return rows_of(local_files(entry), entry.get("format"))
+        except (UserError, OSError):
+            return None
 
     def read(self, revision: str | None) -> Iterator[pl.DataFrame]:
         """Yield the rows."""

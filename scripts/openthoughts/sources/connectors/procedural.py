@@ -132,6 +132,12 @@ class Procedural(Connector):
 
     package: ClassVar[str | None] = "reasoning-gym"
 
+    @classmethod
+    def counted(cls, entry: Entry) -> int | None:
+        """The questions of all families."""
+        sizes = [settings["size"] for settings in family_settings(entry).values()]
+        return sum(sizes) if all(isinstance(size, int) for size in sizes) else None
+
     def read(self, revision: str | None) -> Iterator[pl.DataFrame]:
         """Yield the rows."""
         yield from _read(self.written())
