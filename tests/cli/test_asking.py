@@ -473,7 +473,7 @@ def test_a_budget_needs_the_price_of_a_hosted_model_only(
     monkeypatch.setenv("FAKE_KEY", API_KEY)
     hosted = tmp_path / "hosted.json"
     hosted_at = {"base_url": server.base_url, "api_model": "fake-model", "api_key_variable": "FAKE_KEY"}
-    Model("hosted", "fake/hosted", **hosted_at).write(hosted)
+    Model("hosted", "fake:hosted", provider="api", **hosted_at).write(hosted)
     asked = sum(server.asked.values())
     assert sample(tmp_path, hosted, "--budget-usd", "10") == 1
     assert "needs the price of hosted" in capsys.readouterr().err

@@ -443,7 +443,9 @@ class TestLicences:
     def test_an_arm_that_brings_in_a_source_is_a_problem(self) -> None:
         alone = ("recipes.small.domains", {"math": CONFIG["recipes"]["small"]["domains"]["math"]})
         vary = {"base": "small", "vary": {"domains.math.top": [1, 2]}}
-        with pytest.raises(ConfigurationError, match=r"experiments\.e\.vary\.domains\.math\.top: .*geometry \(unknown\)"):
+        with pytest.raises(
+            ConfigurationError, match=r"experiments\.e\.vary\.domains\.math\.top: .*geometry \(unknown\)"
+        ):
             plan(
                 alone,
                 ("recipes.small.domains.math.top", 1),
