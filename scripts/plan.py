@@ -153,6 +153,7 @@ NAMES = {
 REMEDIES = {
     "GPU": "name it with `gpu` in the configuration: catalog/gpus.yaml",
     "architecture": "`snakemake lock` notes it, or give it as `architecture` in the catalog",
+    "parameters": "give them as `parameters` in the catalog",
     "price": "give it as `price` in the catalog",
     "answer length": "give it as `serving: {tokens_per_answer: …}` in the catalog",
     "rows": "give them as `rows` in the catalog",
@@ -196,6 +197,8 @@ def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int, gpu: str | 
         print(f"{whole.gpu_hours_low:,.0f} to {whole.gpu_hours_high:,.0f} GPU-hours{of}: ", end="")
         low, high = whole.gpu_hours_low / gpus, whole.gpu_hours_high / gpus
         print(f"{low:,.1f} to {high:,.1f} hours on {gpus} GPUs that are never idle.")
+    if whole.scratch_gb:
+        print(f"Up to {whole.scratch_gb:,.1f} GB more while students are trained, for their checkpoints.")
     for model, hours in request_hours(stages, measured).items():
         print(f"{hours:,.1f} hours of requests to {model}, at the limits of its `serving`.")
 

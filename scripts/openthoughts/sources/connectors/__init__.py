@@ -37,6 +37,9 @@ class Connector(Options):
     homepage: str | None = execution_only(None, description="Address of their page.")
     rank: int | None = execution_only(None, description="Place in the paper's ranking of its domain's sources.")
     rows: NonNegativeInt | None = execution_only(None, description="Rows expected, where they cannot be counted.")
+    question_tokens: Annotated[float, Field(gt=0)] | None = execution_only(
+        None, description="Expected tokens of a question, for the plan; where not given, 150."
+    )
     verified: Any = execution_only(None, description="Whether the entry has been compared with its dataset.")
     note: str | None = execution_only(None, description="What else is known.")
     published: Any = execution_only(None, description="Published figures.")
