@@ -32,6 +32,7 @@ include: "rules/training.smk"
 include: "rules/evaluation.smk"
 include: "rules/experiments.smk"
 include: "rules/recipes.smk"
+include: "rules/common/allocations.smk"
 include: "rules/tools.smk"
 
 

@@ -87,9 +87,11 @@ rule preflight:
     params:
         plan=plan_file,
         cluster=cluster_flag(),
+        allocations=allocations_flag,
         offline="",
     shell:
-        "{PY} {SCRIPTS}/preflight.py --plan {params.plan:q} {params.cluster} {params.offline} 2> {log:q}"
+        "{PY} {SCRIPTS}/preflight.py --plan {params.plan:q} {params.cluster} {params.allocations}"
+        " {params.offline} 2> {log:q}"
 
 
 use rule preflight as preflight_offline with:
@@ -100,6 +102,7 @@ use rule preflight as preflight_offline with:
     params:
         plan=plan_file,
         cluster=cluster_flag(),
+        allocations=allocations_flag,
         offline="--offline",
 
 
