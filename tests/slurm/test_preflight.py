@@ -29,7 +29,9 @@ def test_a_profile_that_fits_passes_and_one_that_does_not_is_told_with_what_to_w
     assert "accelerated: 4 a100, 13 cores, 192 GB, 12 h; attempt 3: 4 a100, 13 cores, 384 GB, 36 h" in good
     assert row(good, "limits of account and QOS").endswith("the cluster does not enforce any")
     assert "\n- requests to hosted models" not in good, "the plan asks none"
-    assert re.search(r"^- NVIDIA driver, because .*`srun --partition=accelerated --gres=gpu:a100:1 ", good, re.MULTILINE)
+    assert re.search(
+        r"^- NVIDIA driver, because .*`srun --partition=accelerated --gres=gpu:a100:1 ", good, re.MULTILINE
+    )
 
     long = ("--set-resources", "decontaminate:runtime=3000", "merge_answers:mem_mb=600000")
     teacher = site.folder / "own" / "models.yaml"
