@@ -79,7 +79,7 @@ rule gc:
 
 
 rule preflight:
-    "Check that a run can succeed (cluster, environments, keys, hosted models, lock, store, disk); it books nothing."
+    "Check that a run can succeed (cluster, environments, keys, hosted models, hub, store, disk); it books nothing."
     log:
         "<logs>/preflight.log",
     retries: 0
@@ -95,7 +95,7 @@ rule preflight:
 
 
 use rule preflight as preflight_offline with:
-    "Check the same without a request to a hosted model."
+    "Check the same without asking hosted models or the hub."
     log:
         "<logs>/preflight_offline.log",
     localrule: True  # `with` takes it away

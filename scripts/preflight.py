@@ -72,7 +72,7 @@ def looked_at(of: Configured, cluster: Cluster | None, record: dict[str, Any] | 
         elif record:
             yield from allocation_checks(record)
         else:
-            yield skipped("what jobs ask of the cluster", "the workflow wrote down none: run `snakemake preflight`")
+            yield skipped("what jobs ask of the cluster", "only `snakemake preflight` with its SLURM executor knows it")
     yield from environment_checks(plan, of.accelerator, cluster)
     yield from key_checks(plan, os.environ)
     yield from shutdown_checks(plan)

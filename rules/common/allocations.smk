@@ -1,8 +1,11 @@
 # What this configuration's jobs will ask SLURM for: `preflight` compares it with what the cluster allows.
 import shlex
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 from snakemake.iocontainers import InputFiles
+
+EXECUTOR = "snakemake_executor_plugin_slurm"
 
 
 class AskedResources(dict):
@@ -58,25 +61,27 @@ def sbatch_words(rule, wildcards, attempt):
 def allocations():
     """The distinct allocations of the plan, at the first attempt and at the last, with the rules that ask for them."""
     found, unknown, seen = {}, {}, set()
-    rules = [rule for rule in workflow.rules if not workflow.is_local(rule)]
+    submitted = [each for each in workflow.rules if not workflow.is_local(each)]
     for file, jobs in planned_jobs().items():
-        for rule in (rule for rule in rules if rule.is_producer(file)):
-            wildcards = rule.get_wildcards(file)
-            job = (rule.name, *wildcards.values())
+        for each in submitted:
+            if not each.is_producer(file):
+                continue
+            wildcards = each.get_wildcards(file)
+            job = (each.name, *wildcards.values())
             if job in seen:
                 continue
             seen.add(job)
-            attempts = sorted({1, 1 + rule.restart_times})
+            attempts = sorted({1, 1 + each.restart_times})
             try:
                 words = [
-                    (attempt, tuple(sbatch_words(rule, wildcards, attempt)))
+                    (attempt, tuple(sbatch_words(each, wildcards, attempt)))
                     for attempt in attempts
                 ]
             except WorkflowError as error:
-                unknown[rule.name] = str(error)
+                unknown[each.name] = str(error)
                 continue
             asked = found.setdefault(tuple(words), {})
-            asked[rule.name] = asked.get(rule.name, 0) + jobs
+            asked[each.name] = asked.get(each.name, 0) + jobs
     return {
         "allocations": [
             {"attempts": attempts, "rules": rules} for attempts, rules in found.items()
@@ -88,7 +93,7 @@ def allocations():
 
 def allocations_flag(wildcards, input):
     """Params function: the allocations as a file, as an argument; nothing on a single machine."""
-    if not ON_CLUSTER or not running():
+    if not ON_CLUSTER or not running() or find_spec(EXECUTOR) is None:
         return ""
     text = json.dumps(allocations())
     path = content_path(f"{RESULTS}/{PLANS}", text, ".json")

@@ -15,8 +15,6 @@ from tests.cli.test_preflight import GOOD
 
 import preflight
 
-pytest_plugins = ("tests.cli.test_preflight",)
-
 SINFO = """case "$*" in
 *--Node*) echo 'g1|64|512000|gpu:a100:8(S:0-1)|idle'; echo 'g2|64|512000|gpu:a100:8(S:0-1)|drained*' ;;
 *) printf 'cpu|up|2-00:00:00|(null)\\ngpu|up|1-00:00:00|gpu:a100:8(S:0-1)\\n' ;;
@@ -50,7 +48,11 @@ def play(
 
 
 def look(
-    config: Path, capsys: pytest.CaptureFixture[str], *attempts: tuple[str, ...], jobs: int = 200, count: int = 1
+    cluster_config: Path,
+    capsys: pytest.CaptureFixture[str],
+    *attempts: tuple[str, ...],
+    jobs: int = 200,
+    count: int = 1,
 ) -> tuple[int, str]:
     """Status and output of a preflight of jobs of one rule that ask for this at their attempts."""
     rules = {"sample_answers": count}
@@ -59,10 +61,10 @@ def look(
         "unknown": {},
         "jobs": jobs,
     }
-    path = config.parent / "allocations.json"
+    path = cluster_config.parent / "allocations.json"
     path.write_text(json.dumps(record))
     status = preflight.main(
-        ["--config", str(config), "--cluster", json.dumps(GOOD), "--allocations", str(path), "--offline"]
+        ["--config", str(cluster_config), "--cluster", json.dumps(GOOD), "--allocations", str(path), "--offline"]
     )
     return status, capsys.readouterr().out
 
@@ -73,9 +75,11 @@ def with_gpus(number: int, **changed: str) -> tuple[str, ...]:
     return (*words, f"--gres=gpu:a100:{number}")
 
 
-def test_what_fits_is_ok_and_what_cannot_be_seen_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    play(config.parent)
-    status, output = look(config, capsys, with_gpus(4))
+def test_what_fits_is_ok_and_what_cannot_be_seen_is_said(
+    cluster_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play(cluster_config.parent)
+    status, output = look(cluster_config, capsys, with_gpus(4))
     assert status == 0, output
     assert re.search(r"^ok +jobs of sample_answers +gpu: 4 a100, 13 cores, 100 GB, 10 h$", output, re.MULTILINE)
     assert "account physics, QOS normal; up to 1 jobs are submitted at once" in output
@@ -99,10 +103,10 @@ def test_what_fits_is_ok_and_what_cannot_be_seen_is_said(config: Path, capsys: p
     ],
 )
 def test_what_does_not_fit_is_told_with_what_to_write(
-    config: Path, capsys: pytest.CaptureFixture[str], attempts: Any, found: str, remedy: str
+    cluster_config: Path, capsys: pytest.CaptureFixture[str], attempts: Any, found: str, remedy: str
 ) -> None:
-    play(config.parent)
-    status, output = look(config, capsys, *attempts)
+    play(cluster_config.parent)
+    status, output = look(cluster_config, capsys, *attempts)
     assert status == 1
     lines = output.splitlines()
     (place,) = [number for number, line in enumerate(lines) if line.startswith("problem")]
@@ -111,57 +115,57 @@ def test_what_does_not_fit_is_told_with_what_to_write(
 
 
 def test_a_qos_that_is_named_counts_instead_of_the_default_one(
-    config: Path, capsys: pytest.CaptureFixture[str]
+    cluster_config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    play(config.parent)
-    status, output = look(config, capsys, (*with_gpus(8), "--qos=long"))
+    play(cluster_config.parent)
+    status, output = look(cluster_config, capsys, (*with_gpus(8), "--qos=long"))
     assert status == 0, output
 
 
 def test_more_jobs_at_once_than_may_be_submitted_are_a_problem(
-    config: Path, capsys: pytest.CaptureFixture[str]
+    cluster_config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    play(config.parent, submitted="20")
-    status, output = look(config, capsys, with_gpus(4), jobs=100, count=1000)
+    play(cluster_config.parent, submitted="20")
+    status, output = look(cluster_config, capsys, with_gpus(4), jobs=100, count=1000)
     assert status == 1
     assert "up to 100 are submitted at once, 20 are allowed" in output
     assert "-> write `jobs: 20` in the profile" in output
-    assert look(config, capsys, with_gpus(4), jobs=100, count=10)[0] == 0, "the plan has fewer jobs"
+    assert look(cluster_config, capsys, with_gpus(4), jobs=100, count=10)[0] == 0, "the plan has fewer jobs"
 
 
 def test_limits_that_the_cluster_does_not_enforce_are_no_problem(
-    config: Path, capsys: pytest.CaptureFixture[str]
+    cluster_config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    play(config.parent, enforced="none")
-    status, output = look(config, capsys, with_gpus(8), jobs=1000, count=1000)
+    play(cluster_config.parent, enforced="none")
+    status, output = look(cluster_config, capsys, with_gpus(8), jobs=1000, count=1000)
     assert status == 0, output
     assert "the cluster does not enforce any" in output
 
 
-def test_a_partition_for_other_accounts_is_told(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    play(config.parent, accounts="chemistry")
-    status, output = look(config, capsys, with_gpus(4))
+def test_a_partition_for_other_accounts_is_told(cluster_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    play(cluster_config.parent, accounts="chemistry")
+    status, output = look(cluster_config, capsys, with_gpus(4))
     assert status == 1
     assert "gpu is not for account physics" in output
 
 
 def test_what_does_not_answer_is_skipped_not_fine(
-    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    cluster_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play(config.parent)
-    monkeypatch.setenv("PATH", str(config.parent / "bin"))
-    (config.parent / "bin" / "sacctmgr").write_text("#!/bin/sh\nexit 1\n")
-    (config.parent / "bin" / "sbatch").unlink()
-    output = look(config, capsys, with_gpus(8))[1]
+    play(cluster_config.parent)
+    monkeypatch.setenv("PATH", str(cluster_config.parent / "bin"))
+    (cluster_config.parent / "bin" / "sacctmgr").write_text("#!/bin/sh\nexit 1\n")
+    (cluster_config.parent / "bin" / "sbatch").unlink()
+    output = look(cluster_config, capsys, with_gpus(8))[1]
     assert "- sbatch --test-only, because sbatch does not answer" in output
     assert "- limits of account and QOS, because sacctmgr does not tell them" in output
     assert "- account, because sacctmgr does not say whether you may use physics" in output
 
 
-def test_what_sbatch_refuses_is_told_in_its_words(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    play(config.parent)
-    (config.parent / "bin" / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid qos' >&2\nexit 1\n")
-    status, output = look(config, capsys, with_gpus(4))
+def test_what_sbatch_refuses_is_told_in_its_words(cluster_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    play(cluster_config.parent)
+    (cluster_config.parent / "bin" / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid qos' >&2\nexit 1\n")
+    status, output = look(cluster_config, capsys, with_gpus(4))
     assert status == 1
     assert "sbatch refuses attempt 1 (invalid qos)" in output
     assert "change what sample_answers asks for in `set-resources:` of the profile" in output
