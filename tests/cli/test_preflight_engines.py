@@ -121,7 +121,7 @@ def test_torch_without_cuda_is_a_problem_and_one_with_it_tells_the_driver(
     use(recipe, monkeypatch, "llamafactory", "2.12.0+cu128", "12.8", "flash_attn")
     play_driver(recipe, "570.86.15")
     output = look(recipe, capsys, "--offline")
-    assert line(output, "torch of vllm").startswith("problem torch of vllm 2.13.0+cpu is built without CUDA -> run ")
+    assert line(output, "torch of vllm").startswith("problem torch of vllm 2.13.0+cpu is built without CUDA -> bring ")
     assert line(output, "torch of llamafactory") == "ok torch of llamafactory 2.12.0+cu128, CUDA 12.8"
     assert line(output, "flash-attn") == "ok flash-attn in the environment llamafactory"
     assert line(output, "NVIDIA driver").startswith(

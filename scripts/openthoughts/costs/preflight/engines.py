@@ -6,7 +6,16 @@ import re
 from collections.abc import Iterator, Sequence
 
 from openthoughts.base.cli import UserError
-from openthoughts.base.environments import Environment, Torch, cuda_of_pins, find, has_module, torch_of, wants_cuda
+from openthoughts.base.environments import (
+    Environment,
+    Torch,
+    cuda_of_pins,
+    environments_folder,
+    find,
+    has_module,
+    torch_of,
+    wants_cuda,
+)
 from openthoughts.costs.preflight.checks import Check, output_of, skipped
 from openthoughts.costs.preflight.cluster import Cluster
 from openthoughts.costs.shutdowns import asked
@@ -46,7 +55,7 @@ def environment_checks(plan: Plan, accelerator: str, cluster: Cluster | None = N
         if accelerator != "cuda" or not wants_cuda(name):
             continue
         torch = torch_of(place)
-        yield torch_check(name, torch)
+        yield torch_check(place, torch)
         if torch and torch.cuda:
             versions[name] = torch.cuda
         if name == "llamafactory":
@@ -55,17 +64,19 @@ def environment_checks(plan: Plan, accelerator: str, cluster: Cluster | None = N
         yield driver_check(versions, cluster)
 
 
-def torch_check(name: str, torch: Torch | None) -> Check:
+def torch_check(place: Environment, torch: Torch | None) -> Check:
     """Whether an environment for GPUs has a build of torch that can use them."""
-    subject = f"torch of {name}"
+    subject = f"torch of {place.name}"
     if torch is None:
         return skipped(subject, "its python does not say which torch it has")
     if torch.cuda is None:
-        return Check(
-            subject,
-            f"{torch.version} is built without CUDA",
-            f"run .venv/bin/python scripts/environments.py {name}, which says where it came from",
+        built_here = place.bin is not None and place.bin.is_relative_to(environments_folder())
+        remedy = (
+            f"run .venv/bin/python scripts/environments.py {place.name}, which builds it again or says why not"
+            if built_here
+            else "bring an environment whose torch has CUDA"
         )
+        return Check(subject, f"{torch.version} is built without CUDA", remedy)
     return Check(subject, f"{torch.version}, CUDA {torch.cuda}")
 
 
