@@ -31,6 +31,7 @@ from openthoughts.costs.estimates import (
 )
 from openthoughts.costs.measured import Measured
 from openthoughts.costs.sharing import Together
+from openthoughts.costs.shutdowns import shutdown_warnings
 from openthoughts.plan.plan_file import add_plan_arguments, configured
 from openthoughts.plan.register import inference
 from openthoughts.plan.stages import ExperimentPlan, Plan, Stage
@@ -64,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_ranges(whole, everything, options.gpus, of.settings.gpu, measured)
     show_basis(everything, measured, of.settings.gpu)
     table += show_spent(plan, everything, of.store, of.accelerator, measured)
-    for warning in (*budget_warnings(whole, of.settings.budget.model_dump()), *plan.warnings):
+    budget = of.settings.budget.model_dump()
+    for warning in (*budget_warnings(whole, budget), *shutdown_warnings(everything), *plan.warnings):
         print(f"warning: {warning}")
     show_unknown(whole)
     if options.output:

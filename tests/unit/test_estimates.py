@@ -83,7 +83,8 @@ def test_a_student_without_parameters_keeps_its_row(default_config: dict[str, An
     assert found["student"].gpu_hours == pytest.approx(4_000, rel=0.25), "the architecture says it"
     del student["architecture"]
     found = estimate(make_plan(default_config, replace(catalog, models=models)).recipes["openthoughts3"].stages())
-    assert found["student"].unknown == {"gpu_hours": {"architecture of qwen2.5-7b-instruct"}}
+    parameters = {"parameters of qwen2.5-7b-instruct"}
+    assert found["student"].unknown == {"gpu_hours": {"architecture of qwen2.5-7b-instruct"}, "disk_gb": parameters}
 
 
 def test_a_cap_in_dollars_needs_what_it_is_kept_with_before_anything_runs(default_config: dict[str, Any]) -> None:

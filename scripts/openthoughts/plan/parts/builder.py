@@ -20,7 +20,9 @@ from openthoughts.sources.connectors import DESCRIPTIVE
 from openthoughts.sources.entries import counted_rows, fetched_entry
 from openthoughts.sources.noted import ARCHITECTURES, NOTED_ROWS
 
-NOT_FETCHED = DESCRIPTIVE | {"price", "serving", "endpoint", "parameters", "architecture", "template", "tokenizer"}
+NOT_FETCHED = DESCRIPTIVE | {
+    "price", "serving", "endpoint", "parameters", "architecture", "template", "tokenizer", "shutdown_date",
+}  # fmt: skip
 """Keys of catalog entries that never change what is fetched, so they are not part of an id."""
 
 
