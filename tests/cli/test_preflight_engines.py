@@ -220,7 +220,7 @@ def test_disk_counts_each_place_of_a_file_system_and_nothing_that_is_there(
 
     output = look(recipe, capsys, "--offline")
     before = expected(output)
-    assert 14 + 7 * 18 <= before <= 14 + 7 * 18 + 1, "weights in bfloat16, a student's with a checkpoint, few answers"
+    assert 14 + 7 * 34 <= before <= 14 + 7 * 34 + 1, "weights in bfloat16, a student's with two checkpoints, few answers"
     assert "environment vllm" in output and "files of sums" in output, "their sizes are not known"
     (model,) = re.findall(r"models/(teacher-[0-9a-f]{12})", plan_of(recipe))
     made = recipe.folder / "results" / "models" / model
