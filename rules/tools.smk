@@ -79,7 +79,7 @@ rule gc:
 
 
 rule preflight:
-    "Check that a run can succeed (cluster, environments, keys, hosted models, lock, store, disk); it books nothing."
+    "Check that a run can succeed (cluster, environments, keys, hosted models, hub, store, disk); it books nothing."
     log:
         "<logs>/preflight.log",
     retries: 0
@@ -87,19 +87,22 @@ rule preflight:
     params:
         plan=plan_file,
         cluster=cluster_flag(),
+        allocations=allocations_flag,
         offline="",
     shell:
-        "{PY} {SCRIPTS}/preflight.py --plan {params.plan:q} {params.cluster} {params.offline} 2> {log:q}"
+        "{PY} {SCRIPTS}/preflight.py --plan {params.plan:q} {params.cluster} {params.allocations}"
+        " {params.offline} 2> {log:q}"
 
 
 use rule preflight as preflight_offline with:
-    "Check the same without a request to a hosted model."
+    "Check the same without asking hosted models or the hub."
     log:
         "<logs>/preflight_offline.log",
     localrule: True  # `with` takes it away
     params:
         plan=plan_file,
         cluster=cluster_flag(),
+        allocations=allocations_flag,
         offline="--offline",
 
 

@@ -31,6 +31,7 @@ from openthoughts.costs.estimates import (
 )
 from openthoughts.costs.measured import Measured
 from openthoughts.costs.sharing import Together
+from openthoughts.costs.shutdowns import shutdown_warnings
 from openthoughts.plan.plan_file import add_plan_arguments, configured
 from openthoughts.plan.register import inference
 from openthoughts.plan.stages import ExperimentPlan, Plan, Stage
@@ -64,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_ranges(whole, everything, options.gpus, of.settings.gpu, measured)
     show_basis(everything, measured, of.settings.gpu)
     table += show_spent(plan, everything, of.store, of.accelerator, measured)
-    for warning in (*budget_warnings(whole, of.settings.budget.model_dump()), *plan.warnings):
+    budget = of.settings.budget.model_dump()
+    for warning in (*budget_warnings(whole, budget), *shutdown_warnings(everything), *plan.warnings):
         print(f"warning: {warning}")
     show_unknown(whole)
     if options.output:
@@ -153,6 +155,7 @@ NAMES = {
 REMEDIES = {
     "GPU": "name it with `gpu` in the configuration: catalog/gpus.yaml",
     "architecture": "`snakemake lock` notes it, or give it as `architecture` in the catalog",
+    "parameters": "give them as `parameters` in the catalog",
     "price": "give it as `price` in the catalog",
     "answer length": "give it as `serving: {tokens_per_answer: …}` in the catalog",
     "rows": "give them as `rows` in the catalog",
@@ -196,6 +199,8 @@ def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int, gpu: str | 
         print(f"{whole.gpu_hours_low:,.0f} to {whole.gpu_hours_high:,.0f} GPU-hours{of}: ", end="")
         low, high = whole.gpu_hours_low / gpus, whole.gpu_hours_high / gpus
         print(f"{low:,.1f} to {high:,.1f} hours on {gpus} GPUs that are never idle.")
+    if whole.scratch_gb:
+        print(f"Up to {whole.scratch_gb:,.1f} GB more while students are trained, for their checkpoints.")
     for model, hours in request_hours(stages, measured).items():
         print(f"{hours:,.1f} hours of requests to {model}, at the limits of its `serving`.")
 

@@ -152,7 +152,9 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 return self.refuse(self.fault.status, "", "out of order")
             if self.command in ("POST", "PUT") and (written := self.written(path)):
                 return written()
-            api = re.fullmatch(r"/api/(?:datasets|models)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?", path)
+            api = re.fullmatch(
+                r"/api/(?:datasets|models)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+)|/auth-check)?", path
+            )
             file = re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/(.+)", path)
             match = api or file
             if match is None:

@@ -19,8 +19,10 @@ sys.path.insert(0, str(HERE / "scripts"))
 from openthoughts.base.cli import UserError
 from openthoughts.plan.config import merged, prepared, read_yaml, typed
 from openthoughts.costs.estimates import budget_warnings, estimate, total
+from openthoughts.costs.shutdowns import shutdown_warnings
 from openthoughts.plan.planner import make_plan
 from openthoughts.plan.validation import configured
+
 
 def site(name):
     """What the profile's default-resources say of this cluster; None on a single machine, and for what is empty."""
@@ -58,6 +60,7 @@ USAGE = f"{RESULTS}/usage"
 if not workflow.remote_exec:
     for warning in (
         *PLAN.warnings,
+        *shutdown_warnings(PLAN.index.values()),
         *budget_warnings(total(estimate(PLAN.index.values()).values()), BUDGET),
     ):
         logger.warning(warning)

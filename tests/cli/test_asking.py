@@ -26,6 +26,7 @@ import sample_evaluation
 from openthoughts.asking.programs import PROGRAMS
 from openthoughts.base.hashing import question_id, request_seed
 from openthoughts.base.tables import COMPLETIONS, EVALUATION_COMPLETIONS, LABELS, read_table
+from openthoughts.models.model import Model
 from openthoughts.store.store import Store
 
 TEXTS = [f"What is {number} + {number}? {{braces}} \U0001f600" for number in range(12)]
@@ -464,10 +465,19 @@ def test_clients_share_a_budget(tmp_path: Path, model: Path, server: FakeServer)
         assert 6 < store.dollars() <= 12
 
 
-def test_a_budget_needs_a_price(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_budget_needs_the_price_of_a_hosted_model_only(
+    tmp_path: Path, model: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_questions(tmp_path / "drawn.parquet", TEXTS)
-    assert sample(tmp_path, model, "--budget-usd", "10") == 1
-    assert "needs the price of teacher" in capsys.readouterr().err
+    assert sample(tmp_path, model, "--budget-usd", "10") == 0
+    monkeypatch.setenv("FAKE_KEY", API_KEY)
+    hosted = tmp_path / "hosted.json"
+    hosted_at = {"base_url": server.base_url, "api_model": "fake-model", "api_key_variable": "FAKE_KEY"}
+    Model("hosted", "fake:hosted", provider="api", **hosted_at).write(hosted)
+    asked = sum(server.asked.values())
+    assert sample(tmp_path, hosted, "--budget-usd", "10") == 1
+    assert "needs the price of hosted" in capsys.readouterr().err
+    assert sum(server.asked.values()) == asked
 
 
 def test_from_store_asks_nobody(tmp_path: Path, model: Path, server: FakeServer) -> None:

@@ -72,7 +72,8 @@ def look(setup: Setup, capsys: pytest.CaptureFixture[str], *further: str) -> tup
     status = preflight.main(["--config", str(setup.write()), *further])
     rows = capsys.readouterr().out.splitlines()
     found = []
-    for number, row in enumerate(rows):
+    table = rows[: rows.index("Not checked:")] if "Not checked:" in rows else rows
+    for number, row in enumerate(table):
         word, _, text = row.partition(" ")
         if text.strip().startswith("request to"):
             after = rows[number + 1].strip()

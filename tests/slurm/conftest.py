@@ -31,6 +31,7 @@ SITE = {
     "slurm_partition": "'normal'",
     "gpu_partition": "'accelerated'",
     "gpu_type": f"'{GPU_TYPE}'",
+    "gpu_card": "''",
 }
 """What a site edits, but for the scratch folder, which is a test's own."""
 

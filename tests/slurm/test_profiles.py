@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -70,6 +71,28 @@ def test_what_needs_gpus_goes_where_they_are(long: dict[str, list[dict[str, str]
     assert all("gres" in job for rule in with_gpus for job in long[rule])
     (training,) = long["train_student"]
     assert (training["nodes"], training["tasks"], training["gres"]) == ("8", "8", "gpu:a100:8")
+
+
+def test_preflight_knows_what_every_job_that_is_submitted_will_ask_for(
+    checkout: Checkout, long: dict[str, list[dict[str, str]]]
+) -> None:
+    checkout.snakemake("--workflow-profile", "profiles/slurm", "--", "preflight_offline", fails=True)
+    plans = map(json.loads, (path.read_text() for path in checkout.folder.glob("results/plans/*.json")))
+    (record,) = (plan for plan in plans if "allocations" in plan)
+    assert not record["unknown"]
+    found: dict[str, set[tuple[str, str, str]]] = {}
+    jobs: dict[str, int] = {}
+    for allocation in record["allocations"]:
+        (first, words), (last, _) = allocation["attempts"]
+        assert (first, last) == (1, 3)
+        asked = (words[words.index("-p") + 1], words[words.index("-t") + 1], words[-1].partition("--gres=")[2])
+        for rule, number in allocation["rules"].items():
+            found.setdefault(rule, set()).add(asked)
+            jobs[rule] = jobs.get(rule, 0) + number
+    submitted = {rule: blocks for rule, blocks in long.items() if rule not in (*ON_LOGIN_NODE, "all")}
+    assert jobs == {rule: len(blocks) for rule, blocks in submitted.items()}
+    for rule, blocks in submitted.items():
+        assert found[rule] == {(job["slurm_partition"], job["runtime"], job.get("gres", "")) for job in blocks}, rule
 
 
 def test_a_network_partition_takes_what_needs_the_internet(checkout: Checkout) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.gpu_environment import torch_file
 
 from openthoughts.base import environments
 from openthoughts.base.cli import UserError
@@ -87,6 +89,68 @@ def test_pins_that_cannot_be_installed_leave_nothing_that_counts(envs: Path) -> 
         environments.build("tiny", envs)
     with pytest.raises(UserError, match="is not built"):
         environments.find("tiny", envs)
+
+
+def make_wheel(folder: Path, version: str, cuda: str | None) -> None:
+    """A wheel of a torch of nothing but its ``version.py``."""
+    folder.mkdir(exist_ok=True)
+    about = f"torch-{version}.dist-info"
+    files = {
+        "torch/__init__.py": "",
+        "torch/version.py": torch_file(version, cuda),
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    with zipfile.ZipFile(folder / f"torch-{version}-py3-none-any.whl", "w") as wheel:
+        for name, content in files.items():
+            wheel.writestr(name, content)
+        wheel.writestr(f"{about}/RECORD", "".join(f"{name},,\n" for name in files))
+
+
+def test_an_environment_for_gpus_is_not_built_of_a_torch_for_processors(
+    envs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (envs / "tiny.txt").write_text("torch==2.13.0\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    make_wheel(tmp_path / "wheels", "2.13.0+cpu", None)
+    with pytest.raises(UserError, match=r"torch 2\.13\.0\+cpu, which is built without CUDA, from \S+/wheels") as caught:
+        environments.build("tiny", envs)
+    assert "env -u PIP_FIND_LINKS PIP_CONFIG_FILE=/dev/null" in str(caught.value)
+    with pytest.raises(UserError, match="is not built"):
+        environments.find("tiny", envs)
+
+    make_wheel(tmp_path / "wheels", "2.13.0+cu130", "13.0")
+    environments.build("tiny", envs)
+    assert environments.torch_of(environments.find("tiny", envs)) == environments.Torch("2.13.0+cu130", "13.0")
+
+
+def test_one_that_was_built_of_a_torch_for_processors_is_built_again(
+    envs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (envs / "tiny.txt").write_text("torch==2.13.0\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    make_wheel(tmp_path / "wheels", "2.13.0+cu130", "13.0")
+    folder = environments.build("tiny", envs)
+    (version,) = folder.glob("lib/python3*/site-packages/torch/version.py")
+    version.unlink()  # a hard link of uv's cache
+    version.write_text(torch_file("2.13.0+cpu", None))
+    environments.build("tiny", envs)
+    assert environments.torch_of(environments.find("tiny", envs)) == environments.Torch("2.13.0+cu130", "13.0")
+
+
+def test_one_for_processors_may_have_a_torch_for_processors(
+    envs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (envs / "tiny.txt").write_text("torch==2.13.0+cpu\n")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    make_wheel(tmp_path / "wheels", "2.13.0+cpu", None)
+    environments.build("tiny", envs)
+    assert environments.torch_of(environments.find("tiny", envs)) == environments.Torch("2.13.0+cpu", None)
 
 
 def test_an_unknown_name_lists_the_known(envs: Path) -> None:

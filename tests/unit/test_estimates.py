@@ -68,9 +68,11 @@ def test_what_is_not_known_of_a_teacher_is_told_of_everything_that_follows(
     assert found["answers"].unknown[cost] == {length, missing}
     assert found["answers"].unknown["output_tokens"] == {length}
     assert found["student"].unknown["gpu_hours"] == {length}, "a training on answers of unknown length"
-    longest = estimate(make_plan(default_config, catalog).recipes["openthoughts3"].stages())["student"]
-    assert found["student"].gpu_hours < longest.gpu_hours < found["student"].gpu_hours_high
-    assert found["model"].disk_gb < longest.disk_gb, "hosted weights take no disk"
+    default = estimate(make_plan(default_config, catalog).recipes["openthoughts3"].stages())
+    assert found["student"].gpu_hours < default["student"].gpu_hours < found["student"].gpu_hours_high
+    assert found["model"].disk_gb < default["model"].disk_gb
+    of_weights = set() if teacher == "deepseek-r1" else {f"parameters of {teacher}"}
+    assert found["model"].unknown.get("disk_gb", set()) == of_weights, "hosted weights take no disk"
 
 
 def test_a_student_without_parameters_keeps_its_row(default_config: dict[str, Any]) -> None:
@@ -81,7 +83,8 @@ def test_a_student_without_parameters_keeps_its_row(default_config: dict[str, An
     assert found["student"].gpu_hours == pytest.approx(4_000, rel=0.25), "the architecture says it"
     del student["architecture"]
     found = estimate(make_plan(default_config, replace(catalog, models=models)).recipes["openthoughts3"].stages())
-    assert found["student"].unknown == {"gpu_hours": {"architecture of qwen2.5-7b-instruct"}}
+    parameters = {"parameters of qwen2.5-7b-instruct"}
+    assert found["student"].unknown == {"gpu_hours": {"architecture of qwen2.5-7b-instruct"}, "disk_gb": parameters}
 
 
 def test_a_cap_in_dollars_needs_what_it_is_kept_with_before_anything_runs(default_config: dict[str, Any]) -> None:

@@ -81,6 +81,63 @@ class Environment:
         return variables
 
 
+@dataclass(frozen=True)
+class Torch:
+    """The build of torch that an environment has."""
+
+    version: str
+    cuda: str | None
+    """The CUDA that it was built with; None of a build for processors."""
+
+
+TORCH_FILE = """
+import importlib.util, pathlib
+found = importlib.util.find_spec("torch")
+if found: print(pathlib.Path(found.origin).with_name("version.py").read_text())
+"""
+"""Prints what a torch says of itself, without importing it, which takes seconds and may want a GPU."""
+
+
+def torch_of(environment: Environment) -> Torch | None:
+    """The build of torch of an environment, told by its own Python; None where that does not tell."""
+    said = _answer(environment, TORCH_FILE) or ""
+    version = re.search(r"^__version__\b.*?=\s*['\"]([^'\"]+)['\"]", said, re.MULTILINE)
+    cuda = re.search(r"^cuda\b.*?=\s*['\"]([^'\"]+)['\"]", said, re.MULTILINE)
+    return Torch(version[1], cuda[1] if cuda else None) if version else None
+
+
+def has_module(environment: Environment, module: str) -> bool | None:
+    """Whether an environment has a module; None where its Python does not tell."""
+    said = _answer(environment, f"import importlib.util; print(importlib.util.find_spec({module!r}) is not None)")
+    return None if said is None else said.strip() == "True"
+
+
+def _answer(environment: Environment, code: str) -> str | None:
+    """What a program prints in an environment; None where it cannot be run."""
+    command = environment.command("python", "-c", code)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment.variables(), timeout=120
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def wants_cuda(name: str, envs: Path = WORKFLOW / "envs") -> bool:
+    """Whether an environment's torch is to be a build with CUDA: its pins name one, and not the one for processors."""
+    pinned = re.search(r"^torch==(\S+)", pins_of(name, envs).read_text(encoding="utf-8"), re.MULTILINE)
+    return pinned is not None and "+cpu" not in pinned[1]
+
+
+def cuda_of_pins(name: str, envs: Path = WORKFLOW / "envs") -> str | None:
+    """The CUDA of an environment's pins, such as 13.0; None where they name none."""
+    pinned = re.search(
+        r"^nvidia-cuda-runtime\S*==(\d+\.\d+)", pins_of(name, envs).read_text(encoding="utf-8"), re.MULTILINE
+    )
+    return pinned[1] if pinned else None
+
+
 def names(envs: Path = WORKFLOW / "envs") -> list[str]:
     """The engines' environments that have both their wants and their pins."""
     found = (path.stem for path in envs.glob("*.txt") if path.with_suffix(".in").is_file())
@@ -134,6 +191,15 @@ def find(name: str, envs: Path = WORKFLOW / "envs") -> Environment:
     return Environment(name, folder / "bin")
 
 
+def is_there(name: str) -> bool:
+    """Whether ``find`` finds an environment."""
+    try:
+        find(name)
+    except UserError:
+        return False
+    return True
+
+
 def own_environment(name: str, own: str, variable: str) -> Environment:
     """The environment that a site's variable names: a folder of programs or a command."""
     if Path(own).is_dir():
@@ -153,22 +219,50 @@ def build(name: str, envs: Path = WORKFLOW / "envs") -> Path:
     """
     pins = pins_of(name, envs)
     folder = folder_of(name, envs)
-    if (folder / STAMP).is_file():
+    if is_built(name, folder, envs):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f".{folder.name}.lock"):
-        if (folder / STAMP).is_file():
+        if is_built(name, folder, envs):
             return folder
         log.info("building environment %s in %s", name, folder)
         shutil.rmtree(folder, ignore_errors=True)
         uv("venv", "--no-project", "--no-config", "--python", sys.executable, str(folder), name=name)
         install(name, pins, folder)
+        refuse_torch_without_cuda(name, folder, envs)
         copy_stubs(name, envs, folder)
         (folder / STAMP).write_text(pins.read_text(encoding="utf-8"), encoding="utf-8")
     for other in folder.parent.glob(f"{name}-" + "[0-9a-f]" * 12):
         if other != folder:
             log.info("%s is an earlier build of %s: delete it when no job uses it", other, name)
     return folder
+
+
+def is_built(name: str, folder: Path, envs: Path) -> bool:
+    """Whether an environment is whole. One for GPUs whose torch cannot use them counts as not built."""
+    if not (folder / STAMP).is_file():
+        return False
+    torch = torch_of(Environment(name, folder / "bin")) if wants_cuda(name, envs) else None
+    return torch is None or torch.cuda is not None
+
+
+def refuse_torch_without_cuda(name: str, folder: Path, envs: Path) -> None:
+    """Raise ``UserError`` where an environment for GPUs got a torch for processors, which satisfies the same pin."""
+    torch = torch_of(Environment(name, folder / "bin")) if wants_cuda(name, envs) else None
+    if torch is None or torch.cuda is not None:
+        return
+    places = find_links()[1::2]
+    holding = [place for place in places if Path(place).is_dir() and any(Path(place).glob("torch-*cpu*"))]
+    if holding or places:
+        raise UserError(
+            f"environment {name} got torch {torch.version}, which is built without CUDA, from "
+            f"{', '.join(holding or places)} (find-links of pip's configuration): build it without that, `env -u "
+            f"PIP_FIND_LINKS PIP_CONFIG_FILE=/dev/null .venv/bin/python scripts/environments.py {name}`."
+        )
+    raise UserError(
+        f"environment {name} got torch {torch.version}, which is built without CUDA, from the index that uv uses: name "
+        "one that has the CUDA build in UV_DEFAULT_INDEX, then build it again."
+    )
 
 
 def install(name: str, pins: Path, folder: Path) -> None:

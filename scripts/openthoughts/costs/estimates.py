@@ -61,6 +61,7 @@ class Estimate:
     usd_batch: float = 0.0
     gpu_hours: float = 0.0
     disk_gb: float = 0.0
+    scratch_gb: float = 0.0  # disk that is free again when the stages are made
     usd_low: float = 0.0
     usd_high: float = 0.0
     gpu_hours_low: float = 0.0
@@ -193,7 +194,12 @@ def _estimated(stage: Stage, measured: Measured) -> Estimate:
     asks = inference(stage)
     result = _asked(stage, asks, measured) if asks else Estimate()
     result.jobs = stage.execution["shards"] + 1 if kind.asks and "shards" in stage.execution else kind.jobs
-    result.disk_gb += kind.gigabytes(stage, measured.answer_tokens)
+    result.scratch_gb = kind.scratch_gigabytes(stage)
+    made = kind.gigabytes(stage, measured.answer_tokens)
+    result.disk_gb += made or 0.0
+    if made is None:
+        model = stage.inputs["model"][0] if "model" in stage.inputs else stage
+        result.lacks(f"parameters of {model.settings['name']}", "disk_gb")
     return _trained(stage, result, measured) if kind.trained_by else result
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from openthoughts.models.architecture import Architecture
 from openthoughts.models.model import API
 from openthoughts.sources.entries import fetched_entry
+from openthoughts.training.checkpoints import KEPT
 
 if TYPE_CHECKING:
     from openthoughts.plan.stages import Stage
 
 QUESTION_TOKENS = 150
-"""Tokens of a question as it is asked."""
+"""Tokens of a question as it is asked, where the catalog does not say."""
+
+CHARACTERS_PER_TOKEN = 4
+"""Of a prompt in English."""
 
 EVALUATION_TOKENS = 10_000
 """Tokens of an answer to a benchmark question by a reasoning model, where the catalog has no length for it."""
@@ -132,6 +137,20 @@ def sources_without_rows(stage: Stage, rows: int | None = None) -> Iterator[str]
         yield from sources_without_rows(each)
 
 
+def question_tokens(tables: Sequence[Stage]) -> float | None:
+    """Expected tokens of a question of some tables, by their rows; null where the catalog does not say it of all."""
+    weighed = [(_question_tokens(table), expected_rows(table) or 1) for table in tables]
+    known = [(tokens, rows) for tokens, rows in weighed if tokens is not None]
+    if len(known) < len(weighed) or not known:
+        return None
+    return sum(tokens * rows for tokens, rows in known) / sum(rows for _, rows in known)
+
+
+def _question_tokens(table: Stage) -> float | None:
+    given: float | None = table.execution.get("question_tokens")
+    return given or question_tokens(table.inputs.get("questions", ()))
+
+
 def length_of(model: Stage) -> str:
     """How it is said that the length of a model's answers is not known."""
     return f"answer length of {model.settings.get('name', model.id)}"
@@ -174,15 +193,16 @@ def dataset_tokens(dataset: Stage, cutoff: int, length_of_answers: Length = answ
     tokens = Tokens()
     for filtered in dataset.inputs["answers"]:
         answers = filtered.input("answers")
+        asked = question_tokens(answers.inputs["questions"]) or QUESTION_TOKENS
         rows = expected_rows(answers.input("questions"))
         tokens.missing |= {f"rows of {name}" for name in sources_without_rows(answers.input("questions"), rows)}
         kept = min((rows or 0) * answers.settings["samples"], filtered.settings["options"].get("keep") or math.inf)
         length = length_of_answers(answers)
         if length is None:
             tokens.missing.add(length_of(answers.input("model")))
-        tokens.expected += kept * min(cutoff, QUESTION_TOKENS + (length or 0.0))
+        tokens.expected += kept * min(cutoff, asked + (length or 0.0))
         longest = answers.settings["sampling"]["max_tokens"] if length is None else length
-        tokens.most += kept * min(cutoff, QUESTION_TOKENS + longest)
+        tokens.most += kept * min(cutoff, asked + longest)
     return tokens
 
 
@@ -203,11 +223,9 @@ def classifier_gigabytes(stage: Stage, _: Length = answer_tokens) -> float:
     return float(4 * parameters["bucket"] * parameters["dim"] / 1e9)
 
 
-def model_gigabytes(stage: Stage, _: Length = answer_tokens) -> float:
-    """Disk of a model's weights in bfloat16; nothing for a hosted one."""
-    if stage.execution.get("kind") == API:
-        return 0.0
-    return float(2 * stage.execution.get("parameters", 0.0) / 1e9)
+def model_gigabytes(stage: Stage, _: Length = answer_tokens) -> float | None:
+    """Disk of a model's weights, nothing for a hosted one; null where its parameters are not known."""
+    return 0.0 if stage.execution.get("kind") == API else _weights_gigabytes(stage.execution)
 
 
 def tokenized_gigabytes(stage: Stage, length_of_answers: Length = answer_tokens) -> float:
@@ -216,6 +234,24 @@ def tokenized_gigabytes(stage: Stage, length_of_answers: Length = answer_tokens)
     return tokens.expected * TOKENIZED_BYTES / 1e9
 
 
-def training_gigabytes(stage: Stage, _: Length = answer_tokens) -> float:
-    """Disk of a student's weights and of one checkpoint."""
-    return float((2 + CHECKPOINT_BYTES) * stage.input("model").execution.get("parameters", 0.0) / 1e9)
+def training_gigabytes(stage: Stage, _: Length = answer_tokens) -> float | None:
+    """Disk of a student's weights; null where its parameters are not known."""
+    return _weights_gigabytes(stage.input("model").execution)
+
+
+def checkpoint_gigabytes(stage: Stage) -> float:
+    """Disk of the checkpoints of a training, which go when it is over, as far as it is known."""
+    return KEPT * CHECKPOINT_BYTES * (_parameters(stage.input("model").execution) or 0.0) / 1e9
+
+
+def _weights_gigabytes(entry: Mapping[str, Any]) -> float | None:
+    parameters, size = _parameters(entry), 4 if entry.get("dtype") == "float32" else 2
+    return None if parameters is None else size * parameters / 1e9
+
+
+def _parameters(entry: Mapping[str, Any]) -> float | None:
+    """Parameters of a model, as its entry gives them or by its architecture."""
+    if entry.get("parameters") is not None or entry.get("architecture") is None:
+        given: float | None = entry.get("parameters")
+        return given
+    return float(Architecture.model_validate(entry["architecture"]).parameters())

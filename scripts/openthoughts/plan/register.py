@@ -16,8 +16,11 @@ from openthoughts.plan.expectations import (
     QUESTION_TOKENS,
     Length,
     answer_tokens,
+    checkpoint_gigabytes,
     classifier_gigabytes,
+    expected_rows,
     model_gigabytes,
+    question_tokens,
     tokenized_gigabytes,
     training_gigabytes,
 )
@@ -43,18 +46,30 @@ def bounded(tokens_in: float, tokens_out: float) -> Tokens:
 
 def embedded(stage: Stage) -> tuple[float, float | None]:
     """Tokens of one embedding: the question's."""
-    return QUESTION_TOKENS, 0
+    return question_tokens(stage.inputs.get("questions", ())) or QUESTION_TOKENS, 0
 
 
 def answered(stage: Stage) -> tuple[float, float | None]:
     """Tokens of one answer to a question, as long as the catalog says that the model's answers are."""
-    return QUESTION_TOKENS, answer_tokens(stage)
+    asked = question_tokens(stage.inputs["questions"]) or QUESTION_TOKENS
+    return asked + stage.execution.get("prompt_tokens", 0), answer_tokens(stage)
+
+
+def labelled(stage: Stage) -> tuple[float, float | None]:
+    """Tokens of one label: of the prompt and the question where the catalog says how long it is, else the method's."""
+    tokens_in, tokens_out = bounded(*METHODS[stage.settings["method"]].tokens)(stage)
+    asked = question_tokens(stage.inputs["questions"])
+    return tokens_in if asked is None else asked + stage.execution.get("prompt_tokens", 0), tokens_out
 
 
 def evaluated(stage: Stage) -> tuple[float, float | None]:
     """Tokens of one answer to a benchmark's question."""
     longest = stage.settings["sampling"]["max_tokens"]
-    return QUESTION_TOKENS, answer_tokens(stage) or min(EVALUATION_TOKENS, longest)
+    prompts = stage.execution["prompt_tokens"]
+    weights = [samples * (expected_rows(questions) or 1) for questions, samples in each_task(stage)]
+    asked = [question_tokens([table]) or QUESTION_TOKENS for table in stage.inputs["benchmarks"]]
+    all_asked = sum(weight * (tokens + prompt) for weight, tokens, prompt in zip(weights, asked, prompts, strict=True))
+    return all_asked / sum(weights), answer_tokens(stage) or min(EVALUATION_TOKENS, longest)
 
 
 def each_question(stage: Stage) -> Iterable[tuple[Stage, int]]:
@@ -149,8 +164,13 @@ class Kind:
     """The program that trains a model, on the GPUs of the stage's ``execution``."""
     jobs: int = 1
     """Jobs of a stage that has no shards."""
-    gigabytes: Callable[[Stage, Length], float] = lambda stage, length: 0.0
-    """Disk that a stage takes, beside the answers that it asks for; given are the lengths of answers, too."""
+    gigabytes: Callable[[Stage, Length], float | None] = lambda stage, length: 0.0
+    """Disk that a stage takes, beside the answers that it asks for; given are the lengths of answers, too.
+
+    Null where the parameters of the model that it gives or trains are not known.
+    """
+    scratch_gigabytes: Callable[[Stage], float] = lambda stage: 0.0
+    """Disk that a stage takes only while it runs."""
     spread: tuple[float, float] = (0.9, 2.2)
     """How far dollars and GPU-hours may lie below and above the estimate, as factors.
 
@@ -172,7 +192,7 @@ LABELLING = Inference(
     "label_questions",
     (QUESTIONS, MODEL),
     ("method", "attempts", "sampling", "seed"),
-    tokens=lambda stage: bounded(*METHODS[stage.settings["method"]].tokens)(stage),
+    tokens=labelled,
 )
 DIRECTING = Inference(
     "embed_examples",
@@ -231,7 +251,12 @@ KINDS: Mapping[str, Kind] = {
     "model": Kind("models", "model.json", fetched="models", gigabytes=model_gigabytes),
     "tokenized": Kind("tokenized", "statistics.json", gigabytes=tokenized_gigabytes),
     "student": Kind(
-        "students", "model.json", trained_by="train_student", gigabytes=training_gigabytes, spread=(0.7, 1.6)
+        "students",
+        "model.json",
+        trained_by="train_student",
+        gigabytes=training_gigabytes,
+        scratch_gigabytes=checkpoint_gigabytes,
+        spread=(0.7, 1.6),
     ),
     "benchmark": Kind("benchmarks", fetched="benchmarks"),
     "evaluation": Kind("evaluations", "scores.parquet", asks=(EVALUATING,), jobs=2, spread=(0.7, 1.6)),

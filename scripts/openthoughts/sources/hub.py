@@ -48,6 +48,10 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 URL = re.compile(r"hf://datasets/(?P<dataset>[^/]+/[^/@]+)@(?P<commit>[0-9a-f]{40})/(?P<path>.+)")
 
 
+class NotReadableError(UserError):
+    """The hub does not let this user read a repository, or has none of that name."""
+
+
 def hub_api() -> HfApi:
     """A client of the hub, or of the mirror named by HF_ENDPOINT."""
     import datasets
@@ -119,11 +123,13 @@ def user_errors(dataset: str, request: Any) -> Any:
             reraise=True,
         )(request)
     except GatedRepoError as error:
-        raise UserError(f"{dataset} is gated: accept its terms on its page and set HF_TOKEN to your token.") from error
+        raise NotReadableError(
+            f"{dataset} is gated: accept its terms on its page and set HF_TOKEN to your token."
+        ) from error
     except RevisionNotFoundError as error:
         raise UserError(f"{dataset} {LOST_COMMIT}") from error
     except RepositoryNotFoundError as error:
-        raise UserError(f"the hub has no dataset {dataset}, or it is private: fix the name or set HF_TOKEN.") from error
+        raise NotReadableError(f"the hub has no {dataset}, or it is private: fix the name or set HF_TOKEN.") from error
     except (HfHubHTTPError, httpx2.TransportError, LocalEntryNotFoundError, ConnectionError) as error:
         # The client calls it a missing local copy when the hub refuses to say what a file is.
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
@@ -133,8 +139,18 @@ def user_errors(dataset: str, request: Any) -> Any:
             ) from error
         status = cause.response.status_code
         if status in (401, 403):
-            raise UserError(f"the hub refuses {dataset} ({status}): accept its terms and set HF_TOKEN.") from error
+            raise NotReadableError(
+                f"the hub refuses {dataset} ({status}): accept its terms and set HF_TOKEN."
+            ) from error
         raise UserError(f"the hub answers {dataset} with status {status}: try again later.") from error
+
+
+def check_access(repository: str, kind: str) -> None:
+    """Ask the hub whether this user may read a repository (``dataset`` or ``model``).
+
+    Raises ``NotReadableError`` where not, and ``UserError`` where the hub does not say.
+    """
+    user_errors(repository, lambda: hub_api().auth_check(repository, repo_type=kind))
 
 
 def model_config(repository: str, commit: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from openthoughts.base.hashing import digest
 from openthoughts.models.model import Model
+from openthoughts.training.checkpoints import KEPT
 from openthoughts.training.scales import Scale
 
 
@@ -85,7 +86,7 @@ def train_arguments(training: Training, accelerator: str, accumulation: int, run
         "logging_steps": 1,
         "save_strategy": "steps",
         "save_steps": scale.save_steps,
-        "save_total_limit": 2,
+        "save_total_limit": KEPT,
         "include_num_input_tokens_seen": "all",
         "ddp_timeout": 7200,
         "disable_tqdm": True,

@@ -8,6 +8,9 @@ from typing import Any
 
 MARKER = "complete.json"
 
+KEPT = 2
+"""Checkpoints of a run that are kept while it runs."""
+
 
 def checkpoints(run: Path) -> list[Path]:
     """The checkpoints of a run, by step."""

@@ -23,7 +23,8 @@ def plan_answers(build: Builder, name: str, drawn: Stage, wanted: Answers) -> St
     expected = (expected_rows(drawn) or 1) * wanted.samples
     shards = wanted.shards or math.ceil(expected / answers_per_shard(build, wanted))
     inputs = {"questions": [drawn], "model": [build.model(needed(wanted.teacher))]}
-    execution = {"prompt": path, "shards": shards, "expected": expected}
+    asked = build.prompt_tokens(wanted.prompt)
+    execution = {"prompt": path, "prompt_tokens": asked, "shards": shards, "expected": expected}
     return build.add("answers", name, settings, inputs, execution)
 
 

@@ -13,13 +13,16 @@ from openthoughts.models.engine_arguments import changing
 from openthoughts.models.model import API
 from openthoughts.plan.catalog import Catalog, ContentOf, content_of, local_pins
 from openthoughts.plan.config import Settings
+from openthoughts.plan.expectations import CHARACTERS_PER_TOKEN
 from openthoughts.plan.register import KINDS
 from openthoughts.plan.stages import Stage
 from openthoughts.sources.connectors import DESCRIPTIVE
 from openthoughts.sources.entries import counted_rows, fetched_entry
 from openthoughts.sources.noted import ARCHITECTURES, NOTED_ROWS
 
-NOT_FETCHED = DESCRIPTIVE | {"price", "serving", "endpoint", "parameters", "architecture", "template", "tokenizer"}
+NOT_FETCHED = DESCRIPTIVE | {
+    "price", "serving", "endpoint", "parameters", "architecture", "template", "tokenizer", "shutdown_date",
+}  # fmt: skip
 """Keys of catalog entries that never change what is fetched, so they are not part of an id."""
 
 
@@ -104,6 +107,10 @@ class Builder:
             return None, None
         prompt = self.catalog.prompts[name]
         return prompt.digest, prompt.path
+
+    def prompt_tokens(self, name: str | None) -> int:
+        """Expected tokens of a prompt, without its question."""
+        return 0 if name is None else len(self.catalog.prompts[name].text) // CHARACTERS_PER_TOKEN
 
 
 def known_architecture(name: str, entry: Settings, lock: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:

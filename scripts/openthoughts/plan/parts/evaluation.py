@@ -14,7 +14,7 @@ from openthoughts.plan.stages import Stage
 
 def plan_evaluation(build: Builder, label: str, model: Stage, wanted: Evaluation) -> Stage:
     """A model's answers to benchmarks, and their grades."""
-    tasks, prompts = [], []
+    tasks, prompts, asked = [], [], []
     for name in sorted(wanted.benchmarks):
         entry = build.catalog.benchmarks[name]
         prompt, path = build.prompt(entry.get("prompt"))
@@ -24,10 +24,11 @@ def plan_evaluation(build: Builder, label: str, model: Stage, wanted: Evaluation
             task["judge"] = judge_settings(build, entry["judge"])
         tasks.append(task)
         prompts.append(path)
+        asked.append(build.prompt_tokens(entry.get("prompt")))
     settings = {"tasks": tasks, "sampling": wanted.sampling.identity(), "seed": wanted.seed}
     benchmarks = [build.fetched("benchmark", task["benchmark"]) for task in tasks]
     inputs = {"model": [model], "benchmarks": benchmarks}
-    return build.add("evaluation", label, settings, inputs, {"prompts": prompts})
+    return build.add("evaluation", label, settings, inputs, {"prompts": prompts, "prompt_tokens": asked})
 
 
 def judge_settings(build: Builder, judge: Settings) -> dict[str, Any]:

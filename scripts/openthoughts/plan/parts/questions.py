@@ -60,7 +60,8 @@ def plan_labels(build: Builder, source: str, clean: Stage, select: Select) -> St
         "attempts": select.attempts,
         **{name: getattr(select, name) for name in chosen.settings},
     }
-    return build.add("labels", source, settings, inputs, {"prompt": path, "shards": shards})
+    execution = {"prompt": path, "prompt_tokens": build.prompt_tokens(select.prompt), "shards": shards}
+    return build.add("labels", source, settings, inputs, execution)
 
 
 def plan_selected(build: Builder, source: str, clean: Stage, select: Select, keep: float | None, counted: str) -> Stage:

@@ -13,7 +13,7 @@ from openthoughts.models.architecture import Architecture
 from openthoughts.models.performance import Gpu
 from openthoughts.models.price import Price
 from openthoughts.models.request_form import RequestForm
-from openthoughts.plan.settings.fields import Name
+from openthoughts.plan.settings.fields import Day, Name
 from openthoughts.sources.connectors import Connector
 
 Positive = Annotated[int, Field(ge=1)]
@@ -118,6 +118,11 @@ class Model(Options):
         None, description="A server of a local model that you keep up; it is asked instead of starting one."
     )
     price: Price | None = execution_only(None, description="US dollars per million tokens.")
+    shutdown_date: Day | None = execution_only(
+        None,
+        description="Day on which a hosted model is shut down, such as 2026-07-24; `plan` and `preflight` warn from 60 "
+        "days before.",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

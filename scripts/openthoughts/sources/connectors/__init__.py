@@ -40,6 +40,9 @@ class Connector(Options):
     questions: NonNegativeInt | None = execution_only(
         None, description="Different questions expected among the rows, where some are there in several."
     )
+    question_tokens: Annotated[float, Field(gt=0)] | None = execution_only(
+        None, description="Expected tokens of a question, for the plan; where not given, 150."
+    )
     verified: Any = execution_only(None, description="Whether the entry has been compared with its dataset.")
     note: str | None = execution_only(None, description="What else is known.")
     published: Any = execution_only(None, description="Published figures.")

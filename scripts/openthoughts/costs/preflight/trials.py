@@ -13,7 +13,7 @@ import yaml
 from openthoughts.asking.programs import program
 from openthoughts.base.cli import UserError
 from openthoughts.base.hashing import digest
-from openthoughts.costs.preflight import Check
+from openthoughts.costs.preflight.checks import Check
 from openthoughts.inference.endpoints import hosted
 from openthoughts.inference.job import Asking
 from openthoughts.inference.protocol import FatalError
