@@ -25,6 +25,8 @@ from openthoughts.plan.planner import make_plan
 from openthoughts.sources import cards, counts
 from openthoughts.sources.entries import counted_rows
 
+ROOT = Path(__file__).resolve().parents[2]
+
 ROWS = 321
 
 
@@ -160,7 +162,8 @@ class TestThePlan:
             f"assert counted_rows({local(write(tmp_path / name))!r}) == {ROWS};"
             "print([name for name in ('polars', 'pyarrow', 'numpy', 'datasets') if name in sys.modules])"
         )
-        told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+        environ = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+        told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ)
         assert ("polars" in told.stdout, "datasets" in told.stdout) == (False, False)
         assert ("pyarrow" in told.stdout) == loads
 

@@ -45,7 +45,7 @@ def labels(clean: Stage, method: str = "difficulty", **settings: Any) -> Stage:
 
 def planned(stages: Iterable[Stage]) -> int:
     together = Together()
-    own = {stage: sum(together.rows(q) for q in stage.inputs["questions"]) * stage.settings.get("samples", 1)
+    own = {stage: sum(together.rows(q, stage.kind == "answers") for q in stage.inputs["questions"]) * stage.settings.get("samples", 1)
            for stage in stages}  # fmt: skip
     return round(sum(together.add(stage) * requests for stage, requests in own.items()))
 

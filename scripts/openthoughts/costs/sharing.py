@@ -19,7 +19,7 @@ from itertools import repeat
 from typing import NamedTuple
 
 from openthoughts.base.hashing import canonical_json
-from openthoughts.plan.expectations import expected_rows
+from openthoughts.plan.expectations import expected_questions, expected_rows
 from openthoughts.plan.register import KINDS, inference
 from openthoughts.plan.stages import Stage
 from openthoughts.questions.labels import METHODS
@@ -44,14 +44,16 @@ class Wanted(NamedTuple):
     """What beside question and sample decides an answer; null where no other stage can share it."""
     table: Stage
     samples: int
+    each_row: bool
+    """Samples of every row of the table, not of each different question."""
 
 
 class Together:
     """Counts what stages buy, one after the other."""
 
     def __init__(self) -> None:
-        self._rows: dict[Stage, int] = {}
-        self._groups: dict[tuple[Hashable, Hashable], _Group] = {}
+        self._rows: dict[tuple[Stage, bool], int] = {}
+        self._groups: dict[tuple[Hashable, Hashable, bool], _Group] = {}
         self._added: set[Stage] = set()
         self._uncertain: dict[str, None] = {}
 
@@ -63,7 +65,7 @@ class Together:
         self._added.add(stage)
         own = new = 0
         for wanted in wanted_by(stage):
-            requests = self.rows(wanted.table) * wanted.samples
+            requests = self.rows(wanted.table, wanted.each_row) * wanted.samples
             own += requests
             new += requests if wanted.form is None else self._bought(stage, wanted, requests)
         return new / own if own else 1.0
@@ -72,7 +74,7 @@ class Together:
         """The kinds of stages that may share more than is known: their questions are from one source."""
         found = {**self._uncertain}
         by_form: dict[Hashable, list[_Group]] = defaultdict(list)
-        for (form, _), group in self._groups.items():
+        for (form, *_), group in self._groups.items():
             by_form[form].append(group)
         sources = _Sources()
         for groups in by_form.values():
@@ -82,15 +84,16 @@ class Together:
                     found |= dict.fromkeys(group.kind for group in groups)
         return list(found)
 
-    def rows(self, table: Stage) -> int:
-        """Expected rows of a table, 0 where they are not known."""
-        if table not in self._rows:
-            self._rows[table] = expected_rows(table) or 0
-        return self._rows[table]
+    def rows(self, table: Stage, each_row: bool) -> int:
+        """Expected rows of a table, or the different questions among them; 0 where they are not known."""
+        key = (table, each_row)
+        if key not in self._rows:
+            self._rows[key] = (expected_rows if each_row else expected_questions)(table) or 0
+        return self._rows[key]
 
     def _bought(self, stage: Stage, wanted: Wanted, requests: int) -> int:
         root = _root(wanted.table)
-        group = self._groups.setdefault((wanted.form, root), _Group(stage.kind))
+        group = self._groups.setdefault((wanted.form, root, wanted.each_row), _Group(stage.kind))
         if group.tables.get(wanted.table, 0) >= wanted.samples:
             return 0
         if len(group.tables) >= MOST_TABLES:
@@ -98,7 +101,7 @@ class Together:
             return requests
         before = group.requests
         group.tables[wanted.table] = wanted.samples
-        group.requests, is_exact = _Union(self).requests(group.tables)
+        group.requests, is_exact = _Union(self, wanted.each_row).requests(group.tables)
         if not is_exact:
             self._uncertain[stage.kind] = None
         return min(requests, max(0, group.requests - before))
@@ -117,8 +120,8 @@ class _Group:
 class _Union:
     """Counts the rows of tables that come from one, each row once."""
 
-    def __init__(self, together: Together) -> None:
-        self._together = together
+    def __init__(self, together: Together, each_row: bool) -> None:
+        self._together, self._each_row = together, each_row
         self._is_exact = True
 
     def requests(self, tables: dict[Stage, int]) -> tuple[int, bool]:
@@ -151,7 +154,9 @@ class _Union:
         return sum(counts)
 
     def _of_series(self, tables: list[Stage], wanted: set[Stage], below: dict[Stage | None, dict[Stage, None]]) -> int:
-        rows = self._together.rows
+        def rows(table: Stage) -> int:
+            return self._together.rows(table, self._each_row)
+
         tables.sort(key=rows, reverse=True)
         counts: list[int] = []
         for table in tables:
@@ -208,7 +213,7 @@ def wanted_by(stage: Stage) -> Iterator[Wanted]:
         return
     forms: Iterator[Hashable] = _forms(stage) if stage.kind in SHARED and not asks.embeds else repeat(None)
     for table, samples in asks.requests(stage):
-        yield Wanted(next(forms), table, samples)
+        yield Wanted(next(forms), table, samples, asks.each_row)
 
 
 def _forms(stage: Stage) -> Iterator[Hashable]:
@@ -222,7 +227,7 @@ def _forms(stage: Stage) -> Iterator[Hashable]:
     if stage.kind == "answers":
         about = ["text"]
     elif stage.kind == "labels":
-        # Methods that want free text ask for the same as a stage of answers does.
+        # Methods that want free text ask for the same as each other.
         about = ["text" if METHODS[settings["method"]].form is None else settings["method"]]
     elif stage.kind == "written":
         about += [settings["step"], settings["domain"]]
