@@ -22,10 +22,10 @@ from openthoughts.base.hashing import question_id
 from openthoughts.base.options import problems
 from openthoughts.base.tables import ASSESSMENTS, COMPLETIONS, DRAWN, MEASURES, write_table
 from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.recipe_problems import example_problems
 from openthoughts.plan.settings.answers import Answers, Filter, Measure
 from openthoughts.plan.settings.configuration import Configuration
 from openthoughts.plan.settings.questions import Select
-from openthoughts.plan.validation import example_problems
 from openthoughts.report.reference import json_schema
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -394,7 +394,7 @@ def test_unknown_filters_and_options_name_what_there_is() -> None:
         ),
         ("majority", {"ties": "both"}, "options.ties: 'both' is not one of the choices"),
         ("short_paragraphs", {"max_characters": 2.5}, "options.max_characters: 2.5 should be of type integer"),
-        ("language", {"language": False}, "options.language: False should be of type string"),
+        ("language", {"language": False}, "options.language: false should be of type string"),
         ("fasttext", {}, "give keep or keep_per_question or at_least"),
         ("majority", {"min_agreement": "high"}, "options.min_agreement: 'high' should be of type number"),
         ("short_paragraphs", {}, "options: give max_characters"),

@@ -45,9 +45,12 @@ def labels(clean: Stage, method: str = "difficulty", **settings: Any) -> Stage:
 
 def planned(stages: Iterable[Stage]) -> int:
     together = Together()
-    own = {stage: sum(together.rows(q, stage.kind == "answers") for q in stage.inputs["questions"]) * stage.settings.get("samples", 1)
-           for stage in stages}  # fmt: skip
-    return round(sum(together.add(stage) * requests for stage, requests in own.items()))
+
+    def own(stage: Stage) -> int:
+        rows = sum(together.rows(table, stage.kind == "answers") for table in stage.inputs["questions"])
+        return rows * int(stage.settings.get("samples", 1))
+
+    return round(sum(together.add(stage) * own(stage) for stage in stages))
 
 
 class World:

@@ -10,7 +10,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -176,6 +176,18 @@ def repaired(model: type[Model], value: Any) -> tuple[Model | None, set[str]]:
                 left_out.add(str(place[-1]))
                 value = _without(value, place)
     return None, left_out
+
+
+def checked_further(
+    model: type[Model], settings: Any, where: str, look: Callable[[Model], list[str]]
+) -> tuple[Model | None, list[str]]:
+    """Settings as a model, and every problem: those of their types, and those that ``look`` finds in the rest."""
+    whole, problems = checked(model, settings, where)
+    if whole is not None:
+        return whole, look(whole)
+    rest, left_out = repaired(model, settings)
+    named = re.compile(f"[`'](?:{'|'.join(map(re.escape, sorted(left_out)))})[`']")
+    return None, problems + [each for each in (look(rest) if rest else ()) if not named.search(each)]
 
 
 def _without(value: Any, place: Path) -> Any:
