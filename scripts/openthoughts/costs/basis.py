@@ -11,16 +11,6 @@ from openthoughts.plan.register import inference
 from openthoughts.plan.speeds import engine_gpus, engine_seconds, missing_of_speed
 from openthoughts.plan.stages import Stage
 
-USES = {
-    "answers": "",
-    "labels": "labels by {about}",
-    "assessed": "verdicts on answers",
-    "written": "writing",
-    "evaluation": "evaluation",
-    "judged": "judging",
-}
-"""Kinds of use in words."""
-
 
 def basis(stages: Iterable[Stage], measured: Measured, gpu: str | None) -> list[str]:
     """A line for each model and use; answers by domain where each domain is measured by itself."""
@@ -29,9 +19,10 @@ def basis(stages: Iterable[Stage], measured: Measured, gpu: str | None) -> list[
 
 
 def _lines(stage: Stage, measured: Measured, gpu: str | None) -> Iterator[str]:
-    use = USES.get(stage.kind, stage.kind).format(about=about(stage))
+    asks = inference(stage)
+    use = asks.use.format(about=about(stage)) if asks else ""
     figure = measured.length(stage)
-    if stage.kind == "answers" and figure and figure.of_its_kind:
+    if not use and figure and figure.of_its_kind:
         use = about(stage)
     whose = f"{'students of ' if 'model' in stage.input('model').inputs else ''}{base_name(stage)}"
     tokens = _length(stage, measured)
@@ -47,7 +38,7 @@ def _length(stage: Stage, measured: Measured) -> str:
     tokens = asks.tokens(stage)[1] if asks else None
     if tokens is None:
         return "unknown tokens per answer"
-    in_catalog = stage.kind in ("answers", "evaluation") and answer_tokens(stage) is not None
+    in_catalog = asks is not None and asks.lengths_by_model and answer_tokens(stage) is not None
     return f"{tokens:,.0f} tokens per answer ({'catalog' if in_catalog else 'usual length'})"
 
 

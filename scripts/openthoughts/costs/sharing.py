@@ -24,14 +24,8 @@ from openthoughts.plan.register import KINDS, inference
 from openthoughts.plan.stages import Stage
 from openthoughts.questions.labels import METHODS
 
-NESTED = frozenset({"thinned", "selected", "drawn"})
-"""Kinds of stages that keep the first questions of an order."""
-
 SIZES = frozenset({"count", "keep", "share", "least"})
-"""Their settings that say how many; the order does not depend on them."""
-
-SHARED = frozenset({"answers", "labels", "written", "assessed", "evaluation", "judged"})
-"""Kinds of stages of which it is known here what decides an answer; others share nothing."""
+"""Settings of nested kinds that say how many; the order does not depend on them."""
 
 MOST_TABLES = 256
 """Tables of questions that are compared with each other; what is beyond them is counted in full."""
@@ -199,7 +193,7 @@ def _root(table: Stage) -> Hashable:
 
 def _series(table: Stage) -> Hashable:
     """What tables have in common of which the smaller is always part of the larger."""
-    if table.kind not in NESTED:
+    if not KINDS[table.kind].nested:
         return table
     settings = {name: value for name, value in table.settings.items() if name not in SIZES}
     inputs = tuple((role, stages) for role, stages in sorted(table.inputs.items()))
@@ -211,7 +205,7 @@ def wanted_by(stage: Stage) -> Iterator[Wanted]:
     asks = inference(stage)
     if asks is None:
         return
-    forms: Iterator[Hashable] = _forms(stage) if stage.kind in SHARED and not asks.embeds else repeat(None)
+    forms: Iterator[Hashable] = _forms(stage) if asks.shared else repeat(None)
     for table, samples in asks.requests(stage):
         yield Wanted(next(forms), table, samples, asks.each_row)
 

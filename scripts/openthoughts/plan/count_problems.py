@@ -11,7 +11,7 @@ from openthoughts.plan.config import Settings
 from openthoughts.plan.settings.questions import Thin
 from openthoughts.plan.settings.recipe import Domain
 from openthoughts.sources.entries import counted_rows, fetched_entry, written_steps
-from openthoughts.sources.noted import NOTED_ROWS
+from openthoughts.sources.noted import noted_rows
 
 WHOLE = Thin()
 """All of a source."""
@@ -70,7 +70,7 @@ def known_entry(catalog: Catalog, source: str) -> Settings:
     entry = catalog.sources.get(source, {})
     if not entry or "rows" in entry:
         return entry
-    rows = counted_rows(entry, catalog.lock.get(NOTED_ROWS["source"], {}).get(source))
+    rows = counted_rows(entry, catalog.lock.get(noted_rows("source"), {}).get(source))
     return entry if rows is None else {**entry, "rows": rows}
 
 

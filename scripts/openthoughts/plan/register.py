@@ -127,6 +127,12 @@ class Inference:
     """What a single job writes."""
     each_row: bool = False
     """Asks about every row of a table, not once about each different question."""
+    use: str = ""
+    """What the model is used for, in words; empty where it answers questions."""
+    lengths_by_model: bool = False
+    """Its answers are as long as the catalog says that the model's are."""
+    shared: bool = False
+    """Its settings, and nothing else, decide an answer, so stages with the same settings share it."""
     embeds: bool = False
     """Asks for embeddings, which a local model gives without the completion store."""
     client_mb: int = 8_000
@@ -154,6 +160,8 @@ class Kind:
     """Raised when its output changes for equal settings."""
     label: str = ""
     """What its rows are called on pages and plots, such as "drawn"."""
+    nested: bool = False
+    """Keeps the first questions of an order: what settings of size alone make smaller is part of the larger."""
     drops: bool = False
     """Keeps some rows of questions and writes the others to ``dropped.parquet``: a level of the funnel."""
     fetched: str = ""
@@ -184,6 +192,8 @@ WRITING = Inference(
     (QUESTIONS, MODEL),
     ("step", "domain", "sampling", "seed"),
     tokens=bounded(2500, 300),  # a page with a prompt; a question with the reason
+    use="writing",
+    shared=True,
 )
 EMBEDDING = Inference(
     "embed_questions", (QUESTIONS, Input("direction", "direction"), MODEL), (), folder="similarities", embeds=True
@@ -193,6 +203,8 @@ LABELLING = Inference(
     (QUESTIONS, MODEL),
     ("method", "attempts", "sampling", "seed"),
     tokens=labelled,
+    use="labels by {about}",
+    shared=True,
 )
 DIRECTING = Inference(
     "embed_examples",
@@ -210,6 +222,8 @@ ANSWERING = Inference(
     tokens=answered,
     folder="shards",
     each_row=True,
+    lengths_by_model=True,
+    shared=True,
 )
 VERIFYING = Inference(
     "verify_answers",
@@ -217,9 +231,18 @@ VERIFYING = Inference(
     tokens=bounded(1500, 300),  # a rubric with question and answer; the reasons with the verdict
     requests=each_answer,
     each_row=True,
+    use="verdicts on answers",
+    shared=True,
 )
 EVALUATING = Inference(
-    "sample_evaluation", (MODEL, Input("", "benchmarks")), tokens=evaluated, requests=each_task, folder=None
+    "sample_evaluation",
+    (MODEL, Input("", "benchmarks")),
+    tokens=evaluated,
+    requests=each_task,
+    folder=None,
+    use="evaluation",
+    lengths_by_model=True,
+    shared=True,
 )
 JUDGING = Inference(
     "judge_answers",
@@ -228,21 +251,23 @@ JUDGING = Inference(
     tokens=bounded(1500, 150),  # a rubric with the question and the answer; the verdict and why
     requests=each_judged,
     folder=None,
+    use="judging",
+    shared=True,
 )
 
 KINDS: Mapping[str, Kind] = {
     "source": Kind("sources", label="sourced", fetched="question sources"),
-    "thinned": Kind("thinned", label="thinned", drops=True),
+    "thinned": Kind("thinned", label="thinned", nested=True, drops=True),
     "written": Kind("written", label="written", asks=(WRITING,)),
     "clean": Kind("clean", label="decontaminated", drops=True),
     "classifier": Kind("classifiers", "classifier.bin", gigabytes=classifier_gigabytes),
     "direction": Kind("directions", "direction.json", asks=(DIRECTING,)),
     "labels": Kind("labels", "labels.parquet", asks=(EMBEDDING, LABELLING)),
-    "selected": Kind("selected", label="selected", drops=True),
+    "selected": Kind("selected", label="selected", nested=True, drops=True),
     "mixed": Kind("mixed", label="mixed"),
     "limited": Kind("limited", label="short enough", drops=True),
     "deduplicated": Kind("deduplicated", label="deduplicated", drops=True),
-    "drawn": Kind("drawn", label="drawn", drops=True),
+    "drawn": Kind("drawn", label="drawn", nested=True, drops=True),
     "answers": Kind("answers", "completions.parquet", label="answered", asks=(ANSWERING,), spread=(0.7, 1.6)),
     "measured": Kind("measured", "measures.parquet", version=2),
     "assessed": Kind("assessed", "assessments.parquet", asks=(VERIFYING,)),

@@ -23,7 +23,7 @@ from openthoughts.models.architecture import Architecture
 from openthoughts.sources import cards, hub
 from openthoughts.sources.connectors import CONNECTORS
 from openthoughts.sources.entries import counted_rows, fetched_entry
-from openthoughts.sources.noted import ARCHITECTURES, NOTED_ROWS
+from openthoughts.sources.noted import ARCHITECTURES, noted_rows
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def note_rows(pins: Pins, kind: str, entries: Mapping[str, Entry], renewed: Iter
     Asked are those that are pinned anew (``renewed``) and those whose rows nothing says yet. A card that says nothing
     or cannot be had leaves them unknown.
     """
-    noted = pins.setdefault(NOTED_ROWS[kind], {})
+    noted = pins.setdefault(noted_rows(kind), {})
     for name, entry in sorted(entries.items()):
         fetched, pin = fetched_entry(entry), pins.get(f"{kind}s", {}).get(name)
         if pin is None or fetched.get("connector") != "hub":
@@ -145,8 +145,8 @@ def lock(wanted: Mapping[str, Mapping[str, Entry]], path: Path, update: bool) ->
                 new += 1
                 write_lock(pins, path)
     note_architectures(pins, wanted.get("models", {}), update)
-    for kind in NOTED_ROWS:
-        note_rows(pins, kind, wanted.get(f"{kind}s", {}), renewed.get(f"{kind}s", ()))
+    note_rows(pins, "source", wanted.get("sources", {}), renewed.get("sources", ()))
+    note_rows(pins, "benchmark", wanted.get("benchmarks", {}), renewed.get("benchmarks", ()))
     write_lock(pins, path)
     if failed:
         raise UserError(f"not pinned: {', '.join(failed)}: the log says why; fix their entries and lock again.")

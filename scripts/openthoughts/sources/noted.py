@@ -5,5 +5,7 @@ from __future__ import annotations
 ARCHITECTURES = "architectures"
 """What the ``config.json`` of models says of their cost, by model."""
 
-NOTED_ROWS = {"source": "source_rows", "benchmark": "benchmark_rows"}
-"""Kind -> the section with the rows of its entries, by entry."""
+
+def noted_rows(kind: str) -> str:
+    """The section with the rows of a kind's entries (sources or benchmarks), by entry."""
+    return f"{kind}_rows"

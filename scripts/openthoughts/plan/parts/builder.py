@@ -18,7 +18,7 @@ from openthoughts.plan.register import KINDS
 from openthoughts.plan.stages import Stage
 from openthoughts.sources.connectors import DESCRIPTIVE
 from openthoughts.sources.entries import counted_rows, fetched_entry
-from openthoughts.sources.noted import ARCHITECTURES, NOTED_ROWS
+from openthoughts.sources.noted import ARCHITECTURES, noted_rows
 
 NOT_FETCHED = DESCRIPTIVE | {
     "price", "serving", "endpoint", "parameters", "architecture", "template", "tokenizer", "shutdown_date",
@@ -87,8 +87,8 @@ class Builder:
         That of a source or benchmark without ``rows`` has those that can be counted, or that the lock has noted.
         """
         entry: dict[str, Any] = dict(getattr(self.catalog, f"{kind}s")[name])
-        if kind in NOTED_ROWS and "rows" not in entry:
-            rows = counted_rows(entry, self.catalog.lock.get(NOTED_ROWS[kind], {}).get(name))
+        if kind != "model" and "rows" not in entry:
+            rows = counted_rows(entry, self.catalog.lock.get(noted_rows(kind), {}).get(name))
             entry |= {} if rows is None else {"rows": rows}
         if kind == "model" and entry["kind"] != API:
             if "architecture" not in entry and (known := known_architecture(name, entry, self.catalog.lock)):
