@@ -5,7 +5,6 @@ import signal
 from openthoughts.sources.entries import needs_pin
 from openthoughts.plan.register import FETCHED
 
-
 CPU_PARTITION = site("slurm_partition")
 GPU_PARTITION = site("gpu_partition") or CPU_PARTITION
 NETWORK_PARTITION = site("network_partition")

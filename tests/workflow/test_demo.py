@@ -30,10 +30,15 @@ from tests.browser import complaints, headless_chromium
 from tests.counting_proxy import CountingProxy
 from tests.workflow.conftest import ROOT, Checkout
 
+from openthoughts.costs.estimates import estimate, total
+from openthoughts.costs.spending import Spent, spent
 from openthoughts.inference.endpoints import SERVERS_VARIABLE
 from openthoughts.inference.server import engine
 from openthoughts.inference.vllm import EngineSettings
 from openthoughts.models.model import Model
+from openthoughts.plan.config import read_config
+from openthoughts.plan.planner import make_plan
+from openthoughts.plan.validation import configured
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -175,6 +180,24 @@ def test_a_second_run_does_nothing_and_starts_no_server(demo: Demo) -> None:
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "Nothing to be done" in run.stdout
+
+
+def test_the_plan_foretold_what_it_took(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo.checkout.folder)
+    plan = make_plan(*configured(read_config([Path("config.yaml"), Path("demo/config.yaml")])))
+    foretold = estimate(plan.index.values())
+    ratios = {}
+    for kind in ("labels", "answers", "evaluation"):
+        took = Spent()
+        for stage in plan.index.values():
+            if stage.kind == kind:
+                took += spent(demo.results / stage.folder, demo.results / "usage")
+        for quantity in ("requests", "input_tokens", "output_tokens"):
+            ratios[kind, quantity] = getattr(foretold[kind], quantity) / getattr(took, quantity)
+    written = sum(path.stat().st_size for path in demo.results.rglob("*") if path.is_file() and not path.is_symlink())
+    ratios["everything", "disk"] = total(foretold.values()).disk_gb * 1e9 / written
+    print(*(f"{kind} {quantity}: {ratio:.2f}" for (kind, quantity), ratio in ratios.items()), sep="\n")
+    assert {key: ratio for key, ratio in ratios.items() if not 1 / 1.5 < ratio < 1.5} == {}
 
 
 def test_it_ends_by_saying_where_things_are(demo: Demo) -> None:
