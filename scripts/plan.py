@@ -29,6 +29,7 @@ from openthoughts.costs.estimates import (
     rows_of_table,
     total,
 )
+from openthoughts.costs.fitting import memory_lines, memory_warnings
 from openthoughts.costs.measured import Measured
 from openthoughts.costs.sharing import Together
 from openthoughts.costs.shutdowns import shutdown_warnings
@@ -66,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_basis(everything, measured, of.settings.gpu)
     table += show_spent(plan, everything, of.store, of.accelerator, measured)
     budget = of.settings.budget.model_dump()
-    for warning in (*budget_warnings(whole, budget), *shutdown_warnings(everything), *plan.warnings):
+    told = (*budget_warnings(whole, budget), *shutdown_warnings(everything), *memory_warnings(everything))
+    for warning in (*told, *plan.warnings):
         print(f"warning: {warning}")
     show_unknown(whole)
     if options.output:
@@ -201,6 +203,8 @@ def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int, gpu: str | 
         print(f"{low:,.1f} to {high:,.1f} hours on {gpus} GPUs that are never idle.")
     if whole.scratch_gb:
         print(f"Up to {whole.scratch_gb:,.1f} GB more while students are trained, for their checkpoints.")
+    for line in memory_lines(stages, gpu):
+        print(f"{line}.")
     for model, hours in request_hours(stages, measured).items():
         print(f"{hours:,.1f} hours of requests to {model}, at the limits of its `serving`.")
 

@@ -19,6 +19,7 @@ sys.path.insert(0, str(HERE / "scripts"))
 from openthoughts.base.cli import UserError
 from openthoughts.plan.config import merged, prepared, read_yaml, typed
 from openthoughts.costs.estimates import budget_warnings, estimate, total
+from openthoughts.costs.fitting import memory_warnings
 from openthoughts.costs.shutdowns import shutdown_warnings
 from openthoughts.plan.planner import make_plan
 from openthoughts.plan.validation import configured
@@ -61,6 +62,7 @@ if not workflow.remote_exec:
     for warning in (
         *PLAN.warnings,
         *shutdown_warnings(PLAN.index.values()),
+        *memory_warnings(PLAN.index.values()),
         *budget_warnings(total(estimate(PLAN.index.values()).values()), BUDGET),
     ):
         logger.warning(warning)

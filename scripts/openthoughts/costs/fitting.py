@@ -1,0 +1,58 @@
+"""Whether the students of a plan fit on the GPUs that train them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from openthoughts.models.training_memory import TrainingMemory, training_memory
+from openthoughts.plan.register import KINDS
+from openthoughts.plan.speeds import architecture_of, gpu_of
+from openthoughts.plan.stages import Stage
+
+USABLE = 0.95
+"""Share of a GPU's memory above which a training is told not to fit."""
+
+
+class Training(NamedTuple):
+    """A training as its memory depends on it."""
+
+    name: str
+    gpus: int
+    cutoff: int
+    memory: TrainingMemory
+    has_gib: float
+
+
+def trainings(stages: Iterable[Stage]) -> Iterator[Training]:
+    """The distinct trainings of a plan whose GPU and architecture are known."""
+    seen: set[tuple[str, int, int]] = set()
+    for stage in stages:
+        entry = stage.input("model").execution if KINDS[stage.kind].trained_by else {}
+        gpus = int(stage.execution.get("nodes", 0) * stage.execution.get("gpus", 0))
+        if not gpus or entry.get("gpu") is None or entry.get("architecture") is None:
+            continue
+        key = (stage.input("model").settings["name"], gpus, stage.settings["settings"]["cutoff"])
+        if key not in seen:
+            seen.add(key)
+            yield Training(*key, training_memory(architecture_of(entry), *key[1:]), gpu_of(entry).memory_gib)
+
+
+def memory_lines(stages: Iterable[Stage], gpu: str | None) -> Iterator[str]:
+    """What each training takes of a GPU, by part."""
+    for each in trainings(stages):
+        yield (
+            f"training {each.name} on {each.gpus} {gpu} with rows of {each.cutoff:,} tokens takes about "
+            f"{each.memory.total() / 2**30:,.0f} of {each.has_gib:,.0f} GiB on each ({each.memory.in_words()})"
+        )
+
+
+def memory_warnings(stages: Iterable[Stage]) -> Iterator[str]:
+    """Trainings that are not expected to fit."""
+    for each in trainings(stages):
+        needed = each.memory.total() / 2**30
+        if needed > USABLE * each.has_gib:
+            yield (
+                f"training {each.name} on {each.gpus} GPUs takes about {needed:,.0f} GiB on each, which has "
+                f"{each.has_gib:,.0f} ({each.memory.in_words()}): train on more GPUs, or with a lower cutoff."
+            )
