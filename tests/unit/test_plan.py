@@ -165,7 +165,7 @@ def test_the_rules_of_rows_name_the_student_only_where_they_are_changed() -> Non
 
 def test_what_weakened_students_in_the_paper_is_warned_about() -> None:
     assert not plan().warnings
-    many = {name: {"connector": "hub", "domain": "math", "rows": 10} for name in "abcdef"}
+    many = {name: {"connector": "hub", "domain": "code", "rows": 10} for name in "abcdef"}
     large = {"kind": "hub", "repository": "a/e", "tokenizer": "qwen", "parameters": 70e9}
     catalog = replace(CATALOG, sources={**CATALOG.sources, **many}, models={**CATALOG.models, "large": large})
     mixed = ("recipes.small.domains.code.sources", list(many))
@@ -176,8 +176,23 @@ def test_what_weakened_students_in_the_paper_is_warned_about() -> None:
     assert [warning.split(";")[0] for warning in warnings] == ["small.math: large answers", "small.code: large answers"]
     select = {"by": "fasttext"}
     block = Domain.model_validate({"sources": ["a"], "select": select, "answers": {"teacher": "teacher"}})
-    (classical,) = signature_warnings("small.math", block, catalog)
+    (classical,) = signature_warnings("small.code", "code", block, catalog)
     assert "classical filters were no better than a random choice" in classical
+
+
+def test_a_source_of_another_domain_is_warned_about_and_a_misspelt_domain_is_refused() -> None:
+    other = {"connector": "hub", "domain": "code", "rows": 100}
+    sources = ("recipes.small.domains.math.sources", ["other"])
+    catalog = replace(CATALOG, sources={**CATALOG.sources, "other": other})
+    assert plan(sources, catalog=catalog).warnings == (
+        "small.math: other is of the domain code; its rows keep that name in the dataset.",
+    )
+    misspelt = replace(CATALOG, sources={**CATALOG.sources, "other": {**other, "domain": "maths"}})
+    with pytest.raises(ConfigurationError) as caught:
+        plan(sources, catalog=misspelt)
+    assert caught.value.problems == [
+        "recipes.small.domains.math.sources.0: other is of the domain 'maths' in its entry (did you mean math?)"
+    ]
 
 
 def test_the_rule_of_fuzzy_duplicates_counts_where_they_are_fuzzy() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from openthoughts.answers.filters import FILTERS
 from openthoughts.base.cli import UserError
-from openthoughts.base.options import did_you_mean
+from openthoughts.base.options import did_you_mean, suggestion
 from openthoughts.base.options import problems as option_problems
 from openthoughts.models.model import API
 from openthoughts.models.tokenizer_names import QWEN, is_tokenizer
@@ -40,6 +40,7 @@ def recipe_problems(where: str, recipe: Recipe, catalog: Catalog, licences: Sequ
         path = f"{where}.domains.{domain}"
         found = domain_problems(path, block, catalog) + licence_problems(path, block, catalog, licences)
         problems += [_where_written(problem, where, domain, recipe) for problem in found]
+        problems += misspelt_domains(path, domain, block, catalog)
     problems = list(dict.fromkeys(problems))
     training, evaluation = recipe.training, recipe.evaluation
     if training:
@@ -58,6 +59,15 @@ def recipe_problems(where: str, recipe: Recipe, catalog: Catalog, licences: Sequ
             problems.append(f"{where}.evaluation: there is no student to evaluate: add `training`")
         problems += benchmark_problems(f"{where}.evaluation", evaluation.benchmarks, catalog)
     return problems
+
+
+def misspelt_domains(where: str, domain: str, block: Domain, catalog: Catalog) -> Iterator[str]:
+    """Sources whose entry has a name that is nearly the domain's: their rows would be of a domain of their own."""
+    for place, source in enumerate(block.sources):
+        own = catalog.sources.get(source, {}).get("domain", domain)
+        is_usual = any(entry["domain"] == domain for entry in catalog.sources.values())
+        if own != domain and is_usual and suggestion(own, [domain], 0.75):
+            yield f"{where}.sources.{place}: {source} is of the domain '{own}' in its entry (did you mean {domain}?)"
 
 
 def _where_written(problem: str, where: str, domain: str, recipe: Recipe) -> str:

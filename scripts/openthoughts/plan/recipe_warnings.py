@@ -20,7 +20,7 @@ def recipe_warnings(name: str, recipe: Recipe, catalog: Catalog) -> Iterator[str
         missing = {one for one in evaluated if not compared & {one, catalog.benchmarks[one].get("part_of")}}
         for benchmark in sorted(missing):
             yield f"{name}.{domain}: {benchmark} is evaluated, yet the questions are not decontaminated against it."
-        yield from signature_warnings(f"{name}.{domain}", block, catalog)
+        yield from signature_warnings(f"{name}.{domain}", domain, block, catalog)
         if recipe.training:
             yield from length_warnings(f"{name}.{domain}", block, resolved_scale(recipe.training, catalog.scales))
 
@@ -50,7 +50,7 @@ LARGEST_TEACHER = 33e9
 """Parameters of the teacher that was best in the paper (QwQ-32B)."""
 
 
-def signature_warnings(where: str, block: Domain, catalog: Catalog) -> Iterator[str]:
+def signature_warnings(where: str, domain: str, block: Domain, catalog: Catalog) -> Iterator[str]:
     """What weakened the students of the paper, where a domain is configured so."""
     mixed = len(block.mixed_sources())
     if mixed > MOST_SOURCES:
@@ -58,6 +58,10 @@ def signature_warnings(where: str, block: Domain, catalog: Catalog) -> Iterator[
             f"{where}: {mixed} sources are mixed; in the paper every mixture of more than {MOST_SOURCES} made a weaker "
             "student than the best one or two (`top: 2` mixes the best two)."
         )
+    for source in block.mixed_sources():
+        own = catalog.sources[source]["domain"]
+        if own != domain and any(entry["domain"] == domain for entry in catalog.sources.values()):
+            yield f"{where}: {source} is of the domain {own}; its rows keep that name in the dataset."
     if block.select.by in METHODS and METHODS[block.select.by].classical:
         yield (
             f"{where}: {block.select.by} selects the questions; in the paper classical filters were no better "
