@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,20 @@ from tests.fake_hub import FakeHub
 
 import lock
 from openthoughts.plan.catalog import read_catalog
+from openthoughts.plan.config import read_yaml
 from openthoughts.plan.parts.builder import Builder
 from openthoughts.plan.planner import make_plan
-from openthoughts.sources import cards, counts
+from openthoughts.sources import cards, counts, formats
 from openthoughts.sources.entries import counted_rows
 
-ROOT = Path(__file__).resolve().parents[2]
+WORKFLOW = Path(__file__).resolve().parents[2]
 
 ROWS = 321
+
+
+def rows(entry: dict[str, Any]) -> int | None:
+    counted = counted_rows(entry)
+    return counted.rows if counted else None
 
 
 def records(number: int = ROWS) -> list[dict[str, str]]:
@@ -65,12 +72,12 @@ FORMATS = ("q.parquet", "q.arrow", "q.jsonl", "q.ndjson", "q.jsonl.gz", "q.json"
 class TestFiles:
     @pytest.mark.parametrize("name", FORMATS)
     def test_a_file_is_counted(self, tmp_path: Path, name: str) -> None:
-        assert counted_rows(local(write(tmp_path / name))) == ROWS
+        assert rows(local(write(tmp_path / name))) == ROWS
 
     @pytest.mark.parametrize("name", [name for name in FORMATS if not name.endswith(".gz")])
     def test_a_file_named_otherwise_is_counted_by_its_format(self, tmp_path: Path, name: str) -> None:
         path = write(tmp_path / name).rename(tmp_path / "questions.data")
-        assert counted_rows(local(path, format=counts.FORMATS[Path(name).suffix])) == ROWS
+        assert rows(local(path, format=formats.FORMATS[Path(name).suffix])) == ROWS
 
     @pytest.mark.parametrize("name", ["q.jsonl", "q.csv", "q.json", "q.jsonl.gz", "q.json.gz"])
     def test_of_a_large_text_the_first_lines_tell_how_many_rows_there_are(
@@ -78,7 +85,7 @@ class TestFiles:
     ) -> None:
         monkeypatch.setattr(counts, "READ_BYTES", 1 << 20)
         path = write(tmp_path / name, 30_000)
-        assert counted_rows(local(path)) == pytest.approx(30_000, rel=0.3 if path.suffix == ".gz" else 0.1)
+        assert rows(local(path)) == pytest.approx(30_000, rel=0.3 if path.suffix == ".gz" else 0.1)
 
     def test_a_folder_has_the_rows_of_its_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "of").mkdir()
@@ -86,38 +93,77 @@ class TestFiles:
             write(tmp_path / "of" / f"{number}.jsonl", 100)
             write(tmp_path / "of" / f"{number}.parquet", 10)
         (tmp_path / "of/notes.txt").write_text("no table\n")
-        assert counted_rows(local(tmp_path / "of")) == 660
+        assert rows(local(tmp_path / "of")) == 660
         monkeypatch.setattr(counts, "MOST_FILES", 6)
-        assert counted_rows(local(tmp_path / "of")) == pytest.approx(660, rel=0.05)
+        assert rows(local(tmp_path / "of")) == pytest.approx(660, rel=0.05)
 
     @pytest.mark.parametrize(
         ("more", "expected"), [({"limit": 20}, 20), ({"repeat_to": 1000}, 1000), ({"limit": 999}, ROWS)]
     )
     def test_what_an_entry_takes_of_its_rows_counts(self, tmp_path: Path, more: dict[str, Any], expected: int) -> None:
-        assert counted_rows(local(write(tmp_path / "q.jsonl"), **more)) == expected
+        assert rows(local(write(tmp_path / "q.jsonl"), **more)) == expected
 
     def test_texts_that_are_cut_into_passages_are_not_counted(self, tmp_path: Path) -> None:
-        assert counted_rows(local(write(tmp_path / "q.jsonl"), passage=100)) is None
+        assert rows(local(write(tmp_path / "q.jsonl"), passage=100)) is None
 
     @pytest.mark.parametrize("name", ["q.parquet", "q.arrow", "q.json", "q.jsonl.gz", "q.zip"])
     def test_what_cannot_be_read_is_unknown_and_no_stack_trace(self, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_bytes(b"\x00\x01 no table at all")
-        assert counted_rows(local(tmp_path / name)) is None
-        assert counted_rows(local(tmp_path / "nowhere")) is None
+        assert rows(local(tmp_path / name)) is None
+        assert rows(local(tmp_path / "nowhere")) is None
+
+    def test_a_damaged_archive_is_unknown(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "q.jsonl.gz")
+        content = bytearray(path.read_bytes())
+        content[20:200] = b"\xff" * 180
+        path.write_bytes(content)
+        assert rows(local(path)) is None
+
+    def test_what_was_read_without_finding_a_row_is_unknown_not_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(counts, "READ_BYTES", 1 << 10)
+        (tmp_path / "q.json").write_text(json.dumps([{"question": "Why? " * 1000}]))
+        assert rows(local(tmp_path / "q.json")) is None
+        monkeypatch.setattr(counts, "MOST_FILES", 2)
+        folder = tmp_path / "of"
+        folder.mkdir()
+        for name in "ab":
+            (folder / f"{name}.jsonl").write_text("")
+        write(folder / "c.jsonl", 5)
+        assert rows(local(folder)) is None
+
+    def test_an_estimate_is_told_apart(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(counts, "READ_BYTES", 1 << 10)
+        path = tmp_path / "q.jsonl"
+        path.write_text(json.dumps({"question": "Why? " * 1000}) + "\n" + '{"question": "What?"}\n' * 5000)
+        counted = counted_rows(local(path))
+        assert counted is not None
+        assert counted.rows < 1000
+        assert not counted.is_exact
+        config = {**read_yaml(WORKFLOW / "config.yaml"), "targets": []}
+        domain = {"sources": ["own"], "select": {"by": "random", "keep": 2000}, "draw": 1000}
+        config["recipes"] = {"own": {**config["recipes"]["openthoughts3"], "domains": {"math": domain}}}
+        catalog = read_catalog([WORKFLOW / "catalog"])
+        make_plan(config, replace(catalog, sources={**catalog.sources, "own": local(path)}))
+
+    @pytest.mark.parametrize("more", [{"limit": None}, {"repeat_to": 0}])
+    def test_what_is_null_is_not_given(self, tmp_path: Path, more: dict[str, Any]) -> None:
+        assert rows(local(write(tmp_path / "q.jsonl"), **more)) == ROWS
 
     def test_a_file_that_changes_is_counted_again(self, tmp_path: Path) -> None:
         path = write(tmp_path / "q.jsonl", 3)
-        assert counted_rows(local(path)) == 3
-        assert counted_rows(local(write(path, 5))) == 5
+        assert rows(local(path)) == 3
+        assert rows(local(write(path, 5))) == 5
 
     def test_generated_questions_are_counted(self) -> None:
         families = {"gcd": {}, "bf": {"size": 7}}
-        assert counted_rows({"connector": "procedural", "domain": "math", "size": 5, "families": families}) == 12
-        assert counted_rows({"connector": "procedural", "domain": "math", "families": ["gcd", "bf"]}) == 200
+        assert rows({"connector": "procedural", "domain": "math", "size": 5, "families": families}) == 12
+        assert rows({"connector": "procedural", "domain": "math", "families": ["gcd", "bf"]}) == 200
 
     def test_documents_of_a_written_source_are_counted(self, tmp_path: Path) -> None:
         documents = local(write(tmp_path / "q.jsonl"))
-        assert counted_rows({"connector": "written", "domain": "math", "documents": documents, "model": "m"}) == ROWS
+        assert rows({"connector": "written", "domain": "math", "documents": documents, "model": "m"}) == ROWS
 
 
 RECIPE = {
@@ -159,10 +205,10 @@ class TestThePlan:
     def test_text_is_counted_without_what_is_slow_to_import(self, tmp_path: Path, name: str, loads: bool) -> None:
         code = (
             "import sys; from openthoughts.sources.entries import counted_rows;"
-            f"assert counted_rows({local(write(tmp_path / name))!r}) == {ROWS};"
+            f"assert counted_rows({local(write(tmp_path / name))!r}).rows == {ROWS};"
             "print([name for name in ('polars', 'pyarrow', 'numpy', 'datasets') if name in sys.modules])"
         )
-        environ = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+        environ = {**os.environ, "PYTHONPATH": str(WORKFLOW / "scripts")}
         told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ)
         assert ("polars" in told.stdout, "datasets" in told.stdout) == (False, False)
         assert ("pyarrow" in told.stdout) == loads

@@ -34,6 +34,8 @@ def _unique_mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False)
     merge = "tag:yaml.org,2002:merge"  # `<<`, whose keys may be there already
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value if key.tag != merge]
     for key in keys:
+        if isinstance(key, list | dict):
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key} is no word", node.start_mark)
         if keys.count(key) > 1:
             raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' is there twice", node.start_mark)
     loader.flatten_mapping(node)
@@ -60,6 +62,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
             content = yaml.load(file, Loader=_Loader)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: check the path.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: save it as UTF-8.") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
     if content is None:

@@ -66,12 +66,12 @@ def count_problems(where: str, block: Domain, catalog: Catalog) -> list[str]:
 
 
 def known_entry(catalog: Catalog, source: str) -> Settings:
-    """The entry of a source, with the rows that can be counted or that the lock has noted."""
+    """The entry of a source, with the rows that can be counted or that the lock has noted; an estimate is no limit."""
     entry = catalog.sources.get(source, {})
     if not entry or "rows" in entry:
         return entry
-    rows = counted_rows(entry, catalog.lock.get(noted_rows("source"), {}).get(source))
-    return entry if rows is None else {**entry, "rows": rows}
+    counted = counted_rows(entry, catalog.lock.get(noted_rows("source"), {}).get(source))
+    return {**entry, "rows": counted.rows} if counted and counted.is_exact else entry
 
 
 def most_of(entry: Settings, counted: str, thin: Thin = WHOLE) -> int | None:

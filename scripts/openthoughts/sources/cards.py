@@ -24,7 +24,9 @@ def told_rows(entry: Entry, revision: str) -> int | None:
 
 
 def _card_rows(part: Entry, commit: str) -> int | None:
-    """Rows of a part's split by the ``dataset_info`` of the dataset's card."""
+    """Rows of a part's split by the ``dataset_info`` of the dataset's card; null where only some files are read."""
+    if part.get("files") is not None:
+        return None
     told = _card_info(part["dataset"], commit)
     infos = [one for one in (told if isinstance(told, list) else [told]) if isinstance(one, Mapping)]
     wanted = part.get("config")

@@ -12,12 +12,12 @@ import functools
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
-from openthoughts.sources.formats import FORMATS as FORMATS
-from openthoughts.sources.formats import format_of as format_of
+from openthoughts.sources.formats import format_of
 
 READ_BYTES = 16 << 20
 """Bytes of text that are read: files that are longer, or of a folder those after so many, are estimated."""
@@ -31,11 +31,23 @@ BETWEEN = re.compile(r"[\s,]*")
 HEADED = ("parquet", "arrow")
 """Formats that say how many rows there are without being read."""
 
+LARGEST_ARROW = 4 << 30
+"""Bytes of an Arrow file that is counted: its batches have to be looked at one by one."""
 
-def rows_of(files: Sequence[Path], file_format: str | None = None) -> int | None:
-    """Rows of all files together, counted or estimated; null where one of those that are opened does not tell."""
+
+class Counted(NamedTuple):
+    """A number of rows."""
+
+    rows: int
+    is_exact: bool = True
+    """Whether it was counted; else it follows from the part that was read."""
+
+
+def rows_of(files: Sequence[Path], file_format: str | None = None) -> Counted | None:
+    """Rows of all files together; null where one of those that are opened does not tell."""
     sizes = [path.stat().st_size for path in files]
     rows = opened = text = 0
+    is_exact = True
     for number, (path, size) in enumerate(zip(files, sizes, strict=True)):
         if number >= MOST_FILES or text > READ_BYTES:
             break
@@ -43,24 +55,29 @@ def rows_of(files: Sequence[Path], file_format: str | None = None) -> int | None
         counted = _counted(path, size, path.stat().st_mtime_ns, kind)
         if counted is None:
             return None
-        rows, opened = rows + counted, opened + size
+        rows, opened, is_exact = rows + counted.rows, opened + size, is_exact and counted.is_exact
         text += 0 if kind in HEADED else size
-    return round(rows * sum(sizes) / opened) if opened else rows
+    if opened == sum(sizes):
+        return Counted(rows, is_exact)
+    return Counted(round(rows * sum(sizes) / opened), is_exact=False) if rows else None
 
 
 @functools.cache
-def _counted(path: Path, size: int, modified: int, kind: str | None) -> int | None:
+def _counted(path: Path, size: int, modified: int, kind: str | None) -> Counted | None:
     """Rows of a file of this size and time of its last change."""
     try:
         if kind in HEADED:
-            return _headed(path, kind)
+            headed = _headed(path, kind) if kind == "parquet" or size <= LARGEST_ARROW else None
+            return None if headed is None else Counted(headed)
         if kind not in ("jsonl", "json", "csv", "tsv"):
             return None
         with path.open("rb") as raw:
             file = cast(IO[bytes], gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw)
             rows, whole = _json_items(file) if kind == "json" else _lines(file, kind)
-            return rows if whole or not raw.tell() else round(rows * size / raw.tell())
-    except (OSError, EOFError, ValueError, RecursionError, csv.Error):
+            if whole:
+                return Counted(rows)
+            return Counted(round(rows * size / raw.tell()), is_exact=False) if rows else None
+    except (OSError, EOFError, ValueError, RecursionError, csv.Error, zlib.error):
         return None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from openthoughts.base.cli import UserError
 from openthoughts.base.options import checked, did_you_mean
 from openthoughts.sources.connectors import CONNECTORS, Connector
+from openthoughts.sources.counts import Counted
 
 
 def written_steps(entry: Mapping[str, Any]) -> list[list[str]]:
@@ -44,7 +45,7 @@ def needs_pin(entry: Mapping[str, Any]) -> bool:
     return connector.is_locked(entry) if connector else bool(entry.get("kind") == "hub")
 
 
-def counted_rows(entry: Mapping[str, Any], noted: int | None = None) -> int | None:
+def counted_rows(entry: Mapping[str, Any], noted: int | None = None) -> Counted | None:
     """Rows of questions, or of documents, that are fetched of a catalog entry; null where only the fetch can tell.
 
     They are counted where that takes a moment; elsewhere ``noted`` is how many the lock says that the dataset has.
@@ -53,11 +54,12 @@ def counted_rows(entry: Mapping[str, Any], noted: int | None = None) -> int | No
     connector = CONNECTORS.get(entry.get("connector", ""))
     if connector is None or "passage" in entry:
         return None
-    rows = connector.counted(entry)
-    rows = noted if rows is None else rows
-    if not rows:
-        return rows
-    return int(max(min(rows, entry.get("limit", rows)), entry.get("repeat_to", 0)))
+    counted = connector.counted(entry) or (None if noted is None else Counted(noted))
+    if counted is None or not counted.rows:
+        return counted
+    limit, repeated_to = entry.get("limit"), entry.get("repeat_to") or 0
+    rows = counted.rows if limit is None else min(counted.rows, limit)
+    return Counted(int(max(rows, repeated_to)), counted.is_exact)
 
 
 def entry_problems(entry: Mapping[str, Any], path: str = "") -> list[str]:

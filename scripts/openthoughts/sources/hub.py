@@ -63,7 +63,7 @@ def hub_api() -> HfApi:
 def entry_parts(entry: Entry) -> list[Entry]:
     """The parts of an entry, each with the entry's keys where it has none of its own."""
     common = {key: value for key, value in entry.items() if key != "parts"}
-    return [{**common, **part} for part in entry.get("parts", [{}])]
+    return [{**common, **part} for part in entry.get("parts") or [{}]]
 
 
 def entry_datasets(entry: Entry) -> list[str]:

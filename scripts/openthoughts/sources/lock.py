@@ -75,10 +75,12 @@ def note_architectures(pins: Pins, models: Mapping[str, Entry], update: bool) ->
         pin = pins.get("models", {}).get(name)
         if pin is None or entry.get("kind") != "hub" or "architecture" in entry or (name in noted and not update):
             continue
-        config = hub.model_config(entry["repository"], pin["revision"])
         try:
+            config = hub.model_config(entry["repository"], pin["revision"])
             noted[name] = Architecture.from_config(config).model_dump(mode="json", exclude_unset=True)
-        except ValidationError:
+        except UserError as error:
+            log.warning("models %s: its architecture stays unknown, and so do its GPU-hours: %s", name, error)
+        except (ValidationError, TypeError):
             log.warning("models %s: its config.json does not say how fast it is: GPU-hours stay unknown", name)
 
 
@@ -101,7 +103,8 @@ def note_rows(pins: Pins, kind: str, entries: Mapping[str, Entry], renewed: Iter
                 log.warning("%ss %s: its rows stay unknown: %s", kind, name, error)
                 continue
             noted |= {} if rows is None else {name: rows}
-        rows, said = counted_rows(entry, noted.get(name)), entry.get("rows")
+        counted, said = counted_rows(entry, noted.get(name)), entry.get("rows")
+        rows = counted.rows if counted else None
         is_same = entry is fetched and "where" not in entry
         if rows and said and is_same and max(rows, said) > FAR_OFF * min(rows, said):
             told = f"the catalog says {said:,} rows, the card of its dataset {rows:,}: correct `rows`"

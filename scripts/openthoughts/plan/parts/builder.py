@@ -88,8 +88,8 @@ class Builder:
         """
         entry: dict[str, Any] = dict(getattr(self.catalog, f"{kind}s")[name])
         if kind != "model" and "rows" not in entry:
-            rows = counted_rows(entry, self.catalog.lock.get(noted_rows(kind), {}).get(name))
-            entry |= {} if rows is None else {"rows": rows}
+            counted = counted_rows(entry, self.catalog.lock.get(noted_rows(kind), {}).get(name))
+            entry |= {} if counted is None else {"rows": counted.rows}
         if kind == "model" and entry["kind"] != API:
             if "architecture" not in entry and (known := known_architecture(name, entry, self.catalog.lock)):
                 entry["architecture"] = known

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from openthoughts.base.options import Options, execution_only
 from openthoughts.base.register import Register
+from openthoughts.sources.counts import Counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,7 +93,7 @@ class Connector(Options):
         return None
 
     @classmethod
-    def counted(cls, entry: Mapping[str, Any]) -> int | None:
+    def counted(cls, entry: Mapping[str, Any]) -> Counted | None:
         """Rows that an entry reads, as far as they can be told in a moment and without a network; null elsewhere."""
         return None
 

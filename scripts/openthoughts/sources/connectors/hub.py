@@ -31,7 +31,7 @@ class Hub(TableKeys):
     def tables(self) -> list[dict[str, Any]]:
         """The keys of each part; of none where the questions stand in other datasets (``lookup``)."""
         whole = self.written()
-        parts = [{**whole, **part} for part in whole.pop("parts", [{}])]
+        parts = [{**whole, **part} for part in whole.pop("parts", None) or [{}]]
         return [part for part in parts if not part.get("lookup")]
 
     @classmethod

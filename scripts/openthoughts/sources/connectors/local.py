@@ -15,7 +15,7 @@ from pydantic import Field
 from openthoughts.base.cli import UserError
 from openthoughts.base.places import located
 from openthoughts.sources.connectors import LocalPath, TableKeys
-from openthoughts.sources.counts import rows_of
+from openthoughts.sources.counts import Counted, rows_of
 from openthoughts.sources.formats import format_of
 from openthoughts.sources.rows import Entry
 
@@ -55,7 +55,7 @@ class Local(TableKeys):
     path: LocalPath = Field(description="A file, or a folder of them.")
 
     @classmethod
-    def counted(cls, entry: Entry) -> int | None:
+    def counted(cls, entry: Entry) -> Counted | None:
         """The rows of its files; null where they cannot be read or are archives."""
         try:
             return rows_of(local_files(entry), entry.get("format"))

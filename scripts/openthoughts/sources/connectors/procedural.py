@@ -25,6 +25,7 @@ from pydantic import Field, PositiveInt
 from openthoughts.base.cli import UserError
 from openthoughts.base.options import suggestion
 from openthoughts.sources.connectors import Connector
+from openthoughts.sources.counts import Counted
 from openthoughts.sources.rows import BATCH_ROWS, Entry, Row, metadata_json, raw_batch
 from openthoughts.sources.text import answer_text, valid_text
 
@@ -133,10 +134,10 @@ class Procedural(Connector):
     package: ClassVar[str | None] = "reasoning-gym"
 
     @classmethod
-    def counted(cls, entry: Entry) -> int | None:
+    def counted(cls, entry: Entry) -> Counted | None:
         """The questions of all families."""
         sizes = [settings["size"] for settings in family_settings(entry).values()]
-        return sum(sizes) if all(isinstance(size, int) for size in sizes) else None
+        return Counted(sum(sizes)) if all(isinstance(size, int) for size in sizes) else None
 
     def read(self, revision: str | None) -> Iterator[pl.DataFrame]:
         """Yield the rows."""
