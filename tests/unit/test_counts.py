@@ -167,6 +167,16 @@ def test_the_program_that_draws_is_told_of_every_stage_before() -> None:
         assert arguments.draw_policy(needs_none, needs_none.recipes["small"].domains["math"]["drawn"]) == []
 
 
+@pytest.mark.parametrize("first", ["allowed", "fails"])
+def test_of_recipes_that_share_a_draw_the_strictest_says_whether_it_may_be_short(first: str) -> None:
+    small = CONFIG["recipes"]["small"]
+    other = {"allowed": "fails", "fails": "allowed"}[first]
+    recipes = {name: with_setting(small, "domains.math.short", how) for name, how in (("a", first), ("b", other))}
+    made = make_plan({**CONFIG, "targets": ["a", "b"], "recipes": recipes}, CATALOG)
+    drawn = {made.recipes[name].domains["math"]["drawn"] for name in "ab"}
+    assert [stage.execution["short"] for stage in drawn] == ["fails"]
+
+
 def test_whether_a_draw_may_be_short_is_part_of_no_id() -> None:
     assert set(plan().index) == set(plan(short="allowed").index)
 

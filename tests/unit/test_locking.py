@@ -111,7 +111,10 @@ def test_what_a_model_says_of_its_cost_is_noted_and_no_part_of_an_id(hub: FakeHu
     }
     hub.commit("a/model", {"config.json": json.dumps(config)})
     hub.commit("a/encoder", {"config.json": "{}"})
-    entries = {name: {"kind": "hub", "repository": f"a/{name}"} for name in ("model", "encoder")}
+    hub.commit("a/odd", {"config.json": '{"text_config": [1]}'})
+    hub.commit("a/closed", {"config.json": json.dumps(config)})
+    hub.repositories["a/closed"].gated = True
+    entries = {name: {"kind": "hub", "repository": f"a/{name}"} for name in ("closed", "encoder", "model", "odd")}
     folder = catalog(tmp_path / "catalog", models=entries)
     assert run(folder) == 0
     assert list(pins(folder)["architectures"]) == ["model"]

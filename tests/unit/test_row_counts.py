@@ -141,7 +141,7 @@ class TestFiles:
         assert counted is not None
         assert counted.rows < 1000
         assert not counted.is_exact
-        config = {**read_yaml(WORKFLOW / "config.yaml"), "targets": []}
+        config = {**read_yaml(WORKFLOW / "config.yaml"), "targets": ["own"]}
         domain = {"sources": ["own"], "select": {"by": "random", "keep": 2000}, "draw": 1000}
         config["recipes"] = {"own": {**config["recipes"]["openthoughts3"], "domains": {"math": domain}}}
         catalog = read_catalog([WORKFLOW / "catalog"])
@@ -212,6 +212,11 @@ class TestThePlan:
         told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ)
         assert ("polars" in told.stdout, "datasets" in told.stdout) == (False, False)
         assert ("pyarrow" in told.stdout) == loads
+
+
+def test_the_card_says_nothing_of_some_files_of_a_dataset() -> None:
+    part = {"dataset": "a/one", "files": "data/python/*.parquet"}
+    assert cards.told_rows({"connector": "hub", **part}, "0" * 40) is None
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from openthoughts.base.hashing import digest
 from openthoughts.base.places import located
@@ -62,6 +62,12 @@ class Builder:
             stage = Stage(kind, identifier, settings, roles, execution or {})
             self.index[kind, identifier] = stage
         return stage
+
+    def tighten(self, stage: Stage, execution: Mapping[str, str], strict: str) -> None:
+        """Run a stage that several recipes share as the strictest of them says."""
+        for key, value in execution.items():
+            if value == strict and stage.execution[key] != strict:
+                cast(dict[str, str], stage.execution)[key] = strict
 
     def fetched(self, kind: str, name: str) -> Stage:
         """A source, benchmark or model of the catalog, at the revision of the lock."""

@@ -34,7 +34,9 @@ def plan_questions(build: Builder, name: str, block: Domain) -> dict[str, Stage]
     draw: dict[str, Any] = {"count": block.drawn_count(), "seed": block.draw_seed}
     if block.fill and draw["count"] is not None:
         draw["fill"] = True
-    drawn = build.add("drawn", name, draw, {"questions": [deduplicated]}, {"short": block.short})
+    how = {"short": block.short}
+    drawn = build.add("drawn", name, draw, {"questions": [deduplicated]}, how)
+    build.tighten(drawn, how, "fails")
     return {"mixed": mixed, "limited": limited, "deduplicated": deduplicated, "drawn": drawn}
 
 

@@ -85,9 +85,8 @@ class Configuration(Options):
     )
     shard_hours: Annotated[float, Field(gt=0)] | None = execution_only(
         None,
-        description="Longest time of one shard of answers at the catalog's speed of the teacher "
-        "(tokens_per_second), for "
-        "clusters with short jobs; null uses `answers_per_shard`.",
+        description="Longest time of one shard of answers at the planned speed of the teacher, for clusters with short "
+        "jobs; null uses `answers_per_shard`.",
     )
     licences: Names | None = execution_only(
         None,
