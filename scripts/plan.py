@@ -122,10 +122,12 @@ COLUMNS = {
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    return [
-        row["stage"],
-        *(_cell(row[name], spec, quantity in row["unknown"]) for name, (quantity, spec) in COLUMNS.items()),
-    ]
+    return [row["stage"], *(_told(row, name) for name in COLUMNS)]
+
+
+def _told(row: Mapping[str, Any], name: str) -> str:
+    quantity, spec = COLUMNS[name]
+    return _cell(row[name], spec, quantity in row["unknown"])
 
 
 def _cell(value: float, spec: str, is_part: bool) -> str:
@@ -185,20 +187,28 @@ def show_arms(experiment: ExperimentPlan, measured: Measured) -> None:
         stages = experiment.arm_stages(arm)
         new = [stage for stage in stages if stage not in seen]
         added = total(estimate_stage(stage, measured).bought(together.add(stage)) for stage in new)
-        counts = [len(stages) - len(new), len(new), added.jobs, added.requests, round(added.output_tokens)]
-        rows.append([arm, *(f"{count:,}" for count in counts), f"{added.usd:,.2f}", f"{added.gpu_hours:,.1f}"])
+        (row,) = (row for row in rows_of_table({"adds": added}) if row["stage"] == "adds")
+        rows.append([arm, f"{len(stages) - len(new):,}", f"{len(new):,}", *(_told(row, name) for name in OF_AN_ARM)])
         seen |= set(new)
     print_table(["arm", "shared", "adds", "jobs", "requests", "tokens out", "$ live", "GPU-hours"], rows)
+
+
+OF_AN_ARM = ("jobs", "requests", "output_tokens", "usd_live", "gpu_hours")
+"""What is told of an arm."""
 
 
 def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int, gpu: str | None, measured: Measured) -> None:
     """Print how far dollars and GPU-hours may lie from the estimate, and the time that limits and GPUs leave."""
     print("\nThe jobs are those that a dry run lists, except its target (`all`).")
+    at_least = {quantity: "At least " if whole.unknown.get(quantity) else "" for quantity in ("usd", "gpu_hours")}
     if whole.usd:
-        print(f"${whole.usd_low:,.0f} to ${whole.usd_high:,.0f} at live prices ({', '.join(price_dates(stages))}).")
+        dates = ", ".join(price_dates(stages))
+        print(f"{at_least['usd']}${whole.usd_low:,.0f} to ${whole.usd_high:,.0f} at live prices ({dates}).")
     if whole.gpu_hours >= 1:
         of = f" of {gpu}" if gpu else ""
-        print(f"{whole.gpu_hours_low:,.0f} to {whole.gpu_hours_high:,.0f} GPU-hours{of}: ", end="")
+        print(
+            f"{at_least['gpu_hours']}{whole.gpu_hours_low:,.0f} to {whole.gpu_hours_high:,.0f} GPU-hours{of}: ", end=""
+        )
         low, high = whole.gpu_hours_low / gpus, whole.gpu_hours_high / gpus
         print(f"{low:,.1f} to {high:,.1f} hours on {gpus} GPUs that are never idle.")
     if whole.scratch_gb:

@@ -1,6 +1,11 @@
 # What jobs need: memory, time, threads, GPUs, and how a model is asked. None of it changes an output.
 from openthoughts.plan.expectations import served_entry
-from openthoughts.plan.speeds import answer_seconds, engine_gpus, tensor_parallel
+from openthoughts.plan.speeds import (
+    CONCURRENCY,
+    answer_seconds,
+    engine_gpus,
+    tensor_parallel,
+)
 from openthoughts.plan.register import inference
 
 
@@ -99,7 +104,7 @@ def asking(kind, minutes):
         "accelerator": ACCELERATOR,
         "grace": site("grace") or 20,
         "max_failed": str(MAX_FAILED),
-        "concurrency": serving(kind, "concurrency", 64),
+        "concurrency": serving(kind, "concurrency", CONCURRENCY),
         "tensor_parallel": of_model(kind, tensor_parallel),
         "data_parallel": serving(kind, "data_parallel", 1),
         "engine_args": serving(kind, "engine_args", ""),

@@ -167,16 +167,16 @@ def test_a_mistake_of_the_catalog_is_told_before_anything_runs(
 def test_parts_and_limit_that_are_null_are_not_given(section: str, tmp_path: Path) -> None:
     entry = {"connector": "hub", "domain": "math", "dataset": "a/b", "column": "q", "parts": None, "limit": None}
     (tmp_path / f"{section}.yaml").write_text(yaml.safe_dump({"one": entry}))
-    assert getattr(read_catalog([CATALOG, tmp_path]), section)["one"]["parts"] is None
+    assert getattr(read_catalog(["catalog", tmp_path]), section)["one"]["parts"] is None
 
 
 def test_a_catalog_in_another_encoding_is_told_with_its_file(tmp_path: Path) -> None:
     (tmp_path / "sources.yaml").write_bytes(b"# caf\xe9\n")
     with pytest.raises(UserError, match=r"sources.yaml is not UTF-8 text: save it as UTF-8"):
-        read_catalog([CATALOG, tmp_path])
+        read_catalog(["catalog", tmp_path])
 
 
 def test_a_key_that_is_a_list_is_told(tmp_path: Path) -> None:
     (tmp_path / "sources.yaml").write_text("? [a, b]\n: {}\n")
     with pytest.raises(UserError, match=r"the key \['a', 'b'\] is no word"):
-        read_catalog([CATALOG, tmp_path])
+        read_catalog(["catalog", tmp_path])

@@ -68,6 +68,7 @@ def test_what_is_not_known_of_a_teacher_is_told_of_everything_that_follows(
     assert found["answers"].unknown[cost] == {length, missing}
     assert found["answers"].unknown["output_tokens"] == {length}
     assert found["student"].unknown["gpu_hours"] == {length}, "a training on answers of unknown length"
+    assert found["tokenized"].unknown["disk_gb"] == {length}
     default = estimate(make_plan(default_config, catalog).recipes["openthoughts3"].stages())
     assert found["student"].gpu_hours < default["student"].gpu_hours < found["student"].gpu_hours_high
     assert found["model"].disk_gb < default["model"].disk_gb

@@ -118,6 +118,9 @@ def estimate_stage(stage: Stage, measured: Measured | None = None) -> Estimate:
     """What one stage takes, with its range."""
     measured = measured or Measured()
     result = _estimated(stage, measured)
+    if "model" in stage.inputs and served_entry(stage.input("model")).get("accelerator") == "cpu":
+        result.gpu_hours = result.gpu_hours_high = 0.0
+        result.unknown.pop("gpu_hours", None)
     low, high = measured_spread(stage, measured) or KINDS[stage.kind].spread
     result.usd_low, result.usd_high = low * result.usd, high * max(result.usd, result.usd_high)
     result.gpu_hours_low = low * result.gpu_hours
@@ -195,11 +198,9 @@ def _estimated(stage: Stage, measured: Measured) -> Estimate:
     result = _asked(stage, asks, measured) if asks else Estimate()
     result.jobs = stage.execution["shards"] + 1 if kind.asks and "shards" in stage.execution else kind.jobs
     result.scratch_gb = kind.scratch_gigabytes(stage)
-    made = kind.gigabytes(stage, measured.answer_tokens)
-    result.disk_gb += made or 0.0
-    if made is None:
-        model = stage.inputs["model"][0] if "model" in stage.inputs else stage
-        result.lacks(f"parameters of {model.settings['name']}", "disk_gb")
+    result.disk_gb += kind.gigabytes(stage, measured.answer_tokens)
+    for missing in kind.unsized(stage, measured.answer_tokens):
+        result.lacks(missing, "disk_gb")
     return _trained(stage, result, measured) if kind.trained_by else result
 
 
@@ -268,6 +269,8 @@ def _cost_of_a_request(
 ) -> float | None:
     """Dollars of a hosted model, GPU-hours of a local one; None where price or speed is not known."""
     if entry["kind"] != API:
+        if entry.get("gpu") is None:
+            return None
         seconds = tokens_out / speed.tokens_per_second if speed else engine_seconds(entry, tokens_in, tokens_out)
         return None if seconds is None else seconds * engine_gpus(entry) / 3600
     price = entry.get("price")
@@ -282,7 +285,7 @@ def _requests(stage: Stage, asks: Inference) -> int:
 
 
 def _trained(stage: Stage, result: Estimate, measured: Measured) -> Estimate:
-    """GPU-hours of a training (``openthoughts.models.performance.training_flops``)."""
+    """GPU-hours of a training (``openthoughts.models.performance.training_seconds``)."""
     model = stage.input("model")
     tokens = trained_tokens(stage, measured.answer_tokens)
     for missing in tokens.missing:

@@ -1,4 +1,4 @@
-"""Whether the students of a plan fit on the GPUs that train them."""
+"""Whether the models of a plan fit on the GPUs that serve and train them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from openthoughts.models.training_memory import TrainingMemory, training_memory
-from openthoughts.plan.register import KINDS
-from openthoughts.plan.speeds import architecture_of, gpu_of
+from openthoughts.plan.register import KINDS, inference
+from openthoughts.plan.speeds import architecture_of, gpu_of, served
 from openthoughts.plan.stages import Stage
 
 USABLE = 0.95
@@ -48,11 +48,32 @@ def memory_lines(stages: Iterable[Stage], gpu: str | None) -> Iterator[str]:
 
 
 def memory_warnings(stages: Iterable[Stage]) -> Iterator[str]:
-    """Trainings that are not expected to fit."""
+    """Models that cannot be served on their GPUs, and trainings that are not expected to fit."""
+    stages = list(stages)
+    yield from dict.fromkeys(_unserved(stages))
     for each in trainings(stages):
         needed = each.memory.total() / 2**30
         if needed > USABLE * each.has_gib:
             yield (
                 f"training {each.name} on {each.gpus} GPUs takes about {needed:,.0f} GiB on each, which has "
                 f"{each.has_gib:,.0f} ({each.memory.in_words()}): train on more GPUs, or with a lower cutoff."
+            )
+
+
+def _unserved(stages: Iterable[Stage]) -> Iterator[str]:
+    for stage in stages:
+        if inference(stage) is None:
+            continue
+        base = stage.input("model")
+        base = base.input("model") if "model" in base.inputs else base
+        model = served(base.execution)
+        if model is None or model.fits:
+            continue
+        name, gpus, heads = base.settings["name"], model.tensor_parallel, model.architecture.num_attention_heads
+        if heads % gpus:
+            yield f"{name} has {heads} heads of attention, which {gpus} GPUs cannot share evenly: fix tensor_parallel."
+        else:
+            yield (
+                f"the weights of {name} ({model.weight_bytes / 2**30:,.0f} GiB) do not fit on {gpus} GPUs of "
+                f"{model.gpu.memory_gib:,.0f} GiB: raise tensor_parallel, or quantize."
             )

@@ -35,10 +35,10 @@ class Architecture(Options):
 
     model_config = ConfigDict(extra="ignore")
 
-    num_hidden_layers: int = execution_only(description="Layers.")
-    hidden_size: int = execution_only(description="Width of the residual stream.")
-    num_attention_heads: int = execution_only(description="Heads of attention.")
-    vocab_size: int = execution_only(description="Tokens of the vocabulary.")
+    num_hidden_layers: int = execution_only(gt=0, description="Layers.")
+    hidden_size: int = execution_only(gt=0, description="Width of the residual stream.")
+    num_attention_heads: int = execution_only(gt=0, description="Heads of attention.")
+    vocab_size: int = execution_only(gt=0, description="Tokens of the vocabulary.")
     intermediate_size: Count = execution_only(None, description="Width of a dense layer's MLP.")
     num_key_value_heads: Count = execution_only(None, description="Heads whose keys and values are kept.")
     head_dim: Count = execution_only(None, description="Width of a head.")

@@ -36,6 +36,12 @@ def changing(arguments: str) -> str:
     return " ".join(sorted(shlex.join([each]) for name, each in _named(shlex.split(arguments)) if not is_free(name)))
 
 
+def arguments(text: str) -> dict[str, str]:
+    """Name -> value of every argument, the value empty where it has none."""
+    named = (each.removeprefix("--").partition("=") for _, each in _named(shlex.split(text)))
+    return {name.replace("_", "-"): value for name, _, value in named}
+
+
 def is_free(name: str) -> bool:
     """Whether an argument, without its dashes, changes no answer; ``no-`` in front of it turns one off."""
     plain = SHORT.get(name, name).replace("_", "-").partition(".")[0]

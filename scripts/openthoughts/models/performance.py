@@ -109,10 +109,15 @@ class Served:
         usable = MEMORY_USED * self.gpu.memory_gib - WORKSPACE_GIB
         return self.tensor_parallel * usable * 2**30 - self.weight_bytes
 
+    @property
+    def fits(self) -> bool:
+        """Whether the GPUs hold the weights and share the heads of attention evenly, as an engine needs it."""
+        return self.cache_bytes > 0 and self.architecture.num_attention_heads % self.tensor_parallel == 0
+
     def in_flight(self, input_tokens: float, output_tokens: float, most: float = math.inf) -> float:
         """Answers that fit in the KV cache at once, on average; at most ``most``, at least one."""
         held = self.architecture.kv_elements(input_tokens + output_tokens / 2) * self.kv_bytes
-        return max(1.0, min(most, self.cache_bytes / held))
+        return max(1.0, min(most, self.cache_bytes / held if held else most))
 
     def step_seconds(self, answers: float, context: float) -> float:
         """Seconds of a step of decoding, which gives each of ``answers`` of ``context`` tokens one more."""
@@ -152,13 +157,17 @@ class Served:
         return answers * output_tokens / (decoding + prompts)
 
 
-def smallest_tensor_parallel(model: Served) -> int | None:
-    """The fewest GPUs that hold the weights and as much again of a third of them for the KV cache; None: over 32."""
-    for size in TENSOR_PARALLEL:
+def smallest_tensor_parallel(model: Served) -> int:
+    """The fewest GPUs that hold the weights and a KV cache of a third of their size; the most where no number does.
+
+    Engines share heads of attention evenly, so the number divides them.
+    """
+    possible = [size for size in TENSOR_PARALLEL if model.architecture.num_attention_heads % size == 0]
+    for size in possible:
         each = model.shared_by(size)
         if each.cache_bytes > each.weight_bytes / 3:
             return size
-    return None
+    return possible[-1]
 
 
 def multiplying_seconds(parameters: float, gpu: Gpu) -> float:

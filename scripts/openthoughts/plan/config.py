@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -73,23 +74,28 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+WORDS = {"true": True, "false": False, "null": None}
+
+NUMBER = re.compile(r"[-+]?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
+
 PAPER = "paper"
 """The size of a configuration that is as it stands."""
 
 
 def typed(value: Any) -> Any:
-    """Values of a command line, where Snakemake hands on nested ones as text: numbers, true, false and null as such."""
+    """Values of a command line, where Snakemake hands on nested ones as text: numbers, true, false and null as such.
+
+    Other texts that YAML reads as a number or a truth (``12:30``, ``0123``, ``yes``) stay texts.
+    """
     if isinstance(value, Mapping):
         return {key: typed(item) for key, item in value.items()}
     if isinstance(value, list):
         return [typed(item) for item in value]
     if not isinstance(value, str):
         return value
-    try:
-        meant = yaml.safe_load(value)
-    except yaml.YAMLError:
-        return value
-    return meant if meant is None or isinstance(meant, bool | int | float) else value
+    if value in WORDS:
+        return WORDS[value]
+    return json.loads(value.removeprefix("+")) if NUMBER.fullmatch(value) else value
 
 
 def prepared(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,6 +108,9 @@ def prepared(config: Mapping[str, Any]) -> dict[str, Any]:
     changes = whole.pop("set", None) or {}
     if not isinstance(changes, Mapping):
         raise UserError(f"set: is {changes!r}: give a mapping of dotted paths to values.")
+    for name in ("size", "sizes", "include", "set"):
+        if name in changes:
+            raise UserError(f"set: `{name}` is read before it: give it as a key of its own, --config {name}=....")
     sized = _sized(whole)
     for path, value in changes.items():
         sized = with_setting(sized, str(path), value)

@@ -223,8 +223,8 @@ def classifier_gigabytes(stage: Stage, _: Length = answer_tokens) -> float:
     return float(4 * parameters["bucket"] * parameters["dim"] / 1e9)
 
 
-def model_gigabytes(stage: Stage, _: Length = answer_tokens) -> float | None:
-    """Disk of a model's weights, nothing for a hosted one; null where its parameters are not known."""
+def model_gigabytes(stage: Stage, _: Length = answer_tokens) -> float:
+    """Disk of a model's weights as far as it is known, nothing for a hosted one."""
     return 0.0 if stage.execution.get("kind") == API else _weights_gigabytes(stage.execution)
 
 
@@ -234,8 +234,8 @@ def tokenized_gigabytes(stage: Stage, length_of_answers: Length = answer_tokens)
     return tokens.expected * TOKENIZED_BYTES / 1e9
 
 
-def training_gigabytes(stage: Stage, _: Length = answer_tokens) -> float | None:
-    """Disk of a student's weights; null where its parameters are not known."""
+def training_gigabytes(stage: Stage, _: Length = answer_tokens) -> float:
+    """Disk of a student's weights, as far as it is known."""
     return _weights_gigabytes(stage.input("model").execution)
 
 
@@ -244,9 +244,21 @@ def checkpoint_gigabytes(stage: Stage) -> float:
     return KEPT * CHECKPOINT_BYTES * (_parameters(stage.input("model").execution) or 0.0) / 1e9
 
 
-def _weights_gigabytes(entry: Mapping[str, Any]) -> float | None:
-    parameters, size = _parameters(entry), 4 if entry.get("dtype") == "float32" else 2
-    return None if parameters is None else size * parameters / 1e9
+def unknown_weights(stage: Stage, _: Length = answer_tokens) -> set[str]:
+    """What is missing to know the disk of a model's or a student's weights."""
+    model = stage.input("model") if "model" in stage.inputs else stage
+    is_known = model.execution.get("kind") == API or _parameters(model.execution) is not None
+    return set() if is_known else {f"parameters of {model.settings['name']}"}
+
+
+def unknown_rows(stage: Stage, length_of_answers: Length = answer_tokens) -> set[str]:
+    """What is missing to know the disk of tokenised training data."""
+    return dataset_tokens(stage.input("dataset"), stage.settings["cutoff"], length_of_answers).missing
+
+
+def _weights_gigabytes(entry: Mapping[str, Any]) -> float:
+    size = 4 if entry.get("dtype") == "float32" else 2
+    return size * (_parameters(entry) or 0.0) / 1e9
 
 
 def _parameters(entry: Mapping[str, Any]) -> float | None:

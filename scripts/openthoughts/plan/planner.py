@@ -39,7 +39,7 @@ def make_plan(config: Configuration | Settings, catalog: Catalog, content: Conte
             problems.append(str(error).rstrip("."))
             return ""
 
-    build = Builder(catalog, content_or_problem, whole.shard_hours, whole.gpu)
+    build = Builder(catalog, content_or_problem, whole.shard_hours, whole.gpu, whole.accelerator)
     wanted = set(whole.targets)
     recipes = {name: recipe.resolved() for name, recipe in whole.recipes.items()}
     recipe_plans = {name: plan_recipe(build, name, recipe) for name, recipe in recipes.items() if name in wanted}

@@ -23,6 +23,8 @@ from openthoughts.plan.expectations import (
     question_tokens,
     tokenized_gigabytes,
     training_gigabytes,
+    unknown_rows,
+    unknown_weights,
 )
 from openthoughts.questions.labels import METHODS
 
@@ -172,11 +174,10 @@ class Kind:
     """The program that trains a model, on the GPUs of the stage's ``execution``."""
     jobs: int = 1
     """Jobs of a stage that has no shards."""
-    gigabytes: Callable[[Stage, Length], float | None] = lambda stage, length: 0.0
-    """Disk that a stage takes, beside the answers that it asks for; given are the lengths of answers, too.
-
-    Null where the parameters of the model that it gives or trains are not known.
-    """
+    gigabytes: Callable[[Stage, Length], float] = lambda stage, length: 0.0
+    """Disk that a stage takes, beside the answers that it asks for; given are the lengths of answers, too."""
+    unsized: Callable[[Stage, Length], set[str]] = lambda stage, length: set()
+    """What is missing to know all of that disk, each as a phrase."""
     scratch_gigabytes: Callable[[Stage], float] = lambda stage: 0.0
     """Disk that a stage takes only while it runs."""
     spread: tuple[float, float] = (0.9, 2.2)
@@ -273,13 +274,14 @@ KINDS: Mapping[str, Kind] = {
     "assessed": Kind("assessed", "assessments.parquet", asks=(VERIFYING,)),
     "filtered": Kind("filtered", "completions.parquet", version=2, label="filtered"),
     "dataset": Kind("datasets", "dataset.parquet", version=2, label="dataset rows"),
-    "model": Kind("models", "model.json", fetched="models", gigabytes=model_gigabytes),
-    "tokenized": Kind("tokenized", "statistics.json", gigabytes=tokenized_gigabytes),
+    "model": Kind("models", "model.json", fetched="models", gigabytes=model_gigabytes, unsized=unknown_weights),
+    "tokenized": Kind("tokenized", "statistics.json", gigabytes=tokenized_gigabytes, unsized=unknown_rows),
     "student": Kind(
         "students",
         "model.json",
         trained_by="train_student",
         gigabytes=training_gigabytes,
+        unsized=unknown_weights,
         scratch_gigabytes=checkpoint_gigabytes,
         spread=(0.7, 1.6),
     ),

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from openthoughts.models.architecture import Architecture
+from openthoughts.models.engine_arguments import arguments
 from openthoughts.models.model import API
 from openthoughts.models.performance import Gpu, Served, multiplying_seconds, smallest_tensor_parallel, training_seconds
 from openthoughts.plan.expectations import QUESTION_TOKENS
+
+CONCURRENCY = 64
+"""Requests in flight to a model whose entry does not say how many."""
 
 Entry = Mapping[str, Any]
 """An entry of the catalog's models, with the ``gpu`` that it is planned on where one is named."""
@@ -30,15 +33,17 @@ def engine_seconds(entry: Entry, input_tokens: float, output_tokens: float) -> f
     if output_tokens and (measured := serving.get("tokens_per_second")):
         return float(output_tokens / measured)
     model = served(entry)
+    if model is not None and not model.fits:
+        return None
     replicas = serving.get("data_parallel") or 1
     if model is not None and output_tokens:
-        most = serving["concurrency"] / replicas if serving.get("concurrency") else math.inf
+        most = (serving.get("concurrency") or CONCURRENCY) / replicas
         return output_tokens / model.tokens_per_second(input_tokens, output_tokens, most) / replicas
     if model is not None:
         return input_tokens * model.token_seconds(input_tokens) / replicas
     if output_tokens or entry.get("gpu") is None or entry.get("parameters") is None:
         return None
-    return input_tokens * multiplying_seconds(entry["parameters"], gpu_of(entry))
+    return input_tokens * multiplying_seconds(entry["parameters"], gpu_of(entry)) / engine_gpus(entry)
 
 
 def answer_seconds(entry: Entry) -> float | None:
@@ -64,14 +69,16 @@ def served(entry: Entry) -> Served | None:
     if entry["kind"] == API or entry.get("architecture") is None or entry.get("gpu") is None:
         return None
     parameters = entry.get("parameters")
+    given = arguments(entry.get("serving", {}).get("engine_args") or "")
     model = Served(
         architecture_of(entry),
         gpu_of(entry),
         dtype=entry.get("dtype") or "bfloat16",
-        quantization=entry.get("quantization"),
+        quantization=entry.get("quantization") or given.get("quantization"),
+        kv_cache_dtype=given.get("kv-cache-dtype", "auto"),
         parameters=None if parameters is None else float(parameters),
     )
-    return model.shared_by(entry.get("serving", {}).get("tensor_parallel") or smallest_tensor_parallel(model) or 1)
+    return model.shared_by(entry.get("serving", {}).get("tensor_parallel") or smallest_tensor_parallel(model))
 
 
 def engine_gpus(entry: Entry) -> int:
@@ -89,7 +96,10 @@ def tensor_parallel(entry: Entry) -> int:
 
 def missing_of_speed(name: str, entry: Entry) -> str:
     """What is missing to know the speed of the model of an entry, as a phrase."""
-    return "GPU" if entry.get("gpu") is None else f"architecture of {name}"
+    if entry.get("gpu") is None:
+        return "GPU"
+    model = served(entry)
+    return f"architecture of {name}" if model is None else f"speed of {name}, whose weights do not fit,"
 
 
 def architecture_of(entry: Entry) -> Architecture:

@@ -35,11 +35,13 @@ class Builder:
         content: ContentOf = content_of,
         shard_hours: float | None = None,
         gpu: str | None = None,
+        accelerator: str = "cuda",
     ) -> None:
         self.catalog = catalog
         self.content = content
         self.shard_hours = shard_hours
         self.gpu = gpu
+        self.accelerator = accelerator
         self.index: dict[tuple[str, str], Stage] = {}
         self._fetched: dict[tuple[str, str], Stage] = {}
         self.judgements: dict[Stage, tuple[Stage, ...]] = {}
@@ -99,6 +101,7 @@ class Builder:
         if kind == "model" and entry["kind"] != API:
             if "architecture" not in entry and (known := known_architecture(name, entry, self.catalog.lock)):
                 entry["architecture"] = known
+            entry["accelerator"] = self.accelerator
             if self.gpu is not None:
                 entry["gpu"] = self.catalog.gpus[self.gpu]
         return entry
@@ -127,7 +130,7 @@ def known_architecture(name: str, entry: Settings, lock: Mapping[str, Mapping[st
     try:
         config = json.loads((located(entry["path"]) / "config.json").read_text(encoding="utf-8"))
         return Architecture.from_config(config).model_dump(exclude_unset=True)
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return None
 
 

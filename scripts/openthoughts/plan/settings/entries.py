@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from openthoughts.base.options import Options, execution_only
@@ -51,12 +52,12 @@ class Serving(Options):
     concurrency: Positive | None = execution_only(None, description="Requests in flight.")
     requests_per_minute: Annotated[int, Field(ge=0)] | None = execution_only(None, description="Limit of the account.")
     tokens_per_minute: Annotated[int, Field(ge=0)] | None = execution_only(None, description="Limit of the account.")
-    tokens_per_second: float | None = execution_only(
+    tokens_per_second: Annotated[float, Field(gt=0)] | None = execution_only(
         None,
         description="Output tokens per second of one server, where you have measured it; else it follows from the "
         "architecture and the GPU. It makes GPU-hours, shards and time limits.",
     )
-    tokens_per_answer: float | None = execution_only(
+    tokens_per_answer: Annotated[float, Field(gt=0)] | None = execution_only(
         None, description="Expected tokens of an answer: makes costs, shards and time limits."
     )
     mode: Literal["live", "batch"] = execution_only(
@@ -67,6 +68,15 @@ class Serving(Options):
         description="Further arguments of the engine; those that may change answers are part of who the model is, and "
         "of ids.",
     )
+
+    @field_validator("engine_args")
+    @classmethod
+    def _words(cls, value: str) -> str:
+        try:
+            shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"{value!r} cannot be split into words: {str(error).lower()}") from error
+        return value
 
 
 class Endpoint(Options):
@@ -106,7 +116,7 @@ class Model(Options):
         None, description="What the API wants otherwise in the body of a request (kind api)."
     )
     licence: str = execution_only("unknown", description="Licence of the weights.")
-    parameters: float | None = execution_only(None, description="Number of parameters.")
+    parameters: Annotated[float, Field(gt=0)] | None = execution_only(None, description="Number of parameters.")
     architecture: Architecture | None = execution_only(
         None,
         description="What its config.json says, in that file's words: makes speeds and GPU-hours where no speed is "

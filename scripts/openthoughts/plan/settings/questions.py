@@ -112,7 +112,7 @@ class Select(Options):
     """Score the questions of a source and keep the best."""
 
     by: Annotated[str, OneOf(lambda: ["random", *METHODS])] = Field(description="What the questions are ranked by.")
-    keep: Annotated[float, Field(gt=0)] | None = Field(
+    keep: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         None,
         description="Questions kept in the domain, shared equally between its sources; below 1 the share kept of each "
         "source; null keeps all. Different questions with every row of each, but rows where `deduplicate.level` is "
