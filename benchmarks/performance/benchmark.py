@@ -2,8 +2,10 @@
 
 ``serving.csv`` and ``training.csv`` hold figures as they were published, each with its address: throughputs of vLLM,
 TensorRT-LLM, SGLang and NIM with the lengths of prompts and answers, and of trainings without adapters. None was
-chosen by how well it fits; left out are those without lengths, in four bits with two-level scales (NVFP4), or with
-experts spread over GPUs. ``architectures.yaml`` holds the models' ``config.json``.
+chosen by how well it fits; left out are those without lengths (such as OpenThinker-7B's training, whose card gives rows
+and hours but no tokens), in four bits with two-level scales (NVFP4), or with experts spread over GPUs. The efficiencies
+of ``openthoughts.models.performance`` are fitted to these figures; that of trainings with experts to three of them.
+``architectures.yaml`` holds the models' ``config.json``.
 """
 
 from __future__ import annotations
@@ -22,21 +24,26 @@ from openthoughts.models.performance import Gpu, Served, training_seconds
 from openthoughts.plan.catalog import read_catalog
 
 HERE = Path(__file__).resolve().parent
-MOST_SEQUENCES = {"TensorRT-LLM": 2048, "default": 256}
+MOST_SEQUENCES = {"TensorRT-LLM": 2048}
 """Requests that an engine takes at once where nothing else was set; vLLM takes 1,024 on GPUs from H100 on."""
 
 WITHIN = 1.5
 FP8_TRAINING = 1.6
-"""How much faster trainings in FP8 are than in bfloat16."""
+"""How much faster trainings in FP8 are taken to be than in bfloat16, whose peak is half as high; the plan has none."""
 
 
 def main() -> None:
-    """Compute every ratio and write the tables."""
+    """Write the tables."""
+    (HERE / "RESULTS.md").write_text(results(), encoding="utf-8")
+
+
+def results() -> str:
+    """Every ratio, in tables."""
     serving, training = every_figure()
     text = [f"{__doc__.split(':')[0]}.\n", "## Serving: output tokens per second\n", *summary(serving, "engine")]
     text += ["\n### By GPU\n", *summary(serving, "gpu"), "\n### Every figure\n", *table(serving, SERVING)]
     text += ["\n## Training: tokens per second and GPU\n", *summary(training, "gpu"), "", *table(training, TRAINING)]
-    (HERE / "RESULTS.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+    return "\n".join(text) + "\n"
 
 
 def every_figure() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

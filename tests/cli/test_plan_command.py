@@ -49,3 +49,16 @@ def test_a_budget_below_the_estimate_is_warned_about(tmp_path: Path, capsys: pyt
 def test_a_mistaken_configuration_is_told_in_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, {"targets": ["nothing"]}) == 1
     assert "there is no recipe or experiment 'nothing'" in capsys.readouterr().err
+
+
+def test_what_is_known_of_an_arm_in_part_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vary = {"base": "openthoughts3", "vary": {"answers.teacher": ["qwq-32b", "deepseek-r1"]}}
+    more = {"targets": ["teachers"], "gpu": "h100", "experiments": {"teachers": vary}}
+    assert run(tmp_path, more) == 0
+    printed = capsys.readouterr().out
+    arms = {line.split()[0]: line.split() for line in printed.splitlines() if line.startswith(("qwq-32b ", "deepseek"))}
+    assert [cell.endswith("+") for cell in arms["qwq-32b"][-2:]] == [False, False]
+    assert arms["deepseek-r1"][-2] == "?", "its dollars have no price"
+    assert arms["deepseek-r1"][-1].endswith("+"), "trainings on its answers"
+    assert "At least $" in printed
+    assert "At least 6," in printed

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from benchmarks.performance.benchmark import WITHIN, every_figure, ratio
+from benchmarks.performance.benchmark import WITHIN, every_figure, ratio, results
 
 from openthoughts.models.architecture import Architecture
 from openthoughts.models.performance import Gpu, Served, smallest_tensor_parallel
@@ -72,6 +72,10 @@ def test_three_of_four_public_figures_are_within_the_factor() -> None:
         near = [1 / WITHIN <= ratio(row) <= WITHIN for row in figures]
         assert len(figures) >= 12
         assert sum(near) / len(near) >= 0.75
+
+
+def test_the_committed_table_is_what_the_model_gives() -> None:
+    assert (ROOT / "benchmarks/performance/RESULTS.md").read_text(encoding="utf-8") == results()
 
 
 def gpu_of(name: str) -> Gpu:

@@ -2,7 +2,7 @@
 
 A roofline: a step of decoding reads every weight that it uses and the KV cache of every answer in flight once, and
 multiplies each of its tokens with the active weights; it takes as long as the slower of the two, and a fixed time. The
-prompts take time on top. The efficiencies below are what public benchmarks reach of the data sheets;
+prompts take time on top. The efficiencies below are fitted to what public benchmarks reach of the data sheets;
 ``benchmarks/performance`` sets this model beside them.
 """
 

@@ -183,8 +183,9 @@ class Kind:
     spread: tuple[float, float] = (0.9, 2.2)
     """How far dollars and GPU-hours may lie below and above the estimate, as factors.
 
-    Labels: 1,500 to 3,700 tokens in and 50 to 100 out per question. Answers and trainings: what public figures spread
-    about the plan's speeds (benchmarks/performance). Others have the spread of labels.
+    Labels: 1,500 to 3,700 tokens in and 50 to 100 out per question. Answers and trainings: what vLLM's public
+    figures, and those of trainings, spread about the plan's speeds (benchmarks/performance). Others have the spread of
+    labels.
     """
 
 
@@ -269,7 +270,7 @@ KINDS: Mapping[str, Kind] = {
     "limited": Kind("limited", label="short enough", drops=True),
     "deduplicated": Kind("deduplicated", label="deduplicated", drops=True),
     "drawn": Kind("drawn", label="drawn", nested=True, drops=True),
-    "answers": Kind("answers", "completions.parquet", label="answered", asks=(ANSWERING,), spread=(0.7, 1.6)),
+    "answers": Kind("answers", "completions.parquet", label="answered", asks=(ANSWERING,), spread=(0.7, 2.0)),
     "measured": Kind("measured", "measures.parquet", version=2),
     "assessed": Kind("assessed", "assessments.parquet", asks=(VERIFYING,)),
     "filtered": Kind("filtered", "completions.parquet", version=2, label="filtered"),
@@ -286,7 +287,7 @@ KINDS: Mapping[str, Kind] = {
         spread=(0.7, 1.6),
     ),
     "benchmark": Kind("benchmarks", fetched="benchmarks"),
-    "evaluation": Kind("evaluations", "scores.parquet", asks=(EVALUATING,), jobs=2, spread=(0.7, 1.6)),
+    "evaluation": Kind("evaluations", "scores.parquet", asks=(EVALUATING,), jobs=2, spread=(0.7, 2.0)),
     "judged": Kind("judged", "completions.parquet", asks=(JUDGING,)),
     "experiment": Kind("experiments", "scores.parquet", version=2, jobs=2),
 }
