@@ -331,3 +331,22 @@ def test_a_student_is_as_fast_as_others_of_its_base(tmp_path: Path) -> None:
     write_use(other, asked, tmp_path / "store", gpus=4, answers=2_048, output_tokens=400_000, seconds=100.0)
     found = measure(plan, tmp_path / "store", "h100").speed(stage)
     assert found and found.tokens_per_second == 4_000
+
+
+def test_the_store_says_lengths_of_any_student_of_a_base(tmp_path: Path) -> None:
+    config, _ = planned(tmp_path)
+    config = {**config, "targets": ["seeds"]}
+    config = with_setting(config, "experiments.seeds.base", "openthoughts3")
+    config = with_setting(config, "experiments.seeds.vary", {"training.seed": [7, 8, 9]})
+    plan = make_plan(config, read_catalog([ROOT / "catalog"]))
+    evaluations = [s for s in plan.index.values() if s.kind == "evaluation" and "model" in s.input("model").inputs]
+    assert len(evaluations) >= 3
+    last = evaluations[-1]
+    model, about = with_model(plan, last), {"sampling": Sampling.model_validate(last.settings["sampling"]).key()}
+    with Store(tmp_path / "store") as store:
+        for number in range(40):
+            store.append(stored(model, number, 2_000, request=json.dumps(about)))
+    measured = measure(plan, tmp_path / "store", "h100")
+    for stage in evaluations:
+        found = measured.length(stage)
+        assert found and found.rests_on == "measured on 40 answers of the store", "one student is trained"

@@ -192,13 +192,13 @@ def _partition(plan: Plan, model: Stage) -> str | None:
 
 def read_store(plan: Plan, reader: StoreReader, measured: Measured) -> None:
     """Measure the answers of the store of models of which no shard is finished and that are known here."""
-    asked: dict[str, Stage] = {}
+    asked: dict[Stage, str] = {}
     for stage in asking_stages(plan.index.values()):
         if measured.length(stage) is None:
-            asked.setdefault(model_of(stage), stage.input("model"))
-    for model, stage in asked.items():
-        partition = _partition(plan, stage)
-        rows = None if partition is None else reader.scan(partition)
+            asked[stage.input("model")] = model_of(stage)
+    known = {(model, partition) for stage, model in asked.items() if (partition := _partition(plan, stage))}
+    for model, partition in sorted(known):
+        rows = reader.scan(partition)
         if rows is None:
             continue
         for (about,), lengths in _stored(rows):
