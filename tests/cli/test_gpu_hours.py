@@ -21,10 +21,12 @@ from tests.fake_openai import MODEL
 
 from openthoughts.base import gpus
 from openthoughts.base.cli import UserError
+from openthoughts.base.files import write_text
 from openthoughts.plan.catalog import read_catalog
 from openthoughts.store import gpu_hours
 from openthoughts.store.gpu_hours import used_by_all
 from openthoughts.store.store import Store
+from openthoughts.store.usage import Usage
 
 ROOT = Path(__file__).parents[2]
 SECOND = 1 / 3600
@@ -184,6 +186,30 @@ def test_two_clients_that_start_together_see_each_other(tmp_path: Path, monkeypa
         for thread in threads:
             thread.join()
     assert sorted(outcomes) == ["refused", "started"], "there is room for one hour, not for two"
+
+
+def test_notes_of_a_later_version_are_read(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        note = tmp_path / "gpu-hours" / f"{store.writer}.json"
+        note.parent.mkdir()
+        note.write_text(json.dumps({"model": MODEL, "hours": 1.5, "reserved": 0.0, "added_later": 7}))
+        assert [use.hours for use in used_by_all(tmp_path)] == [1.5]
+        with gpu_hours.GpuMeter(store, MODEL).running(1):
+            pass
+        assert used_by_all(tmp_path)[0].hours >= 1.5, "what the client used before counts on"
+    write_text(json.dumps({"usage": {"requests": 3, "added_later": 7}}), tmp_path / "direction.json")
+    assert Usage.of(tmp_path / "direction.json") == Usage(3)
+
+
+def test_what_brought_no_tokens_is_no_answer_of_an_engine(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        meter = gpu_hours.GpuMeter(store, MODEL)
+        with meter.running(1):
+            meter.asking()
+            for tokens in (100, 0, 50, 0):
+                meter.answered(20, tokens)
+    (use,) = used_by_all(tmp_path)
+    assert (use.answers, use.output_tokens) == (2, 150)
 
 
 def test_the_rounds_of_a_client_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

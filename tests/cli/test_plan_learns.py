@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tests.fake_openai import FakeServer, Fault
 
 import plan as plan_program
 import sample_answers
+from openthoughts.costs.measured import Measured
+from openthoughts.costs.remaining import ends, left_of
 from openthoughts.models.model import Model
 from openthoughts.plan.catalog import read_catalog
 from openthoughts.plan.config import read_config
@@ -21,6 +24,7 @@ from openthoughts.plan.planner import make_plan
 from openthoughts.plan.shards import asked_shards
 from openthoughts.plan.stages import Plan, Stage
 from openthoughts.store.gpu_hours import GpuMeter, used_by_all
+from openthoughts.store.rows import FORGOTTEN
 from openthoughts.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,15 +136,39 @@ def test_a_run_in_progress_is_told_with_its_end(
     stages = with_inputs(plan, server, monkeypatch)
     few = [stage for stage in stages if stage.settings["samples"] == 1]
     answer(plan, few, tmp_path / "store")
-    now = datetime.now(UTC)
-    found = SENTENCE.search(told(own, capsys))
+    assert "are there by" not in told(own, capsys), "the clients have ended"
+    with Store(tmp_path / "store") as store:
+        answers_come(store, "qwq-32b", 39)
+        now = datetime.now(UTC)
+        found = SENTENCE.search(told(own, capsys))
     assert found
     assert found[1] == "39 answers in the last 1 minute"
     assert int(found[2]) == 3 * 39, "what both arms want is there for both"
     assert abs(end_of(found) - now - timedelta(minutes=3)) < timedelta(minutes=2)
-    later = time.time() + 2 * 3600
-    monkeypatch.setattr(time, "time", lambda: later)
-    assert "are there by" not in told(own, capsys), "nothing runs"
+    assert "are there by" not in told(own, capsys), "its client has ended"
+
+
+def test_the_end_of_what_is_asked_in_batches_is_not_told(own: Path, tmp_path: Path) -> None:
+    config, catalog = read_config([ROOT / "config.yaml", own]), read_catalog([ROOT / "catalog"])
+    with Store(tmp_path / "store") as store:
+        answers_come(store, "gpt-4o-mini", 40)
+        for mode, names in (("live", ["gpt-4o-mini"]), ("batch", [])):
+            entry = {**catalog.models["gpt-4o-mini"], "serving": {"mode": mode}}
+            plan = make_plan(config, replace(catalog, models={**catalog.models, "gpt-4o-mini": entry}))
+            left = left_of(plan, plan.index.values(), {}, Measured())
+            assert left.requests["gpt-4o-mini"] > 0
+            assert [end.model for end in ends(left, tmp_path / "store")] == names
+
+
+def answers_come(store: Store, model: str, count: int) -> None:
+    """So many answers of a model now, and beside them failures, and answers that were forgotten."""
+    for number in range(2 * count):
+        for kind, error in (("answer", None), ("refused", "refused"), (f"{FORGOTTEN}2", None)):
+            if kind != "answer" or number < count:
+                row = {"key": f"{kind}-{number}", "model_id": model, "model": model, "question_id": f"{number:032x}"}
+                row |= {"text": "x", "error": error, "answered_at": time.time_ns() // 1000}
+                store.append(row)
+    store.fold()
 
 
 def test_engines_that_have_nothing_in_the_store_yet_say_when_a_run_ends(

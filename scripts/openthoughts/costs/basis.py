@@ -22,7 +22,7 @@ def _lines(stage: Stage, measured: Measured, gpu: str | None) -> Iterator[str]:
     asks = inference(stage)
     use = asks.use.format(about=about(stage)) if asks else ""
     figure = measured.length(stage)
-    if not use and figure and figure.of_its_kind:
+    if not use and figure and figure.own:
         use = about(stage)
     whose = f"{'students of ' if 'model' in stage.input('model').inputs else ''}{base_name(stage)}"
     tokens = _length(stage, measured)

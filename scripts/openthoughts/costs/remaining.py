@@ -17,6 +17,7 @@ from openthoughts.costs.estimates import Estimate, estimate_stage
 from openthoughts.costs.measured import Measured, counted
 from openthoughts.costs.sharing import Together
 from openthoughts.models.model import Model
+from openthoughts.plan.expectations import served_entry
 from openthoughts.plan.register import inference
 from openthoughts.plan.shards import Shard
 from openthoughts.plan.stages import Plan, Stage
@@ -64,6 +65,8 @@ class Left:
     """Name of each model -> requests to it that are left, as far as they are known."""
     tokens: dict[str, float] = field(default_factory=dict)
     """Name of each model -> tokens of the answers to them."""
+    in_batches: set[str] = field(default_factory=set)
+    """Names of the models that are asked in batches, whose answers come all at once."""
 
 
 class End(NamedTuple):
@@ -91,6 +94,8 @@ def left_of(plan: Plan, stages: Iterable[Stage], there: Mapping[Stage, int], mea
         if rest.requests and (name := model_name(plan, stage)):
             left.requests[name] = left.requests.get(name, 0) + rest.requests
             left.tokens[name] = left.tokens.get(name, 0.0) + rest.output_tokens
+            if served_entry(stage.input("model")).get("serving", {}).get("mode") == "batch":
+                left.in_batches.add(name)
     return left
 
 
@@ -104,16 +109,19 @@ def model_name(plan: Plan, stage: Stage) -> str | None:
 
 
 def ends(left: Left, store: Path, now: float | None = None) -> list[End]:
-    """When the requests to each model are done that is asked now.
+    """When the requests to each model are done that is asked now, but for those that are asked in batches.
 
-    At the speed of the answers of the last hour, since the first of them; where none is in the store yet, at that of
-    the engines that run.
+    At the speed at which clients that are alive had answers in the last hour, since the first of them; where none is in
+    the store yet, at that of the engines that run.
     """
     now = time.time() if now is None else now
     lately = StoreReader(store).answered_since(now - HOUR) if (store / "store.json").exists() else {}
+    uses = used_by_all(store)
     found = []
     for name, requests in left.requests.items():
-        engines = [use for use in used_by_all(store) if use.model == name and use.reserved and use.seconds]
+        if name in left.in_batches:
+            continue
+        engines = [use for use in uses if use.model == name and use.reserved and use.seconds]
         speed = sum(use.output_tokens / use.seconds for use in engines)
         if name in lately:
             answers, first = lately[name]

@@ -52,6 +52,12 @@ class Use(NamedTuple):
     input_tokens: int = 0
     output_tokens: int = 0
 
+    @staticmethod
+    def read(path: Path) -> Use:
+        """What was noted in a file; what a later version notes besides is left out."""
+        noted = json.loads(path.read_text())
+        return Use(**{name: value for name, value in noted.items() if name in Use._fields})
+
 
 class GpuMeter:
     """Counts one client's GPU-hours against a cap (GPU-hours of all clients of the store; 0 is none)."""
@@ -98,11 +104,11 @@ class GpuMeter:
         self._asked_at = time.monotonic()
 
     def answered(self, input_tokens: int, output_tokens: int) -> None:
-        """Count an answer of the engine."""
+        """Count an answer of the engine; one without tokens is none, or one whose tokens the server did not tell."""
         use = self._use
         self._use = use._replace(
             seconds=self._before.seconds + time.monotonic() - (self._asked_at or time.monotonic()),
-            answers=use.answers + 1,
+            answers=use.answers + (output_tokens > 0),
             input_tokens=use.input_tokens + input_tokens,
             output_tokens=use.output_tokens + output_tokens,
         )
@@ -144,7 +150,7 @@ class GpuMeter:
 
     def _read_before(self) -> Use:
         """What engines that this client ran earlier have used: hours add up in its one file."""
-        return Use(**json.loads(self._path.read_text())) if self._path.exists() else self._use
+        return Use.read(self._path) if self._path.exists() else self._use
 
     def _write(self, hours: float, reserved: float) -> None:
         self._path.parent.mkdir(exist_ok=True)
@@ -154,10 +160,15 @@ class GpuMeter:
 
 def used_by_all(store: Path) -> list[Use]:
     """What each engine of a store's clients has used; only clients that live have something reserved."""
-    uses = []
+    return list(used_by_each(store).values())
+
+
+def used_by_each(store: Path) -> dict[str, Use]:
+    """The same by the clients' names, under which they write to the store."""
+    uses = {}
     for path in sorted((store / FOLDER).glob("*.json")):
-        use = Use(**json.loads(path.read_text()))
+        use = Use.read(path)
         if use.reserved and not is_present(store / "writers", path.stem):
             use = use._replace(reserved=0.0)
-        uses.append(use)
+        uses[path.stem] = use
     return uses

@@ -12,6 +12,7 @@ import polars as pl
 from openthoughts.base.cli import UserError
 from openthoughts.base.tables import Schema
 from openthoughts.store.journal import segments
+from openthoughts.store.leases import is_present
 from openthoughts.store.rows import FIRST, FORGOTTEN, ROWS, first_of_key, rank
 
 FORMAT = 1
@@ -91,18 +92,35 @@ class StoreReader:
         )
 
     def answered_since(self, when: float) -> dict[str, tuple[int, float]]:
-        """Name of each model -> requests to it that were answered since a time, and when the first of them was.
+        """Name of each model -> answers of it since a time to clients that are alive, and when the first of them came.
 
-        Times are in seconds since 1970. What is not yet folded is not there. Files written before are not read.
+        Times are in seconds since 1970. Failures and what was forgotten are no answers. What is not yet folded is not
+        there. Files written before are not read.
         """
         files = self.files()
         if not files.is_empty():
             files = files.filter(pl.col("modification_time").dt.epoch("ms") >= int(1000 * when))
         if files.is_empty():
             return {}
-        lately = self._rows_of(files).filter(pl.col("answered_at") >= int(1e6 * when))
-        of_model = lately.group_by("model").agg(pl.col("key").n_unique(), pl.col("answered_at").min() / 1e6)
-        return {name: (count, first) for name, count, first in of_model.collect().iter_rows()}
+        lately = self._rows_of(files).filter(
+            pl.col("answered_at") >= int(1e6 * when),
+            pl.col("error").is_null(),
+            ~pl.col("key").str.starts_with(FORGOTTEN),
+        )
+        of_writer = lately.group_by("model", "writer").agg(pl.col("key").n_unique(), pl.col("answered_at").min() / 1e6)
+        found: dict[str, tuple[int, float]] = {}
+        for name, writer, count, first in of_writer.collect().iter_rows():
+            if writer is not None and is_present(self.writer_folder, writer):
+                before, earliest = found.get(name, (0, first))
+                found[name] = (before + count, min(earliest, first))
+        return found
+
+    def writers_of(self, model_id: str) -> set[str]:
+        """The writers, alive or dead, that have rows of a model in the table."""
+        rows = self.scan(model_id)
+        if rows is None:
+            return set()
+        return set(rows.select(pl.col("writer").drop_nulls().unique()).collect().get_column("writer"))
 
     def index(self, model_id: str, first: str, last: str) -> pl.DataFrame:
         """What is there for a range of questions, without the texts: key, failed, size. One row per key."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,14 @@ class Usage:
         """What was noted in a table or a JSON object; one without a note counts a request per row or example."""
         if path.suffix == ".json":
             told = json.loads(path.read_text(encoding="utf-8"))
-            return Usage(**told[KEY]) if KEY in told else Usage(told["good"] + told["bad"])
+            return _usage(told[KEY]) if KEY in told else Usage(told["good"] + told["bad"])
         note = pl.read_parquet_metadata(path).get(KEY)
         if note is None:
             return Usage(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
-        return Usage(**json.loads(note))
+        return _usage(json.loads(note))
+
+
+def _usage(note: Mapping[str, int]) -> Usage:
+    """What a note says; what a later version notes besides is left out."""
+    known = {each.name for each in fields(Usage)}
+    return Usage(**{name: value for name, value in note.items() if name in known})
