@@ -24,6 +24,7 @@ CONFIG: dict[str, Any] = {
                 "math": {
                     "sources": ["notes"],
                     "select": {"by": "response_length", "model": "qwq-32b", "keep": 0.5},
+                    "short": "allowed",
                 },
                 "science": {"select": {"by": "embeddings", "model": "minilm-l6", "keep": 0.5, "examples": EXAMPLES}},
             },
