@@ -72,8 +72,9 @@ def sbatch_words(rule, wildcards, attempt):
 
     files = WatchedInput()
     files.was_read = False  # making it reads it
+    # disk_mb is by default of the input, and sbatch is not told it
     expanded = rule.expand_resources(
-        wildcards, files, attempt, skip_evaluation={"tmpdir", "launcher"}
+        wildcards, files, attempt, skip_evaluation={"tmpdir", "launcher", "disk_mb"}
     )
     resources = AskedResources(expanded.items())
     account = str(resources.get("slurm_account", "")).replace(",", " ").split()

@@ -223,7 +223,8 @@ def submit_checks(allocations: Sequence[Allocation], jobs: int | None, cluster: 
     planned: dict[str, int] = {}
     bounds: dict[str, float] = {}
     for allocation in allocations:
-        levels, told = (find(allocation.requests[0]) for find in (cluster.levels_of, cluster.limits_of))
+        asked = allocation.requests[0]
+        levels, told = cluster.levels_of(asked), cluster.limits_of(asked)
         if levels is None or told is None:
             yield skipped(subject, "sacctmgr does not tell them")
             return

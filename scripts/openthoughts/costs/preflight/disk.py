@@ -122,7 +122,7 @@ def missing_share(plan: Plan, stage: Stage) -> float:
     asks = inference(stage)
     if asks is None or asks.folder is None:
         return 1.0
-    shards = stage.execution["shards"]
+    shards: int = stage.execution["shards"]
     return sum(not Path(shard_path(plan, stage, shard)).exists() for shard in range(shards)) / shards
 
 
