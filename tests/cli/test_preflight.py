@@ -50,6 +50,15 @@ def test_a_wrong_line_of_the_profile_is_named_with_what_would_be_right(
     assert remedy in output.splitlines()[place + 1]
 
 
+def test_a_part_of_a_gpu_is_a_type_of_gpu(cluster_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (cluster_config.parent / "bin" / "sinfo").write_text(
+        "#!/bin/sh\nprintf 'cpu|up|1:00|(null)\\ngpu|up|1:00|gpu:1g.10gb:2(S:0-1),lscratch:900\\n'\n"
+    )
+    status, output = look(cluster_config, {**GOOD, "gpu_type": "1g.10gb"}, capsys)
+    assert status == 0, output
+    assert "1g.10gb in gpu" in output
+
+
 def test_a_forgetful_queue_and_a_missing_key_are_problems(
     cluster_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from openthoughts.base.places import WORKFLOW
 from openthoughts.costs.preflight.disk import quota_left
 from openthoughts.plan.config import read_config
 from openthoughts.plan.planner import make_plan
+from openthoughts.plan.shards import shard_path
 from openthoughts.plan.validation import configured
 
 CLUSTER = {"account": "", "cpu_partition": "cpu", "gpu_partition": "gpu", "gpu_type": "a100", "network_partition": ""}
@@ -181,6 +182,25 @@ def test_without_internet_access_is_skipped_not_fine(
     assert "- access to the hub, because offline: 2 datasets and models" in look(recipe, capsys, "--offline")
 
 
+def test_an_unclear_answer_of_the_hub_is_listed_and_ends_no_other_check(
+    recipe: Recipe, hub: FakeHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.use(monkeypatch, recipe.folder / "cache")
+    hub.commit("some/sums", {"rows.jsonl": "{}"})
+    hub.commit("some/teacher", {"config.json": "{}"})
+    for name in ("some/sums", "some/teacher"):
+        hub.faults.clear()
+        hub.fault(f"{name}/auth-check", times=100, status=429)
+        output = look(recipe, capsys)
+        assert re.search(
+            rf"^- access to {name} .*because the hub answers {name} with status 429; run again later$",
+            output,
+            re.MULTILINE,
+        )
+        assert line(output, "access to the hub").startswith("ok access to the hub 1 of 2 datasets and models")
+        assert "where the internet is" not in output
+
+
 @pytest.mark.parametrize(
     ("days", "word", "said"),
     [(-3, "problem", "its provider shut it down on"), (59, "warning", "in 59 days"), (61, "", "")],
@@ -235,6 +255,70 @@ def plan_of(recipe: Recipe) -> str:
     """The paths of a recipe's stages."""
     plan = make_plan(*configured(read_config([recipe.write()], "{}")))
     return " ".join(map(plan.path, plan.index.values()))
+
+
+def test_checkpoints_of_students_are_not_expected_to_lie_there_all_at_once(
+    recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = recipe.write()
+    config = yaml.safe_load(path.read_text())
+    tiny = config["recipes"]["tiny"]
+    recipes = {"one": tiny, "two": {**tiny, "answers": {**tiny["answers"], "samples": 2}}}
+    path.write_text(yaml.safe_dump({**config, "targets": ["one", "two"], "recipes": recipes}))
+    preflight.main(["--config", str(path), "--offline"])
+    told = line(capsys.readouterr().out, "disk of results, store, hub's cache, environments")
+    (expected,) = re.findall(r"at least ([\d,]+) GB expected", told)
+    assert 14 + 2 * 14 + 7 * 32 <= float(expected) <= 14 + 2 * 14 + 7 * 32 + 4, "the weights, and checkpoints once"
+    assert "; 224 GB of it are checkpoints of one training, and up to 224 GB for each further training that" in told
+
+
+def test_shards_that_are_made_are_not_expected_again(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe.sources["sums"]["rows"] = 100_000_000
+    recipe.teacher["parameters"] = 1
+
+    def expected() -> tuple[float, float]:
+        told = line(look(recipe, capsys, "--offline"), "disk of results, store, hub's cache, environments")
+        (results, store) = re.findall(r"(?:results|store) ([\d,]+)", told)
+        return float(results.replace(",", "")), float(store.replace(",", ""))
+
+    plan = make_plan(*configured(read_config([recipe.write()], "{}")))
+    (answers,) = [stage for stage in plan.index.values() if stage.kind == "answers"]
+    results, store = expected()
+    shards = answers.execution["shards"]
+    for shard in range(shards // 2):
+        made = Path(shard_path(plan, answers, shard))
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.touch()
+    share = shards // 2 / shards
+    assert expected() == (pytest.approx(results - store * share, abs=2), pytest.approx(store * (1 - share), abs=2))
+
+
+OVER = " /dev/sda1 9000000* 2000000 3000000 6days 5 0 0"
+
+
+@pytest.mark.parametrize(("flag", "whose"), [("-u", "your quota"), ("-g", "quota of group")])
+def test_who_is_over_a_quota_is_told_so_though_quota_then_fails(
+    recipe: Recipe, capsys: pytest.CaptureFixture[str], flag: str, whose: str
+) -> None:
+    program = recipe.folder / "bin" / "quota"
+    program.write_text(f"#!/bin/sh\ncase \"$*\" in *{flag}*) echo '{OVER}'; exit 1 ;; *) echo none ;; esac\n")
+    program.chmod(0o755)
+    output = look(recipe, capsys, "--offline")
+    told = line(output, "disk of results, store, hub's cache, environments")
+    assert told.startswith("problem") and re.search(rf", 0 GB left of {whose}", told)
+    assert "- quota of a project for " in output, "which nobody was asked for"
+    assert f"- {whose} for" not in output
+
+
+def test_quotas_that_nothing_tells_are_listed_as_not_checked(
+    recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = recipe.folder / "bin" / "quota"
+    program.write_text("#!/bin/sh\necho 'quota: no such filesystem' >&2; exit 1\n")
+    program.chmod(0o755)
+    output = look(recipe, capsys, "--offline")
+    for quota in ("your quota", r"quota of group \S+"):
+        assert re.search(rf"^- {quota} for \S+, because neither lfs nor quota answers$", output, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -21,25 +21,35 @@ SINFO = """case "$*" in
 esac"""
 SCONTROL = """case "$*" in
 *partition*)
-  echo "PartitionName=$4 AllowAccounts={accounts} MaxNodes=2 MaxTime=1-00:00:00 MaxMemPerNode=500000 QoS={qos}" ;;
+  echo "PartitionName=$4 AllowAccounts={accounts} MaxNodes=2 MaxTime=1-00:00:00 {memory} QoS={qos}" ;;
 *) printf 'MinJobAge = 300 sec\\nAccountingStorageEnforce = {enforced}\\n' ;;
 esac"""
 SACCTMGR = """case "$*" in
-*"show qos"*) echo 'normal|{submitted}||||gres/gpu=4|'; echo 'long|||2-00:00:00|||' ;;
-*defaultqos*) echo 'physics||normal|50|||cpu=32|' ;;
+*"show qos"*) printf 'normal||{submitted}||||gres/gpu=4|\nlong||||2-00:00:00|||\n{more}' ;;
+*defaultqos*) printf '{associations}\n' ;;
 *) echo physics ;;
 esac"""
 ENGINE = ("-A", "physics", "-p", "gpu", "-t", "600", "--mem", "100000", "--nodes=1", "--cpus-per-task=13")
 
 
 def play(
-    folder: Path, accounts: str = "ALL", qos: str = "N/A", enforced: str = "associations,limits", submitted: str = ""
+    folder: Path,
+    accounts: str = "ALL",
+    qos: str = "N/A",
+    enforced: str = "associations,limits",
+    submitted: str = "",
+    memory: str = "MaxMemPerNode=500000",
+    more: str = "",
+    associations: str = "physics||normal|50|||cpu=32|",
 ) -> None:
-    """Play a cluster of two nodes of 8 GPUs, one of them drained."""
+    """Play a cluster of two nodes of 8 GPUs, one of them drained.
+
+    ``more``: further QOS (name, flags, most jobs of a user and in all, time, TRES of a job, of a user and in all).
+    """
     commands = {
         "sinfo": SINFO,
-        "scontrol": SCONTROL.format(accounts=accounts, qos=qos, enforced=enforced),
-        "sacctmgr": SACCTMGR.format(submitted=submitted),
+        "scontrol": SCONTROL.format(accounts=accounts, qos=qos, enforced=enforced, memory=memory),
+        "sacctmgr": SACCTMGR.format(submitted=submitted, more=more, associations=associations),
         "sbatch": "echo 'sbatch: Job 1 to start at 2026-11-29T14:40:54' >&2",
     }
     for name, body in commands.items():
@@ -53,12 +63,24 @@ def look(
     *attempts: tuple[str, ...],
     jobs: int = 200,
     count: int = 1,
+    others: dict[str, tuple[int, tuple[str, ...]]] | None = None,
+    reads_input: tuple[str, ...] = (),
 ) -> tuple[int, str]:
-    """Status and output of a preflight of jobs of one rule that ask for this at their attempts."""
-    rules = {"sample_answers": count}
+    """Status and output of a preflight of jobs of one rule that ask for this at their attempts.
+
+    ``others``: further rules, with the number of their jobs and what they ask for.
+    """
+    rules = {
+        "sample_answers": (count, attempts),
+        **{name: (n, (words,)) for name, (n, words) in (others or {}).items()},
+    }
     record: dict[str, Any] = {
-        "allocations": [{"rules": rules, "attempts": [[number, words] for number, words in enumerate(attempts, 1)]}],
+        "allocations": [
+            {"rules": {name: number}, "attempts": [[attempt, words] for attempt, words in enumerate(asked, 1)]}
+            for name, (number, asked) in rules.items()
+        ],
         "unknown": {},
+        "reads_input": reads_input,
         "jobs": jobs,
     }
     path = cluster_config.parent / "allocations.json"
@@ -82,7 +104,7 @@ def test_what_fits_is_ok_and_what_cannot_be_seen_is_said(
     status, output = look(cluster_config, capsys, with_gpus(4))
     assert status == 0, output
     assert re.search(r"^ok +jobs of sample_answers +gpu: 4 a100, 13 cores, 100 GB, 10 h$", output, re.MULTILINE)
-    assert "account physics, QOS normal; up to 1 jobs are submitted at once" in output
+    assert "QOS normal, account physics (50 jobs); up to 1 jobs are submitted at once" in output
     assert "- limits of parent accounts, because sacctmgr is asked for your own associations only" in output
 
 
@@ -131,6 +153,86 @@ def test_more_jobs_at_once_than_may_be_submitted_are_a_problem(
     assert "up to 100 are submitted at once, 20 are allowed" in output
     assert "-> write `jobs: 20` in the profile" in output
     assert look(cluster_config, capsys, with_gpus(4), jobs=100, count=10)[0] == 0, "the plan has fewer jobs"
+
+
+CPU = ("-A", "physics", "-p", "cpu", "-t", "60", "--mem", "1000", "--nodes=1", "--cpus-per-task=1")
+
+
+def test_a_limit_counts_only_the_jobs_that_run_under_it(
+    cluster_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    free = "physics||normal||||cpu=32|"
+    play(cluster_config.parent, more="few||20|||||\\n", associations=free)
+    few = (*with_gpus(4), "--qos=few")
+    status, output = look(cluster_config, capsys, few, jobs=100, count=5, others={"merge_answers": (2000, CPU)})
+    assert status == 0, output
+    assert "QOS few (20 jobs), account physics, QOS normal; up to 100 jobs are submitted at once" in output
+    status, output = look(cluster_config, capsys, few, jobs=100, count=30, others={"merge_answers": (2000, CPU)})
+    assert status == 1
+    assert re.search(r"jobs at once of QOS few +up to 30 are submitted at once, 20 are allowed\n", output)
+    assert "-> write `jobs: 20` in the profile (it bounds the other jobs, too)" in output
+
+
+@pytest.mark.parametrize("last", ["physics||normal|50||||", "physics||normal|||||"])
+def test_of_several_associations_the_smallest_known_limit_is_kept(
+    cluster_config: Path, capsys: pytest.CaptureFixture[str], last: str
+) -> None:
+    play(cluster_config.parent, associations=f"physics||normal|10||||\\n{last}")
+    status, output = look(cluster_config, capsys, with_gpus(4), count=11)
+    assert status == 1
+    assert "up to 11 are submitted at once, 10 are allowed" in output
+
+
+SMALL_QOS = "few||2||1:00:00|cpu=8||\\n"
+WIDE_QOS = "wide||900||2-00:00:00|cpu=64||\\n"
+
+
+@pytest.mark.parametrize(
+    ("of_partition", "of_job", "qos", "refused"),
+    [
+        ("N/A", "wide", WIDE_QOS, []),  # the association allows 32 cores and 50 jobs, the QOS more
+        ("wide", "few", WIDE_QOS + SMALL_QOS, []),
+        ("few", "wide", WIDE_QOS + SMALL_QOS, ["QOS few"]),
+        ("few", "wide", WIDE_QOS.replace("||900", "|OverPartQOS|900") + SMALL_QOS, []),
+        ("N/A", "long", "", ["account physics"]),  # that QOS says nothing of cores and jobs
+    ],
+)
+def test_each_limit_is_that_of_the_first_level_that_sets_it(
+    cluster_config: Path,
+    capsys: pytest.CaptureFixture[str],
+    of_partition: str,
+    of_job: str,
+    qos: str,
+    refused: list[str],
+) -> None:
+    play(cluster_config.parent, qos=of_partition, more=qos)
+    words = (*with_gpus(4), "--cpus-per-task=40", f"--qos={of_job}")
+    status, output = look(cluster_config, capsys, words, count=60)
+    assert status == bool(refused), output
+    assert sorted(set(re.findall(r"cpu, (.*?) for a job", output))) == refused
+    assert re.findall(r"jobs at once of (\w+ \w+)", output) == refused
+
+
+def test_memory_that_brings_further_cores_is_no_problem_where_a_node_has_them(
+    cluster_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play(cluster_config.parent, memory="MaxMemPerCPU=4000")
+    status, output = look(cluster_config, capsys, with_gpus(4, mem="100000"))
+    assert status == 0, output
+    status, output = look(cluster_config, capsys, with_gpus(4, mem="260000"))
+    assert status == 1
+    assert "it asks for 260 GB a node, for which gpu gives a core for each 4 GB, and 64 cores a node at most" in output
+    assert "write `sample_answers: {mem_mb: 256000}`" in output
+    status, output = look(cluster_config, capsys, with_gpus(4, mem="200000"))
+    assert "asks for 50 cpu, account physics for a job allows 32" in output, "the cores that it is given count"
+
+
+def test_rules_whose_resources_read_their_input_are_not_checked_by_it(
+    cluster_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play(cluster_config.parent)
+    output = look(cluster_config, capsys, with_gpus(4), reads_input=("sample_answers",))[1]
+    assert "- what sample_answers asks for by its input, because the input is not read" in output
 
 
 def test_limits_that_the_cluster_does_not_enforce_are_no_problem(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,28 @@ def test_preflight_knows_what_every_job_that_is_submitted_will_ask_for(
     assert jobs == {rule: len(blocks) for rule, blocks in submitted.items()}
     for rule, blocks in submitted.items():
         assert found[rule] == {(job["slurm_partition"], job["runtime"], job.get("gres", "")) for job in blocks}, rule
+
+
+def test_preflight_counts_no_shard_that_is_made_and_says_whose_resources_read_their_input(
+    checkout: Checkout, long: dict[str, list[dict[str, str]]]
+) -> None:
+    dry = checkout.snakemake("--workflow-profile", "profiles/slurm", "-n")
+    shards = sorted(set(re.findall(r"results/answers/[^/ ]+/\w+/\d+-of-\d+\.parquet", dry)))[:3]
+    resources = ("--set-resources", "merge_answers:mem_mb=1000 + input.size_mb", "decontaminate:mem_mb=3000 * attempt")
+    plans = checkout.folder / "results" / "plans"
+    try:
+        for path in shards:
+            (checkout.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (checkout.folder / path).touch()
+        before = set(plans.glob("*.json"))
+        checkout.snakemake("--workflow-profile", "profiles/slurm", *resources, "--", "preflight_offline", fails=True)
+        new = [path for path in plans.glob("*.json") if path not in before]
+        (record,) = (found for found in (json.loads(path.read_text()) for path in new) if "allocations" in found)
+    finally:
+        shutil.rmtree(checkout.folder / "results")
+    counts = [allocation["rules"].get("sample_answers", 0) for allocation in record["allocations"]]
+    assert sum(counts) == len(long["sample_answers"]) - 3
+    assert record["reads_input"] == ["merge_answers"]
 
 
 def test_a_network_partition_takes_what_needs_the_internet(checkout: Checkout) -> None:

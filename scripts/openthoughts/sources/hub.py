@@ -52,6 +52,10 @@ class NotReadableError(UserError):
     """The hub does not let this user read a repository, or has none of that name."""
 
 
+class UnreachableError(UserError):
+    """There is no connection to the hub."""
+
+
 def hub_api() -> HfApi:
     """A client of the hub, or of the mirror named by HF_ENDPOINT."""
     import datasets
@@ -134,7 +138,7 @@ def user_errors(dataset: str, request: Any) -> Any:
         # The client calls it a missing local copy when the hub refuses to say what a file is.
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
         if not isinstance(cause, HfHubHTTPError):
-            raise UserError(
+            raise UnreachableError(
                 f"the hub cannot be reached for {dataset} ({type(error).__name__}): fetch it where it can."
             ) from error
         status = cause.response.status_code

@@ -6,6 +6,7 @@ for ever; so the limits of partition, nodes, account and QOS are compared too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,11 @@ class Allocation:
     rules: Mapping[str, int]
     """Rule -> number of its jobs."""
     requests: Sequence[Request]
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs of it are still to be made."""
+        return sum(self.rules.values())
 
     @property
     def subject(self) -> str:
@@ -65,8 +71,10 @@ def allocation_checks(record: Mapping[str, Any]) -> Iterator[Check]:
     allocations, cluster = read_allocations(record), limits.Cluster()
     for rule, reason in record["unknown"].items():
         yield skipped(f"jobs of {rule}", f"what they ask for cannot be told yet: {reason}")
+    for rule in record["reads_input"]:
+        yield skipped(f"what {rule} asks for by its input", "the input is not read: this is computed as if it had none")
     if not allocations:
-        yield skipped("allocations", "no job of this plan is submitted to SLURM")
+        yield skipped("allocations", "no job of this plan is still to be submitted to SLURM")
         return
     for allocation in allocations:
         yield from _checks(allocation, cluster)
@@ -82,7 +90,7 @@ def _checks(allocation: Allocation, cluster: limits.Cluster) -> Iterator[Check]:
     problems: dict[str, str] = {}
     for each in allocation.requests:
         problems.update(_beyond(allocation, each, place) if place else ())
-        problems.update(_beyond_account(allocation, each, cluster))
+        problems.update(_beyond_account(allocation, place.given(each) if place else each, cluster))
         said = said_by("sbatch", "--test-only", *each.words, "--wrap", "true")
         if said is None:
             yield skipped("sbatch --test-only", "sbatch does not answer")
@@ -125,13 +133,21 @@ def _beyond(allocation: Allocation, asked: Request, place: limits.Partition) -> 
             f"{place.name} allows {place.most_cpus:g} cores a node",
             f"set `set-threads: {{{allocation.rule}: {place.most_cpus:g}}}` in the profile",
         )
-    memory = place.most_memory(asked.cpus)
+    memory, told = place.most_memory, ""
     if memory is not None and asked.memory > memory:
+        told = f"{place.name} allows {gigabytes(memory)}"
+    given, each, cores = place.given(asked), place.memory_of_a_core, place.cores_of_a_node
+    if each and asked.cpus <= cores < given.cpus:
+        memory, given = min(each * cores, memory or math.inf), asked
+        told = told or (
+            f"for which {place.name} gives a core for each {gigabytes(each)}, and {cores:g} cores a node at most"
+        )
+    if told and memory is not None:
         yield (
-            f"{which} asks for {gigabytes(asked.memory)} a node, {place.name} allows {gigabytes(memory)}",
+            f"{which} asks for {gigabytes(asked.memory)} a node, {told}",
             f"write `{allocation.growing('mem_mb', memory, first.memory)}` {SETTING}",
         )
-    yield from _no_node(allocation, asked, place)
+    yield from _no_node(allocation, given, place)
 
 
 def _no_node(allocation: Allocation, asked: Request, place: limits.Partition) -> Iterator[tuple[str, str]]:
@@ -182,39 +198,53 @@ def _beyond_account(allocation: Allocation, asked: Request, cluster: limits.Clus
     if cluster.enforced is False:
         return
     for limit in cluster.limits_of(asked) or ():
-        if limit.minutes is not None and (asked.minutes or 0) > limit.minutes:
-            line = allocation.growing("runtime", limit.minutes, allocation.requests[0].minutes or limit.minutes)
+        if not limits.exceeded(asked, limit):
+            continue
+        if limit.what == "minutes":
+            line = allocation.growing("runtime", limit.most, allocation.requests[0].minutes or limit.most)
             yield (
-                f"attempt {asked.attempt} asks for {hours(asked.minutes)}, {limit.of} allows {hours(limit.minutes)}",
+                f"attempt {asked.attempt} asks for {hours(asked.minutes)}, {limit.of} allows {hours(limit.most)}",
                 f"write `{line}` {SETTING}, or name a QOS of longer jobs",
             )
-        for what, whose, most in limits.exceeded(asked, limit):
-            yield f"attempt {asked.attempt} asks for {what}, {whose} allows {most}", "ask for less, or name another QOS"
+        else:
+            yield (
+                f"attempt {asked.attempt} asks for {asked.tres()[limit.what]:g} {limit.what},"
+                f" {limit.of} for {limit.whose} allows {limit.most:g}",
+                "ask for less, or name another QOS",
+            )
 
 
 def submit_checks(allocations: Sequence[Allocation], jobs: int | None, cluster: limits.Cluster) -> Iterator[Check]:
-    """Whether as many jobs may be submitted at once as the profile says (``jobs``)."""
+    """Whether as many jobs may be submitted at once as the profile says (``jobs``); each limit counts its own."""
     subject = "limits of account and QOS"
-    planned = sum(sum(allocation.rules.values()) for allocation in allocations)
-    at_once = min(planned, jobs) if jobs else planned
     if cluster.enforced is False:
         yield Check(subject, "the cluster does not enforce any")
         return
-    found: dict[str, float | None] = {}
+    planned: dict[str, int] = {}
+    bounds: dict[str, float] = {}
     for allocation in allocations:
         asked = allocation.requests[0]
-        told = cluster.limits_of(asked)
-        if told is None:
+        levels, told = cluster.levels_of(asked), cluster.limits_of(asked)
+        if levels is None or told is None:
             yield skipped(subject, "sacctmgr does not tell them")
             return
-        found.update({limit.of: limit.submitted for limit in told})
-    below = {of: most for of, most in found.items() if most is not None and at_once > most}
+        for name in dict.fromkeys(member.name for level in levels for member in level):
+            planned[name] = planned.get(name, 0) + allocation.jobs
+        for limit in told:
+            if limit.what == "jobs":
+                bounds[limit.of] = min(limit.most, bounds.get(limit.of, limit.most))
+    everything = sum(allocation.jobs for allocation in allocations)
+    at_once = {of: min(count, jobs or count) for of, count in planned.items()}
+    below = {of: most for of, most in bounds.items() if at_once[of] > most}
     for of, most in below.items():
+        others = " (it bounds the other jobs, too)" if planned[of] < everything else ""
         yield Check(
             f"jobs at once of {of}",
-            f"up to {at_once:,} are submitted at once, {most:,.0f} are allowed",
-            f"write `jobs: {most:.0f}` in the profile",
+            f"up to {at_once[of]:,} are submitted at once, {most:,.0f} are allowed",
+            f"write `jobs: {most:.0f}` in the profile{others}",
         )
     if not below:
-        yield Check(subject, f"{', '.join(found) or 'none is set'}; up to {at_once:,} jobs are submitted at once")
+        names = [f"{of} ({bounds[of]:,.0f} jobs)" if of in bounds else of for of in planned]
+        most_jobs = min(everything, jobs or everything)
+        yield Check(subject, f"{', '.join(names) or 'none is set'}; up to {most_jobs:,} jobs are submitted at once")
     yield skipped("limits of parent accounts", "sacctmgr is asked for your own associations only")

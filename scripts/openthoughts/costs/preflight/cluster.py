@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from openthoughts.costs.preflight.checks import Check, output_of, skipped
+from openthoughts.costs.preflight.requests import gpus_of
 
 LONGEST_POLL = 180
 """Seconds between two looks at a job's state at most, which `squeue` must remember an ended job for."""
@@ -47,7 +48,7 @@ def cluster_checks(cluster: Cluster) -> Iterator[Check]:
             yield Check(subject, f"{name} is {states[name]}", "wait until it is up, or name another one")
         else:
             yield Check(subject, f"{name}, jobs of up to {limits[name]}")
-    gpus = {gpu for name, _, _, gres in rows if name == cluster.gpu_partition for gpu in gpu_types(gres)}
+    gpus = {gpu for name, _, _, gres in rows if name == cluster.gpu_partition for gpu in gpus_of(gres) if gpu}
     if cluster.gpu_partition in states and cluster.gpu_type:
         known = ", ".join(sorted(gpus)) or "none"
         if cluster.gpu_type in gpus:
@@ -60,11 +61,6 @@ def cluster_checks(cluster: Cluster) -> Iterator[Check]:
             )
     yield account_check(cluster.account)
     yield status_check()
-
-
-def gpu_types(gres: str) -> set[str]:
-    """The types of GPUs in SLURM's words, such as ``gpu:a100:8(S:0-1),lscratch:900``."""
-    return set(re.findall(r"gpu:([A-Za-z][\w.]*)", gres))
 
 
 def account_check(account: str) -> Check:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import getpass
+import grp
 import multiprocessing
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +16,11 @@ from pathlib import Path
 
 from openthoughts.base.environments import environments_folder
 from openthoughts.costs.estimates import COPIES_OF_AN_ANSWER, estimate_stage
-from openthoughts.costs.preflight.checks import Check, output_of, skipped
+from openthoughts.costs.preflight.checks import Check, said_by, skipped
 from openthoughts.plan.expectations import answer_tokens
-from openthoughts.plan.register import FETCHED, KINDS
-from openthoughts.plan.stages import Plan
+from openthoughts.plan.register import FETCHED, KINDS, inference
+from openthoughts.plan.shards import shard_path
+from openthoughts.plan.stages import Plan, Stage
 from openthoughts.sources.entries import fetched_entry
 
 MOST_NAMES = 4
@@ -76,12 +79,19 @@ class Place:
     name: str
     path: Path
     gigabytes: float = 0.0
+    scratch: list[float] = field(default_factory=list)
+    """Gigabytes of the checkpoints of each training, which are free again after it."""
     unknown: set[str] = field(default_factory=set)
     """What takes room of an unknown size."""
 
+    @property
+    def needed(self) -> float:
+        """Gigabytes that must be there at least: those that stay, and the checkpoints of the largest training."""
+        return self.gigabytes + max(self.scratch, default=0.0)
+
 
 def places(plan: Plan, store: Path, unbuilt: Sequence[str]) -> list[Place]:
-    """The folders that a plan writes to; what is made already takes nothing more.
+    """The folders that a plan writes to; what is made already takes nothing more, shards that are made included.
 
     ``unbuilt``: the environments that are still to be built.
     """
@@ -93,18 +103,27 @@ def places(plan: Plan, store: Path, unbuilt: Sequence[str]) -> list[Place]:
         if Path(plan.path(stage)).exists():
             continue
         each, made = estimate_stage(stage), KINDS[stage.kind].gigabytes(stage, answer_tokens) or 0.0
-        asked = each.disk_gb - made
-        answers.gigabytes += asked / COPIES_OF_AN_ANSWER
-        results.gigabytes += made + each.scratch_gb + asked * (COPIES_OF_AN_ANSWER - 1) / COPIES_OF_AN_ANSWER
+        copy = (each.disk_gb - made) / COPIES_OF_AN_ANSWER
+        lacking = missing_share(plan, stage)
+        answers.gigabytes += copy * lacking
+        results.gigabytes += made + copy * (lacking + COPIES_OF_AN_ANSWER - 2)  # the shards, and what is made of them
+        results.scratch += [each.scratch_gb] if each.scratch_gb else []
         for place in (results, answers):
             place.unknown |= each.unknown.get("disk_gb", set())
         entry = fetched_entry(stage.settings.get("entry", {}))
         if stage.kind in FETCHED and entry.get("connector") == "hub":
             cache.unknown.add(f"files of {stage.settings['name']}")
     engines.unknown |= {f"environment {name}" for name in unbuilt}
-    return [
-        place for place in (results, answers, cache, engines) if place.gigabytes or place.unknown or place is results
-    ]
+    return [place for place in (results, answers, cache, engines) if place.needed or place.unknown or place is results]
+
+
+def missing_share(plan: Plan, stage: Stage) -> float:
+    """The share of a stage's shards that are still to be made; 1 for a stage without shards."""
+    asks = inference(stage)
+    if asks is None or asks.folder is None:
+        return 1.0
+    shards: int = stage.execution["shards"]
+    return sum(not Path(shard_path(plan, stage, shard)).exists() for shard in range(shards)) / shards
 
 
 def existing(folder: Path) -> Path:
@@ -124,15 +143,15 @@ def disk_checks(plan: Plan, store: Path, unbuilt: Sequence[str] = ()) -> Iterato
         folder = existing(group[0].path)
         room, unasked = _room(folder)
         yield _disk_check(group, room)
-        if unasked:
-            yield skipped(f"quota of {folder}", unasked)
+        for quota, why in unasked.items():
+            yield skipped(f"{quota} for {folder}", why)
 
 
 def _disk_check(group: Sequence[Place], room: Mapping[str, float]) -> Check:
     """One file system: what is expected on it, and the room that it has."""
     subject = f"disk of {', '.join(place.name for place in group)}"
-    needed = sum(place.gigabytes for place in group)
-    parts = [f"{place.name} {place.gigabytes:,.0f}" for place in group if place.gigabytes]
+    needed = sum(place.needed for place in group)
+    parts = [f"{place.name} {place.needed:,.0f}" for place in group if place.needed]
     told = f" ({', '.join(parts)})" if len(parts) > 1 else ""
     unknown = sorted(set().union(*(place.unknown for place in group)))
     least = "at least " if unknown else ""
@@ -140,24 +159,51 @@ def _disk_check(group: Sequence[Place], room: Mapping[str, float]) -> Check:
     if unknown:
         more = f" and {len(unknown) - MOST_NAMES} more" if len(unknown) > MOST_NAMES else ""
         found += f"; size unknown: {', '.join(unknown[:MOST_NAMES])}{more}"
+    scratch = [gb for place in group for gb in place.scratch]
+    if len(scratch) > 1:
+        found += (
+            f"; {max(scratch):,.0f} GB of it are checkpoints of one training, and up to {max(scratch):,.0f} GB for each"
+            " further training that runs at the same time"
+        )
     if any(needed > gb for gb in room.values()):
         paths = ", ".join(str(place.path) for place in group)
         return Check(subject, found, f"make room, or set `results:` or `store:` to a larger disk than that of {paths}")
     return Check(subject, found)
 
 
-def _room(folder: Path) -> tuple[dict[str, float], str]:
-    """Gigabytes that a file system has left, by what bounds them; and why the quota could not be asked, if so."""
+def _room(folder: Path) -> tuple[dict[str, float], dict[str, str]]:
+    """Gigabytes that a file system has left, by what bounds them; and which quotas were not asked, each with why."""
     room = {"free": shutil.disk_usage(folder).free / 1e9}
-    user = getpass.getuser()
-    lustre = output_of("lfs", "quota", "-q", "-u", user, str(folder))
-    told = lustre if lustre is not None else output_of("quota", "--no-wrap", f"--filesystem={folder}")
-    if told is None:
-        return room, "neither lfs nor quota answers"
-    left = quota_left(told)
-    if left is not None:
-        room["left of your quota"] = left
-    return room, ""
+    group, unasked = group_of(folder), {}
+    for quota, flag, name in (("your quota", "-u", getpass.getuser()), (f"quota of group {group}", "-g", group)):
+        told = _told("lfs", "quota", "-q", flag, name, str(folder))
+        if told is None:
+            told = _told("quota", "--no-wrap", flag, name, f"--filesystem={folder}")
+        left = quota_left(told or "")
+        if told is None:
+            unasked[quota] = "neither lfs nor quota answers"
+        elif left is not None:
+            room[f"left of {quota}"] = left
+    unasked["quota of a project"] = "it is not asked for"
+    return room, unasked
+
+
+def group_of(folder: Path) -> str:
+    """The group that new files of a folder belong to: the folder's where it hands it down, else this process's."""
+    there = folder.stat()
+    number = there.st_gid if there.st_mode & stat.S_ISGID else os.getegid()
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def _told(*command: str) -> str | None:
+    """What a command says of a quota; null where there is none. ``quota`` fails, too, where a quota is exceeded."""
+    said = said_by(*command)
+    if said is None or (said.status and quota_left(said.output) is None):
+        return None
+    return said.output
 
 
 def quota_left(told: str) -> float | None:

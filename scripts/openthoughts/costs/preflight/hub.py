@@ -51,9 +51,9 @@ def repositories(plan: Plan) -> dict[tuple[str, str], str]:
 def access_checks(plan: Plan, offline: bool) -> Iterator[Check]:
     """Whether the hub lets this user read what is still to be fetched: gated datasets and models want terms accepted.
 
-    Nothing is downloaded. Where the hub cannot be reached, nothing is said of it.
+    Nothing is downloaded. Those of which the hub does not say are skipped one by one, all where it cannot be reached.
     """
-    from openthoughts.sources.hub import NotReadableError, check_access
+    from openthoughts.sources.hub import NotReadableError, UnreachableError, check_access
 
     subject, wanted = "access to the hub", repositories(plan)
     if not wanted:
@@ -61,16 +61,22 @@ def access_checks(plan: Plan, offline: bool) -> Iterator[Check]:
     if offline:
         yield skipped(subject, f"offline: {len(wanted)} datasets and models are still to be fetched")
         return
-    refused = 0
+    answered, readable = 0, 0
     for (repository, kind), name in wanted.items():
         try:
             check_access(repository, kind)
+            answered, readable = answered + 1, readable + 1
         except NotReadableError as error:
-            refused += 1
+            answered += 1
             found, _, remedy = str(error).rstrip(".").rpartition(": ")
             yield Check(f"access to {repository}", f"{found} ({name})", remedy)
         except UserError as error:
-            yield skipped(subject, str(error).partition(": ")[0], "run where the internet is")
-            return
-    if not refused:
-        yield Check(subject, f"all {len(wanted)} datasets and models that are still to be fetched can be read")
+            why = str(error).partition(": ")[0]
+            if isinstance(error, UnreachableError) and not answered:
+                yield skipped(subject, why, "run where the internet is")
+                return
+            answered += not isinstance(error, UnreachableError)
+            yield skipped(f"access to {repository} ({name})", why, "run again later")
+    if readable:
+        share = f"all {readable}" if readable == len(wanted) else f"{readable} of {len(wanted)}"
+        yield Check(subject, f"{share} datasets and models that are still to be fetched can be read")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import getpass
+import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from openthoughts.costs.preflight.checks import output_of
 from openthoughts.costs.preflight.requests import Request, gpus_of, megabytes, minutes_of, number, tres_of
@@ -53,12 +54,26 @@ class Partition:
         """Most cores of a job on one node; null for no limit."""
         return number(self.settings.get("MaxCPUsPerNode"))
 
-    def most_memory(self, cpus: int) -> float | None:
-        """Most memory (MB) of a job of so many cores on one node; null for no limit."""
-        whole = megabytes(self.settings.get("MaxMemPerNode", ""))
-        each = megabytes(self.settings.get("MaxMemPerCPU", ""))
-        found = [most for most in (whole, each * cpus if each else None) if most]
-        return min(found, default=None)
+    @property
+    def most_memory(self) -> float | None:
+        """Most memory (MB) of a job on one node; null for no limit."""
+        return megabytes(self.settings.get("MaxMemPerNode", "")) or None
+
+    @property
+    def memory_of_a_core(self) -> float | None:
+        """Memory (MB) for which SLURM gives a job one core at least; null where it gives none for memory."""
+        return megabytes(self.settings.get("MaxMemPerCPU", "")) or None
+
+    @property
+    def cores_of_a_node(self) -> float:
+        """Most cores that a job can have on one node."""
+        largest = max((node.cpus for node in self.nodes), default=0)
+        return min(largest, self.most_cpus or largest)
+
+    def given(self, request: Request) -> Request:
+        """What SLURM makes of a request: cores for its memory, too (``MaxMemPerCPU`` in ``man slurm.conf``)."""
+        each = self.memory_of_a_core
+        return request if each is None else replace(request, cpus=max(request.cpus, math.ceil(request.memory / each)))
 
     def refuses_account(self, account: str) -> bool:
         """Whether the partition is not for an account."""
@@ -70,18 +85,48 @@ class Partition:
 
 @dataclass(frozen=True)
 class Limit:
-    """What an association or a QOS allows; null and empty where it says nothing."""
+    """What a job may not exceed."""
 
     of: str
-    submitted: float | None
-    """Most jobs that wait or run at once."""
-    minutes: float | None
-    tres: tuple[tuple[str, Mapping[str, float]], ...]
-    """Resources that one job may not exceed, and whose they are."""
+    """The association or QOS that sets it."""
+    whose: str
+    """What it counts: a job, a user's jobs, all jobs."""
+    what: str
+    """``minutes``, ``jobs`` (that wait or run) or a trackable resource."""
+    most: float
 
+
+@dataclass(frozen=True)
+class Level:
+    """An association or a QOS that a job runs under, and SLURM's own words of what it allows."""
+
+    name: str
+    row: Mapping[str, str]
+
+    def limits(self) -> Iterator[Limit]:
+        """Those that it sets."""
+        for column, (whose, what) in COLUMNS.items():
+            told = self.row.get(column, "")
+            if what == "minutes":
+                found = {what: minutes_of(told)}
+            else:
+                found = {what: number(told)} if what else dict(tres_of(told))
+            yield from (Limit(self.name, whose, each, most) for each, most in found.items() if most is not None)
+
+
+COLUMNS = {
+    "maxwall": ("a job", "minutes"),
+    "maxtres": ("a job", ""),
+    "maxtrespu": ("a user", ""),
+    "grptres": ("all its jobs", ""),
+    "maxsubmit": ("a user", "jobs"),
+    "maxsubmitpu": ("a user", "jobs"),
+    "grpsubmit": ("all its jobs", "jobs"),
+}
+"""Column of an association or a QOS -> whose limit it is, and of what; empty: of trackable resources."""
 
 ASSOCIATION = ("account", "partition", "defaultqos", "maxsubmit", "grpsubmit", "maxwall", "maxtres", "grptres")
-QOS = ("name", "maxsubmitpu", "grpsubmit", "maxwall", "maxtres", "maxtrespu", "grptres")
+QOS = ("name", "flags", "maxsubmitpu", "grpsubmit", "maxwall", "maxtres", "maxtrespu", "grptres")
 
 
 class Cluster:
@@ -110,28 +155,58 @@ class Cluster:
             self._rows[what] = _accounting(what, columns)
         return self._rows[what]
 
-    def limits_of(self, request: Request) -> list[Limit] | None:
-        """The limits of the associations and QOS that a job runs under; null where accounting does not tell them."""
+    def levels_of(self, request: Request) -> list[list[Level]] | None:
+        """What limits a job, the first level that sets a limit before the others: partition's QOS, job's, association.
+
+        A level has several members where it cannot be told which is the job's. Null where accounting does not tell.
+        The order is that of https://slurm.schedmd.com/resource_limits.html; ``OverPartQOS`` changes it.
+        """
         associations = self.accounting("assoc", ASSOCIATION)
         if associations is None:
             return None
-        named = request.account.lower()
-        own = [
-            row
-            for row in associations
-            if (not named or row["account"].lower() == named) and row["partition"] in ("", request.partition)
-        ]
-        columns = {"a job": "maxtres", "the account": "grptres"}
-        found = [_limit(f"account {row['account']}", row, columns) for row in own]
-        names = {request.qos} if request.qos else {row["defaultqos"] for row in own if row["defaultqos"]}
+        own = _own(associations, request)
+        of_job = {request.qos} if request.qos else {row["defaultqos"] for row in own if row["defaultqos"]}
         place = self.partition(request.partition)
-        if place and place.settings.get("QoS", "N/A") not in ("N/A", ""):
-            names.add(place.settings["QoS"])
-        columns = {"a job": "maxtres", "a user": "maxtrespu", "all its jobs": "grptres"}
-        for row in self.accounting("qos", QOS) or ():
-            if row["name"] in names:
-                found.append(_limit(f"QOS {row['name']}", row, columns))
-        return found
+        of_place = {place.settings.get("QoS", "")} - {"", "N/A"} if place else set()
+        rows = self.accounting("qos", QOS) if of_job | of_place else []
+        if rows is None:
+            return None
+        named = [[row for row in rows if row["name"] in names] for names in (of_place, of_job)]
+        if any("overpartqos" in row["flags"].lower() for row in named[1]):
+            named.reverse()
+        levels = [[Level(f"QOS {row['name']}", row) for row in each] for each in named]
+        return [each for each in (*levels, [Level(_name(row), row) for row in own]) if each]
+
+    def limits_of(self, request: Request) -> list[Limit] | None:
+        """The limits of account and QOS that hold for a job; null where accounting does not tell them.
+
+        Of each, the first level that sets it; of several members of a level, the smallest.
+        """
+        levels = self.levels_of(request)
+        if levels is None:
+            return None
+        found: dict[tuple[str, str], Limit] = {}
+        for level in levels:
+            set_here: dict[tuple[str, str], Limit] = {}
+            for limit in (limit for member in level for limit in member.limits()):
+                key = limit.whose, limit.what
+                set_here[key] = min(limit, set_here.get(key, limit), key=lambda each: each.most)
+            found = {**set_here, **found}
+        return list(found.values())
+
+
+def _own(associations: Sequence[Mapping[str, str]], request: Request) -> list[Mapping[str, str]]:
+    """The associations that a job may run under: that of its partition comes before that of the whole account."""
+    named = request.account.lower()
+    of_account = [row for row in associations if not named or row["account"].lower() == named]
+    special = {row["account"] for row in of_account if row["partition"] == request.partition}
+    return [row for row in of_account if row["partition"] == (request.partition if row["account"] in special else "")]
+
+
+def _name(association: Mapping[str, str]) -> str:
+    """What an association is called."""
+    where = f" in {association['partition']}" if association["partition"] else ""
+    return f"account {association['account']}{where}"
 
 
 def _partition(name: str) -> Partition | None:
@@ -161,19 +236,8 @@ def _accounting(what: str, columns: tuple[str, ...]) -> list[dict[str, str]] | N
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _limit(of: str, row: Mapping[str, str], columns: Mapping[str, str]) -> Limit:
-    """A limit of a row; ``columns``: whose resources a column holds."""
-    submitted = [number(row.get(key)) for key in ("maxsubmit", "maxsubmitpu", "grpsubmit")]
-    most = min((each for each in submitted if each is not None), default=None)
-    return Limit(
-        of, most, minutes_of(row["maxwall"]), tuple((whose, tres_of(row[key])) for whose, key in columns.items())
-    )
-
-
-def exceeded(request: Request, limit: Limit) -> Iterator[tuple[str, str, str]]:
-    """What of a job is beyond a limit: what it asks, whose limit, and the limit, in words."""
-    for whose, tres in limit.tres:
-        for name, most in tres.items():
-            asked = request.tres().get(name, 0.0)
-            if asked > most:
-                yield f"{asked:g} {name}", f"{limit.of} for {whose}", f"{most:g}"
+def exceeded(request: Request, limit: Limit) -> bool:
+    """Whether a single job is beyond a limit of its time or its resources."""
+    if limit.what == "minutes":
+        return (request.minutes or 0.0) > limit.most
+    return request.tres().get(limit.what, 0.0) > limit.most
