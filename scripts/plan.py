@@ -212,7 +212,7 @@ def show_ranges(whole: Estimate, stages: Sequence[Stage], gpus: int, gpu: str | 
         low, high = whole.gpu_hours_low / gpus, whole.gpu_hours_high / gpus
         print(f"{low:,.1f} to {high:,.1f} hours on {gpus} GPUs that are never idle.")
     if whole.scratch_gb:
-        print(f"Up to {whole.scratch_gb:,.1f} GB more while students are trained, for their checkpoints.")
+        print(f"Up to {whole.scratch_gb:,.1f} GB more while a student is trained, for its checkpoints.")
     for line in memory_lines(stages, gpu):
         print(f"{line}.")
     for model, hours in request_hours(stages, measured).items():

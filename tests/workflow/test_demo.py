@@ -191,7 +191,7 @@ def test_the_plan_foretold_what_it_took(demo: Demo, monkeypatch: pytest.MonkeyPa
         took = Spent()
         for stage in plan.index.values():
             if stage.kind == kind:
-                took += spent(demo.results / stage.folder, demo.results / "usage")
+                took += spent(demo.results / stage.folder, demo.results / "usage", shards=stage.execution.get("shards"))
         for quantity in ("requests", "input_tokens", "output_tokens"):
             ratios[kind, quantity] = getattr(foretold[kind], quantity) / getattr(took, quantity)
     written = sum(path.stat().st_size for path in demo.results.rglob("*") if path.is_file() and not path.is_symlink())

@@ -61,7 +61,7 @@ class Estimate:
     usd_batch: float = 0.0
     gpu_hours: float = 0.0
     disk_gb: float = 0.0
-    scratch_gb: float = 0.0  # disk that is free again when the stages are made
+    scratch_gb: float = 0.0  # disk of the stage that takes the most only while it runs; of several, one runs at a time
     usd_low: float = 0.0
     usd_high: float = 0.0
     gpu_hours_low: float = 0.0
@@ -72,7 +72,9 @@ class Estimate:
 
     def __iadd__(self, other: Estimate) -> Estimate:
         for each in fields(self):
-            if each.name == "unknown":
+            if each.name == "scratch_gb":
+                self.scratch_gb = max(self.scratch_gb, other.scratch_gb)
+            elif each.name == "unknown":
                 for quantity, missing in other.unknown.items():
                     self.unknown.setdefault(quantity, set()).update(missing)
             else:
