@@ -135,7 +135,7 @@ class Measured:
         own = _usable(self.lengths.get((model, stage.kind, about(stage)), {}), limit)
         if own.answers >= FEWEST:
             return self._figure(own, stage, own=True)
-        if stage.kind in ("answers", "evaluation"):
+        if asks.lengths_by_model:
             of_model = [lengths for key, lengths in self.lengths.items() if key[:2] == (model, stage.kind)]
             every = sum((_usable(each, limit) for each in of_model), Lengths())
             if every.answers >= FEWEST:
