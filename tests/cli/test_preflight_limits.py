@@ -1,6 +1,6 @@
 """What ``snakemake preflight`` finds of jobs that a cluster would refuse, or leave waiting; its commands are played.
 
-``tests/slurm/test_preflight.py`` asks a real one, which has no accounting.
+``tests/slurm/test_preflight_on_a_cluster.py`` asks a real one, which has no accounting.
 """
 
 from __future__ import annotations
