@@ -27,8 +27,8 @@ from openthoughts.costs.preflight.engines import environment_checks, needed_engi
 from openthoughts.costs.preflight.hosted import key_checks, shutdown_checks
 from openthoughts.costs.preflight.hub import access_checks, fetched_checks
 from openthoughts.costs.preflight.trials import trial_checks
-from openthoughts.costs.shutdowns import asked
 from openthoughts.plan.plan_file import Configured, add_plan_arguments, configured
+from openthoughts.plan.register import asked
 
 
 @command

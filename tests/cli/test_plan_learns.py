@@ -101,7 +101,8 @@ def test_arms_of_more_samples_plan_what_the_store_then_buys(
     answer(plan, stages, tmp_path / "store")
     assert sum(server.asked.values()) == asked
     after = told(own, capsys)
-    assert int(re.search(r"left: ([\d,]+)", after)[1].replace(",", "")) == whole - asked  # type: ignore[index]
+    (left,) = re.findall(r"left: ([\d,]+)", after)
+    assert int(left.replace(",", "")) == whole - asked
     assert f"{asked + asked // 4:,} of {asked + asked // 4:,}" in after
 
 

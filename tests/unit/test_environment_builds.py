@@ -91,6 +91,15 @@ def test_pins_that_cannot_be_installed_leave_nothing_that_counts(envs: Path) -> 
         environments.find("tiny", envs)
 
 
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of wheels that builds look into, and no other settings of pip."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "wheels"
+
+
 def make_wheel(folder: Path, version: str, cuda: str | None) -> None:
     """A wheel of a torch of nothing but its ``version.py``."""
     folder.mkdir(exist_ok=True)
@@ -107,33 +116,23 @@ def make_wheel(folder: Path, version: str, cuda: str | None) -> None:
         wheel.writestr(f"{about}/RECORD", "".join(f"{name},,\n" for name in files))
 
 
-def test_an_environment_for_gpus_is_not_built_of_a_torch_for_processors(
-    envs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_environment_for_gpus_is_not_built_of_a_torch_for_processors(envs: Path, wheels: Path) -> None:
     (envs / "tiny.txt").write_text("torch==2.13.0\n")
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
-    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
-    make_wheel(tmp_path / "wheels", "2.13.0+cpu", None)
+    make_wheel(wheels, "2.13.0+cpu", None)
     with pytest.raises(UserError, match=r"torch 2\.13\.0\+cpu, which is built without CUDA, from \S+/wheels") as caught:
         environments.build("tiny", envs)
     assert "env -u PIP_FIND_LINKS PIP_CONFIG_FILE=/dev/null" in str(caught.value)
     with pytest.raises(UserError, match="is not built"):
         environments.find("tiny", envs)
 
-    make_wheel(tmp_path / "wheels", "2.13.0+cu130", "13.0")
+    make_wheel(wheels, "2.13.0+cu130", "13.0")
     environments.build("tiny", envs)
     assert environments.torch_of(environments.find("tiny", envs)) == environments.Torch("2.13.0+cu130", "13.0")
 
 
-def test_one_that_was_built_of_a_torch_for_processors_is_built_again(
-    envs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_was_built_of_a_torch_for_processors_is_built_again(envs: Path, wheels: Path) -> None:
     (envs / "tiny.txt").write_text("torch==2.13.0\n")
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
-    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
-    make_wheel(tmp_path / "wheels", "2.13.0+cu130", "13.0")
+    make_wheel(wheels, "2.13.0+cu130", "13.0")
     folder = environments.build("tiny", envs)
     (version,) = folder.glob("lib/python3*/site-packages/torch/version.py")
     version.unlink()  # a hard link of uv's cache
@@ -142,13 +141,9 @@ def test_one_that_was_built_of_a_torch_for_processors_is_built_again(
     assert environments.torch_of(environments.find("tiny", envs)) == environments.Torch("2.13.0+cu130", "13.0")
 
 
-def test_one_for_processors_may_have_a_torch_for_processors(
-    envs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_for_processors_may_have_a_torch_for_processors(envs: Path, wheels: Path) -> None:
     (envs / "tiny.txt").write_text("torch==2.13.0+cpu\n")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
-    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
-    make_wheel(tmp_path / "wheels", "2.13.0+cpu", None)
+    make_wheel(wheels, "2.13.0+cpu", None)
     environments.build("tiny", envs)
     assert environments.torch_of(environments.find("tiny", envs)) == environments.Torch("2.13.0+cpu", None)
 

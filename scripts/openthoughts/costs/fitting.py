@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from openthoughts.models.training_memory import TrainingMemory, training_memory
-from openthoughts.plan.register import KINDS, inference
+from openthoughts.plan.register import KINDS, asked
 from openthoughts.plan.speeds import architecture_of, gpu_of, served
 from openthoughts.plan.stages import Stage
 
@@ -14,7 +14,7 @@ USABLE = 0.95
 """Share of a GPU's memory above which a training is told not to fit."""
 
 
-class Training(NamedTuple):
+class PlannedTraining(NamedTuple):
     """A training as its memory depends on it."""
 
     name: str
@@ -24,7 +24,7 @@ class Training(NamedTuple):
     has_gib: float
 
 
-def trainings(stages: Iterable[Stage]) -> Iterator[Training]:
+def trainings(stages: Iterable[Stage]) -> Iterator[PlannedTraining]:
     """The distinct trainings of a plan whose GPU and architecture are known."""
     seen: set[tuple[str, int, int]] = set()
     for stage in stages:
@@ -35,7 +35,7 @@ def trainings(stages: Iterable[Stage]) -> Iterator[Training]:
         key = (stage.input("model").settings["name"], gpus, stage.settings["settings"]["cutoff"])
         if key not in seen:
             seen.add(key)
-            yield Training(*key, training_memory(architecture_of(entry), *key[1:]), gpu_of(entry).memory_gib)
+            yield PlannedTraining(*key, training_memory(architecture_of(entry), *key[1:]), gpu_of(entry).memory_gib)
 
 
 def memory_lines(stages: Iterable[Stage], gpu: str | None) -> Iterator[str]:
@@ -50,7 +50,7 @@ def memory_lines(stages: Iterable[Stage], gpu: str | None) -> Iterator[str]:
 def memory_warnings(stages: Iterable[Stage]) -> Iterator[str]:
     """Models that cannot be served on their GPUs, and trainings that are not expected to fit."""
     stages = list(stages)
-    yield from dict.fromkeys(_unserved(stages))
+    yield from _unserved(stages)
     for each in trainings(stages):
         needed = each.memory.total() / 2**30
         if needed > USABLE * each.has_gib:
@@ -61,11 +61,7 @@ def memory_warnings(stages: Iterable[Stage]) -> Iterator[str]:
 
 
 def _unserved(stages: Iterable[Stage]) -> Iterator[str]:
-    for stage in stages:
-        if inference(stage) is None:
-            continue
-        base = stage.input("model")
-        base = base.input("model") if "model" in base.inputs else base
+    for base in asked(stages):
         model = served(base.execution)
         if model is None or model.fits:
             continue

@@ -11,7 +11,7 @@ import math
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from openthoughts.base.hashing import canonical_json
 from openthoughts.inference.sampling import Sampling
@@ -44,7 +44,15 @@ CUT = 0.01
 
 
 @dataclass(frozen=True)
-class Lengths:
+class Tally:
+    """Counts that are added field by field."""
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+
+@dataclass(frozen=True)
+class Lengths(Tally):
     """Answers that came, and their tokens."""
 
     answers: int = 0
@@ -57,9 +65,6 @@ class Lengths:
     parts: int = 0
     """Shards that they are from; 0 where they are from the store."""
 
-    def __add__(self, other: Lengths) -> Lengths:
-        return Lengths(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
-
     @property
     def error(self) -> float:
         """Standard error of the mean length, as a share of it."""
@@ -69,7 +74,7 @@ class Lengths:
 
 
 @dataclass(frozen=True)
-class Speed:
+class Speed(Tally):
     """Tokens that engines gave, and the seconds that they took for them, without their starts."""
 
     answers: int = 0
@@ -77,9 +82,6 @@ class Speed:
     seconds: float = 0.0
     parts: int = 0
     """Shards that asked them."""
-
-    def __add__(self, other: Speed) -> Speed:
-        return Speed(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
     @property
     def tokens_per_second(self) -> float:

@@ -6,21 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from openthoughts.plan.register import inference
+from openthoughts.plan.register import asked
 from openthoughts.plan.stages import Stage
 
 NOTICE_DAYS = 60
 """Days before its shutdown from which a model is warned about."""
-
-
-def asked(stages: Iterable[Stage]) -> list[Stage]:
-    """The models of the catalog that stages ask (a student counts as the model that it was trained from)."""
-    found = []
-    for stage in stages:
-        if inference(stage):
-            model = stage.input("model")
-            found.append(model.input("model") if "model" in model.inputs else model)
-    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)

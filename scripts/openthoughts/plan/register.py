@@ -314,6 +314,16 @@ def inference(stage: Stage) -> Inference | None:
     return None
 
 
+def asked(stages: Iterable[Stage]) -> list[Stage]:
+    """The models of the catalog that stages ask (a student counts as the model that it was trained from)."""
+    found = []
+    for stage in stages:
+        if inference(stage):
+            model = stage.input("model")
+            found.append(model.input("model") if "model" in model.inputs else model)
+    return list(dict.fromkeys(found))
+
+
 def kind_in(folder: str) -> Kind | None:
     """The kind whose stages lie in a folder of the results; null where there is none."""
     return next((kind for kind in KINDS.values() if kind.folder == folder), None)

@@ -18,8 +18,7 @@ from openthoughts.base.environments import (
 )
 from openthoughts.costs.preflight.checks import Check, output_of, skipped
 from openthoughts.costs.preflight.cluster import Cluster
-from openthoughts.costs.shutdowns import asked
-from openthoughts.plan.register import KINDS
+from openthoughts.plan.register import KINDS, asked
 from openthoughts.plan.stages import Plan
 
 DRIVERS = {"12": "525.60.13", "13": "580"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from openthoughts.costs.preflight.checks import Check
-from openthoughts.costs.shutdowns import asked, shutdowns
+from openthoughts.costs.shutdowns import shutdowns
+from openthoughts.plan.register import asked
 from openthoughts.plan.stages import Plan
 
 
